@@ -1,0 +1,187 @@
+"""The model contract: what a classifier expects and means, carried inside its own file.
+
+The runtime does what the contract says and has no other idea of preprocessing. Serialised as JSON; an unknown key, a
+missing key or a newer schema is an error, because a guess about preprocessing costs accuracy without a sound.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.errors import ModelError
+
+SCHEMA_VERSION = 1
+# Key of the contract among ONNX metadata_props, and name of its buffer among TFLite metadata.
+METADATA_KEY = "fer_edge"
+
+_CHOICES = {
+    "task": ("expression7", "expression8", "valence-arousal"),
+    "colour": ("grey",),
+    "layout": ("NCHW", "NHWC"),
+    "dtype": ("uint8", "int8", "float32"),
+    "alignment": ("none",),
+    "meaning": ("logits", "probabilities"),
+    "precision": ("fp32", "fp16", "int8"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """The tensor a classifier takes. A raw pixel p in 0..255 is fed as p + `low`, so `low` is 0 or, for int8, -128."""
+
+    height_px: int
+    width_px: int
+    colour: str
+    layout: str
+    dtype: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceCrop:
+    """How a face is cut out of a frame: the detector's box, made square, widened by `margin` of its side on each side."""
+
+    margin: float
+    square: bool
+    alignment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """What the output numbers are. Logits are divided by `temperature` before softmax (Guo et al., 2017)."""
+
+    meaning: str
+    temperature: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """An accuracy somebody measured with this very file. Fractions in [0, 1]; `crops` is "single" or what was averaged."""
+
+    dataset: str
+    split: str
+    n: int
+    crops: str
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelContract:
+    """Everything that must be known to feed a classifier, read its output and trace where it came from."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    task: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    face_crop: FaceCrop
+    output: OutputSpec
+    precision: str
+    checkpoint_sha256: str
+    trained_on: str
+    calibrated_on: str | None = None
+    measured: tuple[Measurement, ...] = ()
+    licence: str
+    producer: str
+    created: str
+
+    def to_json(self) -> str:
+        """The contract as indented JSON with a stable order of keys."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    def model_input(self, crops: NDArray[np.uint8]) -> NDArray[Any]:
+        """Raw grey crops (n, h, w) uint8 -> the tensor the model takes, (n, 1, h, w) or (n, h, w, 1)."""
+        values = crops
+        if self.input.dtype == "int8":
+            values = (crops.astype(np.int16) + self.input.low).astype(np.int8)
+        elif self.input.dtype == "float32":
+            values = crops.astype(np.float32) + self.input.low
+        return np.expand_dims(values, 1 if self.input.layout == "NCHW" else 3)
+
+    def probabilities(self, outputs: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Model outputs (n, labels) float -> probabilities (n, labels) float32."""
+        if self.output.meaning == "probabilities":
+            return outputs.astype(np.float32)
+        scaled = outputs.astype(np.float32) / self.output.temperature
+        exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def parse_contract(text: str, where: str) -> ModelContract:
+    """Read a contract from JSON; `where` names the file in errors. Raises ModelError."""
+    try:
+        table = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{where}: the contract is not JSON ({error}). Export the model again.") from None
+    if not isinstance(table, dict) or not isinstance(table.get("schema_version"), int):
+        raise ModelError(f"{where}: the contract has no schema_version. Export the model again with `make export`.")
+    if table["schema_version"] > SCHEMA_VERSION:
+        raise ModelError(
+            f"{where}: contract schema {table['schema_version']} is newer than this fer-edge understands "
+            f"({SCHEMA_VERSION}). Upgrade fer-edge on this machine."
+        )
+    contract = _build(ModelContract, table, f"{where}: contract")
+    _check(contract, where)
+    return contract
+
+
+_Section = TypeVar("_Section")
+
+
+def _build(section: type[_Section], table: dict[str, Any], where: str) -> _Section:
+    """Fill the dataclass `section` from `table`, refusing unknown, missing and ill-typed values."""
+    hints = typing.get_type_hints(section)
+    fields = {field.name: field for field in dataclasses.fields(section)}  # type: ignore[arg-type]
+    unknown = sorted(set(table) - set(fields))
+    if unknown:
+        raise ModelError(f"{where} has unknown key {unknown[0]!r}; known: {', '.join(fields)}.")
+    for name, field in fields.items():
+        if name not in table and field.default is dataclasses.MISSING:
+            raise ModelError(f"{where} lacks {name!r}. Export the model again with `make export`.")
+    return section(**{name: _value(hints[name], value, f"{where}, {name}") for name, value in table.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _build(typing.cast("type[Any]", hint), value, where)
+    if typing.get_origin(hint) is tuple and isinstance(value, list):
+        return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
+    accepted = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    # JSON writes 1.0 as it likes, so a whole number is accepted for a float; True is never accepted for a number.
+    if isinstance(value, int) and not isinstance(value, bool) and float in accepted:
+        return float(value)
+    if isinstance(value, bool) != (bool in accepted) or not any(isinstance(value, kind) for kind in accepted):
+        expected = " or ".join(getattr(kind, "__name__", str(kind)) for kind in accepted)
+        raise ModelError(f"{where} is {value!r}, expected {expected}.")
+    return value
+
+
+def _check(contract: ModelContract, where: str) -> None:
+    """Refuse values this runtime could not honour."""
+    for part in (contract, contract.input, contract.face_crop, contract.output):
+        for field in dataclasses.fields(part):
+            value = getattr(part, field.name)
+            if field.name in _CHOICES and value not in _CHOICES[field.name]:
+                raise ModelError(
+                    f"{where}: contract {field.name} is {value!r}, expected one of {', '.join(_CHOICES[field.name])}."
+                )
+    if contract.input.height_px <= 0 or contract.input.width_px <= 0:
+        raise ModelError(f"{where}: contract input is {contract.input.width_px}x{contract.input.height_px} px.")
+    if not -0.4 <= contract.face_crop.margin <= 2.0:
+        raise ModelError(f"{where}: contract margin is {contract.face_crop.margin}, expected -0.4 to 2.0.")
+    if contract.output.temperature <= 0:
+        raise ModelError(f"{where}: contract temperature is {contract.output.temperature}, expected above 0.")
+    if (contract.input.low, contract.input.high) != ((-128, 127) if contract.input.dtype == "int8" else (0, 255)):
+        raise ModelError(
+            f"{where}: contract range {contract.input.low}..{contract.input.high} does not fit {contract.input.dtype}."
+        )
+    if contract.task != "valence-arousal" and len(set(contract.labels)) != len(contract.labels):
+        raise ModelError(f"{where}: contract labels repeat: {', '.join(contract.labels)}.")

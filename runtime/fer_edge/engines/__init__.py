@@ -1,0 +1,55 @@
+"""Inference engines behind one protocol: LiteRT for .tflite, onnxruntime for .onnx. What really ran is reported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from fer_edge.errors import ModelError
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor of a model. A dimension of -1 may vary."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Engine(Protocol):
+    """One loaded model with one input."""
+
+    name: str
+    version: str
+    input: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+        """Outputs for an input of the model's shape; the first dimension may be any where the model allows it.
+
+        Integer outputs that carry quantization parameters come back as float32.
+        """
+        ...
+
+    def metadata(self, key: str) -> str | None:
+        """Text the model file stores under `key`, None when absent."""
+        ...
+
+
+def open_engine(path: Path, *, threads: int = 1) -> Engine:
+    """Load a model with the engine its suffix asks for. Raises ModelError when it cannot be read or run."""
+    if not path.is_file():
+        raise ModelError(f"model not found: {path}.")
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path}: the file is empty. Copy or export it again.")
+    if path.suffix == ".tflite":
+        from fer_edge.engines.litert import LiteRtEngine
+
+        return LiteRtEngine(path, threads)
+    if path.suffix == ".onnx":
+        from fer_edge.engines.onnx import OnnxEngine
+
+        return OnnxEngine(path, threads)
+    raise ModelError(f"{path}: expected a .tflite or .onnx file.")

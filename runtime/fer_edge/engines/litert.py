@@ -1,0 +1,79 @@
+"""LiteRT: ai-edge-litert where it is installed, else tflite-runtime, which has the same interpreter."""
+
+import importlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.engines import TensorSpec
+from fer_edge.errors import ModelError
+from fer_edge.tflite_metadata import read_metadata
+
+_PACKAGES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime", "tflite_runtime.interpreter"))
+
+
+class LiteRtEngine:
+    """A .tflite model. LiteRT files have a fixed batch of 1, so a larger batch runs face by face."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.name, self.version, interpreter_class = _interpreter()
+        self._data = path.read_bytes()
+        self._where = str(path)
+        read_metadata(self._data, "", self._where)  # refuses what is not TFLite before native code sees it
+        try:
+            self._interpreter = interpreter_class(model_content=self._data, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"{path}: {self.name} cannot load it ({_first_line(error)}). Copy or export it again."
+            ) from None
+        inputs = self._interpreter.get_input_details()
+        if len(inputs) != 1:
+            raise ModelError(f"{path}: {len(inputs)} inputs, expected 1.")
+        self._input = inputs[0]
+        self._outputs = self._interpreter.get_output_details()
+        self.input = _spec(self._input)
+        self.outputs = tuple(_spec(detail) for detail in self._outputs)
+
+    def run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+        """See `Engine.run`."""
+        rows = [self._run_one(tensor[i : i + 1]) for i in range(len(tensor))]
+        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+
+    def _run_one(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+        self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(tensor))
+        self._interpreter.invoke()
+        return [_dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
+
+    def metadata(self, key: str) -> str | None:
+        """See `Engine.metadata`."""
+        return read_metadata(self._data, key, self._where)
+
+
+def _interpreter() -> tuple[str, str, Any]:
+    """Name, version and Interpreter class of the first LiteRT package that imports."""
+    reasons = []
+    for package, module in _PACKAGES:
+        try:
+            return package, version(package), importlib.import_module(module).Interpreter
+        except Exception as error:  # a numpy of the wrong generation raises more than ImportError
+            reasons.append(f"{package}: {_first_line(error)}")
+    raise ModelError(f"no engine for .tflite ({'; '.join(reasons)}). Install one: pip install ai-edge-litert")
+
+
+def _spec(detail: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(detail["name"], tuple(int(d) for d in detail["shape"]), np.dtype(detail["dtype"]).name)
+
+
+def _dequantize(values: NDArray[Any], detail: dict[str, Any]) -> NDArray[Any]:
+    scale, zero_point = detail["quantization"]
+    if not np.issubdtype(values.dtype, np.integer) or scale == 0:
+        return values
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,79 @@
+"""Labelled faces on disk, as calibration, the accuracy gate and the benchmark read them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.errors import DataError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True)
+class LabelledFaces:
+    """Grey face crops and their classes: images (n, h, w) uint8, labels (n,) int64 indices into `label_names`."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    dataset: str
+    split: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def balanced(self, count: int, seed: int) -> "LabelledFaces":
+        """`count` faces drawn as evenly over the classes as their numbers allow, in random order."""
+        generator = np.random.default_rng(seed)
+        queues = [generator.permutation(np.flatnonzero(self.labels == c)) for c in range(len(self.label_names))]
+        # Round-robin over the classes: a rare class gives all it has, the others fill up evenly.
+        rounds = max((len(queue) for queue in queues), default=0)
+        order = [int(queue[r]) for r in range(rounds) for queue in queues if r < len(queue)]
+        if len(order) < count:
+            raise DataError(f"{self.dataset}, {self.split}: {len(order)} faces, expected at least {count}.")
+        chosen = generator.permutation(np.asarray(order[:count]))
+        return LabelledFaces(self.images[chosen], self.labels[chosen], self.label_names, self.dataset, self.split)
+
+
+def load_faces(path: Path, split: str) -> LabelledFaces:
+    """One split of the array cache `make data` writes (.npz), or a folder with one sub-folder of images a class.
+
+    For a folder, `split` only names it. Raises DataError naming the file that is missing or unreadable.
+    """
+    if path.is_dir():
+        return _load_folder(path, split)
+    if not path.is_file():
+        raise DataError(f"{path} not found. Make it with `make data FER2013=fer2013.csv`, or name a folder of faces.")
+    try:
+        with np.load(path) as arrays:
+            names, splits = tuple(arrays["label_names"].tolist()), arrays["split_names"].tolist()
+            if split not in splits:
+                raise DataError(f"{path}: split {split!r} is unknown; there are: {', '.join(splits)}.")
+            chosen = arrays["splits"] == splits.index(split)
+            return LabelledFaces(
+                arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, "FER2013", split
+            )
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{path}: not a face cache ({error}). Make it again with `make data`.") from None
+
+
+def _load_folder(root: Path, split: str) -> LabelledFaces:
+    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
+    images, labels = [], []
+    for label, name in enumerate(names):
+        for path in sorted(p for p in (root / name).iterdir() if p.suffix.lower() in _SUFFIXES):
+            image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            if image is None:
+                raise DataError(f"{path}: not a readable image. Remove it or copy it again.")
+            images.append(image)
+            labels.append(label)
+    if not images:
+        raise DataError(
+            f"{root}: no faces. Expected one sub-folder of images a class, such as {root.name}/happy/1.png."
+        )
+    if len({image.shape for image in images}) > 1:
+        raise DataError(f"{root}: faces of different sizes. Crop them all to the model's input size.")
+    return LabelledFaces(np.stack(images).astype(np.uint8), np.asarray(labels, dtype=np.int64), names, root.name, split)

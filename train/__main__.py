@@ -1,0 +1,60 @@
+"""`python -m train`: data, fit, evaluate."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from fer_edge.errors import FerEdgeError
+
+from train import cache
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse and run one command; a FerEdgeError becomes one line on standard error and its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except FerEdgeError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="read FER2013 (and FER+) once and cache them as arrays")
+    data.add_argument("fer2013", type=Path, help="fer2013.csv, icml_face_data.csv, a zip of either, or an image folder")
+    data.add_argument("--ferplus", type=Path, help="fer2013new.csv")
+    data.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    data.add_argument("--subset", action="store_true", help="accept other counts than the official ones")
+    data.set_defaults(run=_data)
+
+    fit = commands.add_parser("fit", help="train a recipe, resuming where an earlier start got to")
+    fit.add_argument("recipe", help="a name in train/recipes, or a path ending in .toml")
+    fit.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    fit.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
+    fit.add_argument("--models", type=Path, default=Path("models"), help="where the finished model lands")
+    fit.set_defaults(run=_fit)
+    return parser
+
+
+def _data(options: argparse.Namespace) -> None:
+    data = cache.build(options.fer2013, options.ferplus, options.cache, subset=options.subset)
+    votes = "with FER+ votes" if data.votes is not None else "without FER+ votes"
+    print(f"{options.cache}: {len(data.images)} faces, {votes}")
+
+
+def _fit(options: argparse.Namespace) -> None:
+    # Read before torch allocates: half of the page faults of a CPU run go away (see docs/training.md).
+    from train import loop, recipe
+
+    chosen = recipe.load(options.recipe)
+    loop.fit(chosen, cache.load(options.cache), options.runs / chosen.name)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

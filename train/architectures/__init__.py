@@ -1,0 +1,22 @@
+"""The architectures by the name a recipe gives them. One file a published system; `fer_residual` is the project's own."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from fer_edge.errors import UsageError
+
+from train.architectures.fer_residual import FerResidual
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"fer_residual": FerResidual}
+
+
+def build(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """The untrained network `name`. Raises UsageError when the name or an argument is unknown."""
+    if name not in ARCHITECTURES:
+        raise UsageError(f"architecture {name!r} is unknown; there are: {', '.join(sorted(ARCHITECTURES))}.")
+    try:
+        return ARCHITECTURES[name](**arguments)
+    except TypeError as error:
+        raise UsageError(f"architecture {name}: {error}.") from None

@@ -1,0 +1,65 @@
+"""The project's own deployable family: plain residual 3x3 convolutions, scaled by width and depth.
+
+Chosen for quantization: every convolution is followed by a BatchNorm that folds into it, the only activation is ReLU,
+there is no squeeze-and-excitation, no hard-swish. The stem halves 48x48 at once, because an edge CPU pays most for
+the first, large feature maps. Residual blocks are those of He et al. (2015), with a projection where shapes change.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut: (n, inputs, h, w) -> (n, outputs, h / stride, w / stride)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = _conv_bn(inputs, outputs, 3, stride)
+        self.second = _conv_bn(outputs, outputs, 3, 1)
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else _conv_bn(inputs, outputs, 1, stride)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.relu(self.second(torch.relu(self.first(features))) + self.shortcut(features))
+
+
+class FerResidual(nn.Module):
+    """Grey 48x48 face to logits: (n, 1, 48, 48) float, normalised -> (n, classes) float.
+
+    `widths` are the channels of the stages at 24, 12, 6, ... pixels; `depths` their numbers of blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: int = 32,
+        widths: Sequence[int] = (32, 64, 128),
+        depths: Sequence[int] = (2, 2, 2),
+        classes: int = 7,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.stem = _conv_bn(1, stem, 3, 2)
+        blocks: list[nn.Module] = []
+        channels = stem
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(ResidualBlock(channels, width, stride))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        features = self.blocks(torch.relu(self.stem(faces)))
+        return self.head(self.dropout(features.mean((2, 3))))

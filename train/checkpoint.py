@@ -1,0 +1,79 @@
+"""A trained checkpoint: safetensors with what it takes to rebuild the network, in its own header."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fer_edge.errors import ModelError
+from fer_edge.files import atomic_write, sha256_of
+
+from train import architectures
+
+# Scaling with whole numbers: an INT8 graph can then take the raw pixel itself, with zero point 128 and scale 1/64.
+PIXEL_MEAN = 128.0
+PIXEL_SCALE = 1 / 64
+_HEADER_KEY = "fer_edge"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What the header of a checkpoint says. `measured` holds accuracy figures with their split and n."""
+
+    name: str
+    architecture: str
+    arguments: dict[str, Any]
+    task: str
+    labels: tuple[str, ...]
+    trained_on: str
+    measured: dict[str, Any]
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A rebuilt network in eval mode, its header, and the SHA-256 of the file it came from."""
+
+    network: nn.Module
+    info: CheckpointInfo
+    sha256: str
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """Raw grey pixels 0..255, any shape and dtype -> float32 in [-2, 2), as every network here is trained."""
+    return (pixels.float() - PIXEL_MEAN) * PIXEL_SCALE
+
+
+def save(path: Path, state: dict[str, Tensor], info: CheckpointInfo) -> None:
+    """Write weights and header atomically."""
+    header = {_HEADER_KEY: json.dumps(vars(info), sort_keys=True)}
+    with atomic_write(path) as temporary:
+        save_file({key: value.contiguous() for key, value in state.items()}, str(temporary), metadata=header)
+
+
+def load(path: Path) -> Checkpoint:
+    """Rebuild the network a checkpoint holds. Raises ModelError when the file is not such a checkpoint."""
+    if not path.is_file():
+        raise ModelError(f"checkpoint not found: {path}. Train one with `make train`, or name another.")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = (file.metadata() or {}).get(_HEADER_KEY)
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({error}).") from None
+    if header is None:
+        raise ModelError(f"{path}: no fer_edge header; expected a checkpoint written by `make train`.")
+    fields = json.loads(header)
+    info = CheckpointInfo(**{**fields, "labels": tuple(fields["labels"])})
+    network = architectures.build(info.architecture, info.arguments)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{path}: weights do not fit {info.architecture}: {str(error).splitlines()[1].strip()}"
+        ) from None
+    return Checkpoint(network.eval(), info, sha256_of(path))

@@ -1,0 +1,246 @@
+"""The training loop: one recipe, one run folder, resumable after a kill with the result of an unbroken run."""
+
+import csv
+import dataclasses
+import fcntl
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fer_edge.errors import UsageError
+from fer_edge.files import atomic_write
+from fer_edge.metrics import ClassificationMetrics, classification_metrics, softmax
+
+from train import architectures, checkpoint
+from train.augment import augment
+from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
+from train.recipe import Labels, Recipe, Schedule
+
+_LOG_FIELDS = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """One row of log.csv. `val_*` are the averaged weights on PublicTest, single crop; fractions in [0, 1]."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    val_macro_f1: float
+    seconds: float
+
+
+def soft_targets(data: Fer2013, labels: Labels) -> Tensor:
+    """Target distributions, (n, 7) float32: FER2013's label blended with the FER+ votes for the same seven classes.
+
+    A face nobody gave one of the seven keeps its FER2013 label alone. (Vote distributions: Barsoum et al., 2016.)
+    """
+    one_hot = np.eye(len(EXPRESSIONS), dtype=np.float32)[data.emotions]
+    targets = one_hot
+    if labels.ferplus_share > 0:
+        class_votes = data.class_votes()
+        if class_votes is None:
+            raise UsageError(
+                "the recipe blends FER+ votes, but none were read. Give FERPLUS=fer2013new.csv to `make data`."
+            )
+        votes = class_votes.astype(np.float32)
+        total = votes.sum(axis=1, keepdims=True)
+        share = labels.ferplus_share * (total > 0)
+        targets = (1 - share) * one_hot + share * votes / np.maximum(total, 1)
+    targets = (1 - labels.smoothing) * targets + labels.smoothing / len(EXPRESSIONS)
+    return torch.from_numpy(targets.astype(np.float32))
+
+
+def predict(network: nn.Module, images: np.ndarray, batch: int = 512) -> np.ndarray:
+    """Logits (n, classes) float32 of raw grey faces (n, 48, 48) uint8, single crop, float arithmetic."""
+    network.eval()
+    with torch.inference_mode():
+        parts = [
+            network(checkpoint.normalise(torch.from_numpy(images[start : start + batch])).unsqueeze(1))
+            for start in range(0, len(images), batch)
+        ]
+    return torch.cat(parts).numpy()
+
+
+def learning_rate(schedule: Schedule, epoch: float) -> float:
+    """Linear warm-up, then half a cosine to zero; `epoch` may be fractional."""
+    if epoch < schedule.warmup_epochs:
+        return schedule.learning_rate * epoch / schedule.warmup_epochs
+    progress = (epoch - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
+    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+class Trainer:
+    """Holds what changes during a run: live weights, averaged weights, optimizer, epochs done, best so far."""
+
+    def __init__(self, recipe: Recipe, data: Fer2013, run: Path) -> None:
+        self.recipe, self.run = recipe, run
+        torch.manual_seed(recipe.schedule.seed)
+        self.network = architectures.build(recipe.architecture, recipe.arguments)
+        self.network = self.network.to(memory_format=torch.channels_last)
+        self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
+        self.optimizer = self._make_optimizer()
+        self.logs: list[EpochLog] = []
+        self.best_accuracy = -1.0
+        training = data.usage == SPLITS.index("Training")
+        validation = data.usage == SPLITS.index("PublicTest")
+        self.faces = checkpoint.normalise(torch.from_numpy(data.images[training])).unsqueeze(1)
+        self.targets = soft_targets(data, recipe.labels)[torch.from_numpy(training)]
+        self.val_images, self.val_labels = data.images[validation], data.emotions[validation]
+
+    def _make_optimizer(self) -> torch.optim.SGD:
+        """Weight decay on weights alone: BatchNorm and biases are left free."""
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        free = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": self.recipe.schedule.weight_decay}, {"params": free}]
+        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
+
+    def train_epoch(self) -> EpochLog:
+        """One pass over Training, then PublicTest with the averaged weights."""
+        started, epoch, schedule = time.perf_counter(), len(self.logs), self.recipe.schedule
+        # Everything random in an epoch follows from the seed and its number, so a resumed run repeats an unbroken one.
+        torch.manual_seed(schedule.seed * 10_000 + epoch)
+        generator = torch.Generator().manual_seed(schedule.seed * 10_000 + epoch)
+        order = torch.randperm(len(self.faces), generator=generator)
+        steps = max(len(order) // schedule.batch, 1)
+        self.network.train()
+        losses = []
+        bar = tqdm(
+            range(steps), desc=f"epoch {epoch + 1}/{schedule.epochs}", unit=" batches", leave=False, mininterval=2
+        )
+        for step in bar:
+            batch = order[step * schedule.batch : (step + 1) * schedule.batch]
+            rate = learning_rate(schedule, epoch + step / steps)
+            faces = augment(self.faces[batch], self.recipe.augmentation, generator)
+            losses.append(self._step(faces, self.targets[batch], rate))
+        metrics, val_loss = self.validate()
+        return EpochLog(
+            epoch + 1,
+            rate,
+            float(np.mean(losses)),
+            val_loss,
+            metrics.accuracy,
+            metrics.macro_f1,
+            time.perf_counter() - started,
+        )
+
+    def _step(self, faces: Tensor, targets: Tensor, rate: float) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        faces = faces.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.schedule.precision == "bf16"):
+            logits = self.network(faces)
+        loss = F.cross_entropy(logits.float(), targets)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        self._average_weights()
+        return loss.item()
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        decay = self.recipe.schedule.ema_decay
+        for key, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[key].lerp_(value, 1 - decay)
+            else:
+                self.average[key].copy_(value)
+
+    def validate(self) -> tuple[ClassificationMetrics, float]:
+        """Metrics and cross-entropy of the averaged weights on PublicTest."""
+        live = {key: value.clone() for key, value in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        probabilities = softmax(predict(self.network, self.val_images))
+        self.network.load_state_dict(live)
+        chosen = probabilities[np.arange(len(self.val_labels)), self.val_labels]
+        return classification_metrics(self.val_labels, probabilities), float(-np.log(chosen + 1e-9).mean())
+
+    def finish_epoch(self, log: EpochLog) -> None:
+        """Keep the averaged weights when they are the best so far, then the state a restart resumes from."""
+        self.logs.append(log)
+        if log.val_accuracy > self.best_accuracy:
+            self.best_accuracy = log.val_accuracy
+            with atomic_write(self.run / "best.pt") as temporary:
+                torch.save(self.average, temporary)
+        state = {
+            "recipe": dataclasses.asdict(self.recipe),
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "logs": [dataclasses.asdict(entry) for entry in self.logs],
+            "best_accuracy": self.best_accuracy,
+        }
+        with atomic_write(self.run / "state.pt") as temporary:
+            torch.save(state, temporary)
+        write_log(self.run / "log.csv", self.logs)
+
+    def resume(self) -> None:
+        """Continue from state.pt where there is one. Raises UsageError when it belongs to another recipe."""
+        path = self.run / "state.pt"
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["recipe"] != dataclasses.asdict(self.recipe):
+            raise UsageError(
+                f"{path} was made by another recipe. Remove {self.run} to start anew, or restore the recipe."
+            )
+        self.network.load_state_dict(state["network"])
+        self.average = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.logs = [EpochLog(**entry) for entry in state["logs"]]
+        self.best_accuracy = state["best_accuracy"]
+
+
+def fit(recipe: Recipe, data: Fer2013, run: Path) -> Trainer:
+    """Train to the end of the schedule in folder `run`, from where an earlier start got to."""
+    run.mkdir(parents=True, exist_ok=True)
+    with single_run(run):
+        trainer = Trainer(recipe, data, run)
+        trainer.resume()
+        if trainer.logs:
+            print(f"resuming {recipe.name} after epoch {len(trainer.logs)} of {recipe.schedule.epochs}", flush=True)
+        while len(trainer.logs) < recipe.schedule.epochs:
+            log = trainer.train_epoch()
+            trainer.finish_epoch(log)
+            print(
+                f"epoch {log.epoch}/{recipe.schedule.epochs}  loss {log.train_loss:.3f}  PublicTest "
+                f"{log.val_accuracy:.2%}  macro-F1 {log.val_macro_f1:.2%}  {log.seconds:.0f} s",
+                flush=True,
+            )
+    return trainer
+
+
+@contextmanager
+def single_run(run: Path) -> Iterator[None]:
+    """Hold the run folder's lock; the kernel releases it even after SIGKILL. Raises UsageError when it is taken."""
+    with open(run / "lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"a training run already works in {run}. Wait for it, or stop it first.") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def write_log(path: Path, logs: list[EpochLog]) -> None:
+    """The run's log as CSV, one row an epoch."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, _LOG_FIELDS)
+        writer.writeheader()
+        for entry in logs:
+            writer.writerow({key: round(value, 6) for key, value in dataclasses.asdict(entry).items()})
