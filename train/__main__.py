@@ -1,7 +1,6 @@
 """`python -m train`: data, fit, evaluate."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -38,6 +37,13 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
     fit.add_argument("--models", type=Path, default=Path("models"), help="where the finished model lands")
     fit.set_defaults(run=_fit)
+
+    measure = commands.add_parser("evaluate", help="measure a finished checkpoint on a split; appends to results.csv")
+    measure.add_argument("checkpoint", type=Path)
+    measure.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
+    measure.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    measure.add_argument("--results", type=Path, default=Path("models/results.csv"))
+    measure.set_defaults(run=_evaluate)
     return parser
 
 
@@ -48,13 +54,25 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    # Read before torch allocates: half of the page faults of a CPU run go away (see docs/training.md).
-    from train import loop, recipe
+    # torch takes seconds to import; the data command and --help do without it.
+    from train import loop, publish, recipe
 
-    chosen = recipe.load(options.recipe)
-    loop.fit(chosen, cache.load(options.cache), options.runs / chosen.name)
+    chosen, data = recipe.load(options.recipe), cache.load(options.cache)
+    run = options.runs / chosen.name
+    loop.fit(chosen, data, run)
+    print(publish.publish(chosen, data, run, options.models))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from train import checkpoint, evaluate
+
+    result = evaluate.evaluate(checkpoint.load(options.checkpoint), cache.load(options.cache), options.split)
+    evaluate.append_result(options.results, result)
+    single, flip = result.single, result.flip
+    print(f"{result.model} on FER2013 {result.split}, n = {single.n}")
+    print(f"  single crop       accuracy {single.accuracy:.2%}  macro-F1 {single.macro_f1:.2%}  ECE {single.ece:.3f}")
+    print(f"  averaged flip     accuracy {flip.accuracy:.2%}  macro-F1 {flip.macro_f1:.2%}")
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     sys.exit(main())

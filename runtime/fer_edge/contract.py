@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import ModelError
+from fer_edge.metrics import softmax
 
 SCHEMA_VERSION = 1
 # Key of the contract among ONNX metadata_props, and name of its buffer among TFLite metadata.
@@ -46,7 +47,7 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceCrop:
-    """How a face is cut out of a frame: the detector's box, made square, widened by `margin` of its side on each side."""
+    """How a face is cut out of a frame: the detector's box, squared, widened by `margin` of its side each way."""
 
     margin: float
     square: bool
@@ -63,7 +64,7 @@ class OutputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """An accuracy somebody measured with this very file. Fractions in [0, 1]; `crops` is "single" or what was averaged."""
+    """An accuracy measured with this very file. Fractions in [0, 1]; `crops` is "single" or what was averaged."""
 
     dataset: str
     split: str
@@ -99,7 +100,7 @@ class ModelContract:
 
     def model_input(self, crops: NDArray[np.uint8]) -> NDArray[Any]:
         """Raw grey crops (n, h, w) uint8 -> the tensor the model takes, (n, 1, h, w) or (n, h, w, 1)."""
-        values = crops
+        values: NDArray[Any] = crops
         if self.input.dtype == "int8":
             values = (crops.astype(np.int16) + self.input.low).astype(np.int8)
         elif self.input.dtype == "float32":
@@ -111,8 +112,7 @@ class ModelContract:
         if self.output.meaning == "probabilities":
             return outputs.astype(np.float32)
         scaled = outputs.astype(np.float32) / self.output.temperature
-        exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True), dtype=np.float32)
+        return np.asarray(softmax(scaled), dtype=np.float32)
 
 
 def parse_contract(text: str, where: str) -> ModelContract:

@@ -23,7 +23,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise UsageError(f"cannot write {path}: {error.strerror}. Choose a folder you may write to.") from None
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

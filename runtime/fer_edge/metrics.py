@@ -30,7 +30,8 @@ def confusion_matrix(truth: IntArray, predicted: IntArray, classes: int) -> NDAr
 def softmax(logits: FloatArray) -> FloatArray:
     """Probabilities along the last axis."""
     exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponents / exponents.sum(axis=-1, keepdims=True)
+    probabilities: FloatArray = exponents / exponents.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def expected_calibration_error(truth: IntArray, probabilities: FloatArray, bins: int = 15) -> float:

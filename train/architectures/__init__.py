@@ -1,4 +1,4 @@
-"""The architectures by the name a recipe gives them. One file a published system; `fer_residual` is the project's own."""
+"""The architectures by the name a recipe gives them: one file a published system, and the project's own family."""
 
 from collections.abc import Callable
 from typing import Any

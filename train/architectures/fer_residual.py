@@ -29,6 +29,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else _conv_bn(inputs, outputs, 1, stride)
 
     def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
         return torch.relu(self.second(torch.relu(self.first(features))) + self.shortcut(features))
 
 
@@ -61,5 +62,6 @@ class FerResidual(nn.Module):
         self.head = nn.Linear(channels, classes)
 
     def forward(self, faces: Tensor) -> Tensor:
+        """See the class."""
         features = self.blocks(torch.relu(self.stem(faces)))
         return self.head(self.dropout(features.mean((2, 3))))

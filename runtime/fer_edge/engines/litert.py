@@ -72,7 +72,8 @@ def _dequantize(values: NDArray[Any], detail: dict[str, Any]) -> NDArray[Any]:
     scale, zero_point = detail["quantization"]
     if not np.issubdtype(values.dtype, np.integer) or scale == 0:
         return values
-    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+    real: NDArray[np.float32] = (values.astype(np.float32) - zero_point) * np.float32(scale)
+    return real
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,86 @@
+# Every job of the workbench has a target here. `make help` lists them.
+#
+#   MODEL=fer-base        the model export, quantize and bench work on
+#   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
+#   PYTHON=python3.11     the interpreter the environment is made with
+
+MODEL   ?= fer-base
+RECIPE  ?= $(MODEL)
+SPLIT   ?= PublicTest
+PYTHON  ?= python3
+VENV    := .venv
+RUN     := $(VENV)/bin/python
+READY   := $(VENV)/.ready
+FOLDER  := artifacts/$(MODEL)
+CHECKPOINT := models/$(MODEL)/$(MODEL).safetensors
+CLIP    := media/WolfgangLanger_Pexels.mp4
+# Large tensors come and go in every training step; keeping freed memory halves the time lost to page faults.
+TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data train evaluate export quantize default-model bench demo test lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY) ## make the environment in .venv and bring the face detector
+$(READY): pyproject.toml constraints.txt runtime/pyproject.toml
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV) || { echo "make: python3-venv is missing: apt install python3-venv" >&2; exit 2; }
+	@$(RUN) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make: the workbench needs Python 3.11; say PYTHON=python3.11 (and remove $(VENV))" >&2; exit 2; }
+	@echo "setting up $(VENV): about 2 GB, a few minutes the first time"
+	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
+	$(RUN) -m pip install --progress-bar off --quiet -c constraints.txt --group train --group onnx --group tflite --group dev
+	$(RUN) -m pip install --quiet --no-deps --editable runtime
+	$(RUN) -m fer_edge models --fetch mediapipe
+	@touch $@
+
+ifneq ($(strip $(FER2013)),)
+DATA := data
+endif
+
+data: $(READY) ## read FER2013 (and FERPLUS) once into data/fer2013.npz
+	$(RUN) -m train data "$(FER2013)" $(if $(FERPLUS),--ferplus "$(FERPLUS)")
+
+train: $(READY) $(DATA) ## train RECIPE, resuming where an earlier start got to
+	$(TRAIN_ENV) $(RUN) -m train fit $(RECIPE)
+
+evaluate: $(READY) $(DATA) ## measure MODEL on SPLIT and add the row to models/results.csv
+	$(RUN) -m train evaluate $(CHECKPOINT) --split $(SPLIT)
+
+export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden vectors
+	$(RUN) -m export $(CHECKPOINT)
+
+quantize: $(READY) $(DATA) ## float -> INT8 ONNX and TFLite, calibrated on FER2013 or from the committed cache
+	$(RUN) -m quantize $(FOLDER)
+
+default-model: $(READY) ## make the quantized MODEL the one inside the runtime package
+	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
+
+bench: $(READY) $(DATA) $(CLIP) ## latency by stage and accuracy of every artefact: CSV and plot
+	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)
+
+$(CLIP): $(READY)
+	$(RUN) -m boards media
+
+demo: $(READY) $(CLIP) ## the whole chain on a sample clip: export, quantize, run
+	$(RUN) -m export $(CHECKPOINT)
+	$(RUN) -m quantize $(FOLDER)
+	@mkdir -p demo
+	$(VENV)/bin/fer-edge --model $(FOLDER)/$(MODEL).int8.tflite --source $(CLIP) --jsonl demo/faces.jsonl --csv demo/faces.csv --save-video demo/annotated.mp4
+	@echo; column -s, -t < $(FOLDER)/quantize.csv | cut -c1-160
+	@echo; echo "annotated video: demo/annotated.mp4   results: demo/faces.jsonl demo/faces.csv   artefacts: $(FOLDER)/"
+
+test: $(READY) $(CLIP) ## run the tests
+	$(RUN) -m pytest
+
+lint: $(READY) ## ruff format, ruff check, mypy strict on runtime/
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(READY) ## let ruff put the code in order
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean: ## remove what the targets made, but not .venv, data/ or runs/
+	rm -rf artifacts demo dist build

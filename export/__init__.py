@@ -1,0 +1,1 @@
+"""From a trained checkpoint to float ONNX and TFLite files that carry their contract, with golden vectors."""

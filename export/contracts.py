@@ -1,0 +1,83 @@
+"""The contract of an exported model, from what its checkpoint says."""
+
+import dataclasses
+import os
+import time
+from typing import Any
+
+import fer_edge
+from fer_edge.contract import FaceCrop, InputSpec, Measurement, ModelContract, OutputSpec, parse_contract
+from fer_edge.errors import ModelError, UsageError
+
+from train.checkpoint import CheckpointInfo
+from train.fer2013 import SIDE_PX
+
+# FER2013 is cropped as its publishers' detector boxed the faces, so a checkpoint that says nothing gets no margin.
+DEFAULT_FACE_CROP = FaceCrop(margin=0.0, square=True, alignment="none")
+LICENCE = "Apache-2.0"
+PRODUCER = f"fer-edge {fer_edge.__version__}"
+# One image a time decides nothing else, so single crop is what `measured` of a checkpoint means.
+_DATASET, _CROPS = "FER2013", "single"
+
+
+def float_contract(info: CheckpointInfo, checkpoint_sha256: str, *, layout: str) -> ModelContract:
+    """Contract of the float model, raw grey uint8 in; `layout` is "NCHW" (ONNX) or "NHWC" (TFLite).
+
+    Raises ModelError where the checkpoint's header names something no contract may say, such as an unknown task.
+    """
+    contract = ModelContract(
+        name=info.name,
+        task=info.task,
+        labels=info.labels,
+        input=InputSpec(
+            height_px=SIDE_PX, width_px=SIDE_PX, colour="grey", layout=layout, dtype="uint8", low=0, high=255
+        ),
+        face_crop=_face_crop(info),
+        output=OutputSpec(meaning="logits", temperature=1.0),
+        precision="fp32",
+        checkpoint_sha256=checkpoint_sha256,
+        trained_on=info.trained_on,
+        measured=measurements(info.measured),
+        licence=LICENCE,
+        producer=PRODUCER,
+        created=build_date(),
+    )
+    # A contract this runtime would refuse must not be written.
+    return parse_contract(contract.to_json(), f"checkpoint {info.name}")
+
+
+def measurements(measured: dict[str, Any]) -> tuple[Measurement, ...]:
+    """The figures of a checkpoint, split -> {"n", "accuracy", "macro_f1"}; empty where they do not have that form."""
+    try:
+        return tuple(
+            Measurement(
+                dataset=_DATASET,
+                split=split,
+                n=int(figures["n"]),
+                crops=_CROPS,
+                accuracy=float(figures["accuracy"]),
+                macro_f1=float(figures["macro_f1"]),
+            )
+            for split, figures in measured.items()
+        )
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
+def build_date() -> str:
+    """Today in UTC, YYYY-MM-DD, or the day SOURCE_DATE_EPOCH names, so that a build can be repeated to the byte."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    try:
+        return time.strftime("%Y-%m-%d", time.gmtime(None if epoch is None else int(epoch)))
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}, expected seconds since 1970.") from None
+
+
+def _face_crop(info: CheckpointInfo) -> FaceCrop:
+    stated = getattr(info, "face_crop", None) or info.recipe.get("face_crop")
+    if stated is None:
+        return DEFAULT_FACE_CROP
+    try:
+        return FaceCrop(**(stated if isinstance(stated, dict) else dataclasses.asdict(stated)))
+    except TypeError as error:
+        raise ModelError(f"checkpoint {info.name}: face_crop is {stated!r} ({error}).") from None

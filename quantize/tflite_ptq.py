@@ -1,0 +1,104 @@
+"""Post-training quantization of TFLite: full INT8, the pixel minus 128 being the first quantized tensor."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from fer_edge.errors import ModelError
+
+from export.metadata import read_tflite, write_tflite
+from export.quiet import quiet
+from export.tflite_model import operator_name
+
+from quantize.ranges import Range, missing_ranges
+
+RECIPE = "static_wi8_ai8, weights per channel"
+_SCALING = ["cast", "sub", "mul"]
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """A float .tflite without its scaling: `content` takes (1, h, w, 1) float32, (pixel - mean) * scale."""
+
+    content: bytes
+    input: str
+    pixel_mean: float
+    pixel_scale: float
+
+    def normalised(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One raw face (h, w) -> what the content takes, (1, h, w, 1)."""
+        scaled = (face[None, :, :, None].astype(np.float32) - self.pixel_mean) * self.pixel_scale
+        return scaled.astype(np.float32)
+
+    def input_range(self) -> Range:
+        """What the pixels 0 and 255 become: a range that gives scale `pixel_scale` and zero point `pixel_mean` - 128."""
+        return Range((0 - self.pixel_mean) * self.pixel_scale, (255 - self.pixel_mean) * self.pixel_scale)
+
+
+def float_model(path: Path) -> FloatModel:
+    """Read a float model that `export` wrote. Raises ModelError where it does not begin with CAST, SUB, MUL."""
+    model = read_tflite(path.read_bytes())
+    graph = model.subgraphs[0]
+    head = graph.operators[:3]
+    if [operator_name(model, operator) for operator in head] != _SCALING:
+        raise ModelError(f"{path}: expected a graph that begins with CAST, SUB, MUL. Export it again: `make export`.")
+    mean, scale = (_constant(model, operator.inputs[1]) for operator in head[1:])
+    graph.operators = graph.operators[3:]
+    graph.inputs = [int(head[2].outputs[0])]
+    for signature in model.signatureDefs or []:
+        signature.inputs[0].tensorIndex = graph.inputs[0]
+    return FloatModel(write_tflite(model), graph.tensors[graph.inputs[0]].name.decode(), mean, scale)
+
+
+def _constant(model: Any, tensor: int) -> float:
+    data = model.buffers[model.subgraphs[0].tensors[tensor].buffer].data
+    return float(np.frombuffer(bytes(data), np.float32)[0])
+
+
+def observed_tensors(model: FloatModel) -> tuple[str, ...]:
+    """Names of the activations whose ranges quantization needs, in graph order."""
+    graph = read_tflite(model.content).subgraphs[0]
+    tensors = [*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)]
+    return tuple(graph.tensors[tensor].name.decode() for tensor in tensors)
+
+
+def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Run faces (n, h, w) one by one: for each, every observed tensor's values, (1, ...)."""
+    names = set(observed_tensors(model))
+    # Without the XNNPACK delegate, which would swallow the tensors between its first and last operator.
+    interpreter = Interpreter(
+        model_content=model.content,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]["index"]
+    details = [detail for detail in interpreter.get_tensor_details() if detail["name"] in names]
+    for face in faces:
+        interpreter.set_tensor(entry, model.normalised(face))
+        interpreter.invoke()
+        yield {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in details}
+
+
+def quantized(model: FloatModel, ranges: dict[str, Range]) -> bytes:
+    """The INT8 model: input int8 (1, h, w, 1), the pixel minus 128; output int8 with its scale.
+
+    Raises ModelError where `ranges` lacks a tensor.
+    """
+    needed = {**ranges, model.input: model.input_range()}
+    missing_ranges(needed, observed_tensors(model), "TFLite")
+    statistics = {
+        name: {"min": np.array([[r.low]], np.float32), "max": np.array([[r.high]], np.float32)}
+        for name, r in needed.items()
+    }
+    with quiet():
+        from ai_edge_quantizer import quantizer, recipe
+
+        worker = quantizer.Quantizer(model.content, recipe.static_wi8_ai8())
+        result = worker.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)

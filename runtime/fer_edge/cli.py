@@ -1,0 +1,196 @@
+"""The `fer-edge` command: run (the default), bench, models."""
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_edge import __version__
+from fer_edge.detectors import DETECTOR_FILES, open_detector
+from fer_edge.errors import FerEdgeError
+from fer_edge.models import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from fer_edge.pipeline import Pipeline
+    from fer_edge.sinks import Sink
+
+_COMMANDS = {
+    "run": "read a camera, stream or file and name the expressions in it (the default)",
+    "bench": "measure the latency of every stage on this machine",
+    "models": "list classifiers and detectors; --fetch brings a detector",
+}
+
+
+def entry_point() -> None:
+    """Console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; the exit code. A FerEdgeError becomes one line on standard error, without a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="fer-edge: %(message)s")
+    words = list(arguments)
+    command = words.pop(0) if words and words[0] in _COMMANDS else "run"
+    try:
+        return {"run": _run, "bench": _bench, "models": _models}[command](words)
+    except FerEdgeError as error:
+        print(f"fer-edge: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+
+
+def _run(words: list[str]) -> int:
+    options = _run_parser().parse_args(words)
+    from fer_edge.pipeline import run
+    from fer_edge.sinks import SinkSet
+    from fer_edge.sources import open_source
+
+    source = open_source(str(options.camera) if options.camera is not None else options.source)
+    pipeline = _pipeline(options)
+    # systemd and `kill` ask with SIGTERM: leave by the same door as Ctrl-C, so that every sink is closed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with SinkSet(_sinks(options)) as sinks, source, contextlib.suppress(KeyboardInterrupt):
+        run(source, pipeline, sinks, options.max_frames)
+    return 0
+
+
+def _bench(words: list[str]) -> int:
+    options = _bench_parser().parse_args(words)
+    from fer_edge.bench import bench_classifier, bench_pipeline, repeated, write_rows
+    from fer_edge.sinks import SinkSet
+    from fer_edge.sources import open_source
+
+    pipeline = _pipeline(options)
+    rows = [bench_classifier(pipeline.classifier, n=options.n, warmup=options.warmup, threads=options.threads)]
+    if options.source is not None:
+        with open_source(options.source) as source, SinkSet([]) as sinks:
+            frames = repeated(list(source)) if source.frame_count == 1 else source
+            rows += bench_pipeline(frames, pipeline, sinks, n=options.n, warmup=options.warmup, threads=options.threads)
+    write_rows(options.out, rows)
+    print(f"{'stage':10}{'p50':>9}{'p90':>9}{'p95':>9}{'p99':>9}  ms")
+    for row in rows:
+        print(f"{row.stage:10}{row.p50_ms:9.2f}{row.p90_ms:9.2f}{row.p95_ms:9.2f}{row.p99_ms:9.2f}")
+    print(options.out)
+    return 0
+
+
+def _models(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="fer-edge models", description=_COMMANDS["models"])
+    parser.add_argument("--fetch", choices=sorted(DETECTOR_FILES), help="bring this detector's file and check it")
+    options = parser.parse_args(words)
+    if options.fetch:
+        from fer_edge.fetch import fetch_detector
+
+        print(f"{fetch_detector(options.fetch)}: ready")
+        return 0
+    from fer_edge.models import list_models
+
+    for model in list_models():
+        print(f"{model.kind:10}  {model.name:18}  {model.sha256[:12] or '-':12}  {model.state}")
+    return 0
+
+
+def _run_parser() -> argparse.ArgumentParser:
+    others = "\n".join(f"  fer-edge {name:7} {text}" for name, text in _COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="fer-edge",
+        description="Find faces and name their expressions. No picture is kept unless --save-video asks for it.",
+        epilog=f"commands:\n{others}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fer-edge {__version__}")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--camera", type=_camera_index, metavar="N", help="camera number; a CSI camera is found by itself"
+    )
+    source.add_argument("--source", metavar="WHAT", help="video, photo, folder, rtsp:// or http:// address, picamera2")
+    _add_model_options(parser)
+    parser.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
+    parser.add_argument("--jsonl", type=Path, metavar="FILE", help="write one JSON object a frame")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row a face")
+    parser.add_argument(
+        "--save-video", type=Path, metavar="FILE.mp4", help="write the annotated video (this keeps faces)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no line a frame on the terminal")
+    return parser
+
+
+def _bench_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fer-edge bench", description=_COMMANDS["bench"])
+    parser.add_argument(
+        "--source", metavar="WHAT", help="video, photo or folder for the whole loop; without it the classifier alone"
+    )
+    _add_model_options(parser)
+    parser.add_argument("-n", type=_positive, default=200, help="measured repetitions (default 200)")
+    parser.add_argument("--warmup", type=_positive, default=20, help="repetitions before, not counted (default 20)")
+    parser.add_argument("--out", type=Path, default=Path("bench.csv"), help="CSV to write (default bench.csv)")
+    return parser
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", type=Path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract"
+    )
+    parser.add_argument("--detector", choices=sorted(DETECTOR_FILES), default="mediapipe")
+    parser.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of the detector's file")
+    parser.add_argument("--min-score", type=_fraction, metavar="0..1", help="detections below it are dropped")
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of each engine (default 1)")
+    parser.add_argument(
+        "--smoothing", type=_fraction, default=0.35, metavar="0..1", help="weight of the newest frame (1: off)"
+    )
+    parser.add_argument(
+        "--max-faces", type=_positive, default=16, metavar="N", help="faces a frame at most (default 16)"
+    )
+
+
+def _pipeline(options: argparse.Namespace) -> "Pipeline":
+    from fer_edge.classifier import Classifier
+    from fer_edge.pipeline import Pipeline
+
+    classifier = Classifier(options.model, threads=options.threads)
+    detector = open_detector(
+        options.detector, options.detector_file, min_score=options.min_score, threads=options.threads
+    )
+    return Pipeline(detector, classifier, smoothing=options.smoothing, max_faces=options.max_faces)
+
+
+def _sinks(options: argparse.Namespace) -> list["Sink"]:
+    from fer_edge import sinks
+
+    chosen: list[Sink] = []
+    if not options.quiet:
+        chosen.append(sinks.TerminalSink())
+    if options.jsonl:
+        chosen.append(sinks.JsonlSink(options.jsonl))
+    if options.csv:
+        chosen.append(sinks.CsvSink(options.csv))
+    if options.save_video:
+        chosen.append(sinks.VideoSink(options.save_video))
+    return chosen
+
+
+def _camera_index(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a camera number such as 0; use --source for anything else")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value

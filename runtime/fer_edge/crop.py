@@ -1,0 +1,47 @@
+"""Cut faces out of a frame exactly as the model's contract says."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.contract import ModelContract
+from fer_edge.frames import Box
+
+
+def crop_faces(image_bgr: NDArray[np.uint8], boxes: list[Box], contract: ModelContract) -> NDArray[np.uint8]:
+    """Grey crops (n, height_px, width_px) uint8 of an image (h, w, 3) uint8, ready for `Classifier.classify`."""
+    size = (contract.input.height_px, contract.input.width_px)
+    if not boxes:
+        return np.zeros((0, *size), dtype=np.uint8)
+    return np.stack([_crop(image_bgr, crop_box(box, contract), size) for box in boxes])
+
+
+def crop_box(box: Box, contract: ModelContract) -> Box:
+    """The region the contract takes for a detector's box: squared on the longer side, widened by the margin."""
+    width, height = box.width_px, box.height_px
+    if contract.face_crop.square:
+        width = height = max(width, height)
+    width *= 1 + 2 * contract.face_crop.margin
+    height *= 1 + 2 * contract.face_crop.margin
+    centre_x, centre_y = box.left_px + box.width_px / 2, box.top_px + box.height_px / 2
+    return Box(centre_x - width / 2, centre_y - height / 2, width, height)
+
+
+def _crop(image_bgr: NDArray[np.uint8], region: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """One grey crop. What lies outside the frame repeats the frame's edge, so that no hard black border appears."""
+    left, top = round(region.left_px), round(region.top_px)
+    right = max(round(region.left_px + region.width_px), left + 1)
+    bottom = max(round(region.top_px + region.height_px), top + 1)
+    first_row, last_row = _inside(top, bottom, image_bgr.shape[0])
+    first_column, last_column = _inside(left, right, image_bgr.shape[1])
+    grey = cv2.cvtColor(image_bgr[first_row:last_row, first_column:last_column], cv2.COLOR_BGR2GRAY)
+    outside = [max(n, 0) for n in (first_row - top, bottom - last_row, first_column - left, right - last_column)]
+    if any(outside):
+        grey = cv2.copyMakeBorder(grey, *outside, cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _inside(start: int, stop: int, limit: int) -> tuple[int, int]:
+    """The part of [start, stop) that lies in [0, limit), at least one pixel of it."""
+    first = min(max(start, 0), limit - 1)
+    return first, min(max(stop, first + 1), limit)

@@ -1,0 +1,97 @@
+"""Face detectors behind one protocol, found by name; each file's bytes are pinned by SHA-256."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.errors import ModelError, UsageError
+from fer_edge.files import sha256_of
+from fer_edge.frames import Detection
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+class Detector(Protocol):
+    """Finds faces in a picture."""
+
+    name: str
+
+    def detect(self, image_bgr: NDArray[np.uint8]) -> list[Detection]:
+        """Faces in an image (h, w, 3) uint8, best first."""
+        ...
+
+
+@dataclass(frozen=True)
+class DetectorFile:
+    """A published detector file. `sha256s` are the contents known to work; `remedy` is the command that brings it."""
+
+    name: str
+    filename: str
+    sha256s: tuple[str, ...]
+    licence: str
+    remedy: str
+
+
+DETECTOR_FILES = {
+    "mediapipe": DetectorFile(
+        name="mediapipe",
+        filename="face_detection_full_range_sparse.tflite",
+        sha256s=("2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",),
+        licence="Apache-2.0",
+        remedy="fer-edge models --fetch mediapipe",
+    ),
+    "yunet": DetectorFile(
+        name="yunet",
+        filename="yunet_n_320_320.onnx",
+        sha256s=(
+            "81dbde155e982455488235acb8ec2dec5d647edf7cf7080d33e4abb69b93a0d2",
+            # The larger sibling, as OpenCV Zoo publishes it; slower, for --detector-file.
+            "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        ),
+        licence="BSD-3-Clause",
+        remedy="fer-edge models --fetch yunet",
+    ),
+}
+
+
+def open_detector(name: str, file: Path | None = None, *, min_score: float | None = None, threads: int = 1) -> Detector:
+    """Load detector `name` from the package's data, or from a local `file`.
+
+    Raises UsageError for an unknown name, ModelError when the file is missing or is not one of the pinned ones.
+    """
+    if name not in DETECTOR_FILES:
+        raise UsageError(f"detector {name!r} is unknown; there are: {', '.join(DETECTOR_FILES)}.")
+    path = checked_file(DETECTOR_FILES[name], file)
+    factory, default_score = _factory(name)
+    return factory(path, default_score if min_score is None else min_score, threads)
+
+
+def checked_file(pinned: DetectorFile, file: Path | None = None) -> Path:
+    """Path of a detector file whose contents are the pinned ones. Raises ModelError."""
+    path = file or DATA / pinned.filename
+    if not path.is_file():
+        raise ModelError(
+            f"detector file not found: {path}. Bring it with `{pinned.remedy}`, or name a copy with --detector-file."
+        )
+    found = sha256_of(path)
+    if found not in pinned.sha256s:
+        raise ModelError(
+            f"{path}: SHA-256 is {found[:12]}..., expected {pinned.sha256s[0][:12]}... of the published "
+            f"{pinned.filename}. Bring it again with `{pinned.remedy}`."
+        )
+    return path
+
+
+def _factory(name: str) -> tuple[Callable[[Path, float, int], Detector], float]:
+    """The detector's class, imported only when it is asked for, and its default minimum score."""
+    if name == "mediapipe":
+        from fer_edge.detectors.mediapipe import MediaPipeDetector
+
+        return MediaPipeDetector, 0.6
+    from fer_edge.detectors.yunet import YuNetDetector
+
+    return YuNetDetector, 0.6

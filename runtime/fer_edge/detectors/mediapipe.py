@@ -1,0 +1,43 @@
+"""MediaPipe's full-range sparse face detector (Google, Apache-2.0), run by LiteRT without the mediapipe package.
+
+Input: 1x192x192x3 RGB float in [-1, 1], letterboxed. Outputs: 1x2304x16 (box centre, size and six keypoints, in pixels
+of the input) and 1x2304x1 (logit), for the centres of a 48x48 grid of anchors.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.detectors.geometry import detections_in_frame, letterbox
+from fer_edge.engines import open_engine
+from fer_edge.errors import ModelError
+from fer_edge.frames import Detection
+
+_SIDE_PX, _GRID = 192, 48
+
+
+class MediaPipeDetector:
+    """Faces up to about five metres away. See `Detector`."""
+
+    name = "mediapipe"
+
+    def __init__(self, path: Path, min_score: float, threads: int) -> None:
+        self._engine = open_engine(path, threads=threads)
+        if self._engine.input.shape != (1, _SIDE_PX, _SIDE_PX, 3):
+            raise ModelError(f"{path}: input {self._engine.input.shape}, expected (1, 192, 192, 3). Is it full-range?")
+        self._min_score = min_score
+        steps = (np.arange(_GRID, dtype=np.float32) + 0.5) * (_SIDE_PX / _GRID)
+        x, y = np.meshgrid(steps, steps)
+        self._anchors_px = np.stack([x.ravel(), y.ravel()], axis=1)
+
+    def detect(self, image_bgr: NDArray[np.uint8]) -> list[Detection]:
+        """See `Detector.detect`."""
+        fitted = letterbox(image_bgr, _SIDE_PX)
+        rgb = fitted.image_bgr[:, :, ::-1].astype(np.float32) / 127.5 - 1.0
+        outputs = sorted(self._engine.run(rgb[None]), key=lambda output: -output.shape[-1])
+        regression, logits = outputs[0][0], outputs[1][0, :, 0]
+        scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+        size = regression[:, 2:4]
+        boxes = np.concatenate([regression[:, :2] + self._anchors_px - size / 2, size], axis=1)
+        return detections_in_frame(boxes, scores, fitted, self._min_score)

@@ -1,0 +1,50 @@
+"""USB and other V4L2 cameras, by index or device path."""
+
+import os
+import sys
+from pathlib import Path
+
+import cv2
+
+from fer_edge.errors import SourceError
+from fer_edge.sources.address import SYSFS, is_csi_camera
+from fer_edge.sources.capture import CaptureDevice
+from fer_edge.sources.latest import LiveOptions, LiveSource
+from fer_edge.sources.quiet import quiet_opencv
+
+
+def camera_source(device: int | str, options: LiveOptions | None = None, *, sysfs: Path = SYSFS) -> LiveSource:
+    """A camera by index, or by path such as /dev/v4l/by-id/...; the driver may choose another size than asked for."""
+    chosen = options or LiveOptions()
+    name = f"camera {device}" if isinstance(device, int) else device
+    return LiveSource(name, lambda: _open(device, name, chosen, sysfs), chosen)
+
+
+def _open(device: int | str, name: str, options: LiveOptions, sysfs: Path) -> CaptureDevice:
+    on_linux = sys.platform == "linux"
+    if on_linux:
+        _check(device, name, sysfs)
+    quiet_opencv()
+    # Elsewhere OpenCV knows the system's camera interface best.
+    capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if on_linux else cv2.CAP_ANY)
+    if not capture.isOpened():
+        raise SourceError(
+            f"{name}: the driver refuses to open it. Is another program using it (`fuser -v /dev/video*`)?"
+        )
+    capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.width_px)
+    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.height_px)
+    return CaptureDevice(capture)
+
+
+def _check(device: int | str, name: str, sysfs: Path) -> None:
+    """Raise SourceError where OpenCV would only say that it failed."""
+    path = Path(f"/dev/video{device}" if isinstance(device, int) else device)
+    if is_csi_camera(device, sysfs):
+        raise SourceError(f"{name} is a CSI camera, which V4L2 cannot read here. Use --source picamera2:N (N from 0).")
+    if not path.exists():
+        found = ", ".join(sorted(str(other) for other in Path("/dev").glob("video*"))) or "none"
+        raise SourceError(
+            f"{name}: {path} does not exist; found: {found}. Is it plugged in (`v4l2-ctl --list-devices`)?"
+        )
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise SourceError(f"{name}: no permission for {path}. Run `sudo usermod -aG video $USER` and log in again.")

@@ -1,0 +1,41 @@
+"""Keeping OpenCV and the libraries below it from writing to the terminal; what matters is raised or logged instead."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+
+# FFMPEG's AV_LOG_QUIET. OpenCV reads the variable when it first opens a capture, so setting it late is early enough.
+_FFMPEG_QUIET = "-8"
+_stderr_lock = threading.Lock()
+
+
+def quiet_opencv() -> None:
+    """Silence OpenCV's and FFMPEG's own logging, unless the user asked for it by OPENCV_LOG_LEVEL and the like."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@contextmanager
+def native_stderr_closed() -> Iterator[None]:
+    """Send what C libraries print to standard error nowhere for the length of the block.
+
+    For libpng, which prints its warnings and has no switch. It acts on the whole process, so keep the block short.
+    """
+    with _stderr_lock:
+        try:
+            kept = os.dup(2)
+        except OSError:  # standard error is closed already
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,126 @@
+"""Turn a finished run into a folder of models/: weights, recipe, log, pictures and a model card."""
+
+import dataclasses
+import json
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from fer_edge.errors import UsageError
+from fer_edge.files import atomic_write
+
+from train import checkpoint, evaluate, plots
+from train.fer2013 import EXPRESSIONS, Fer2013
+from train.loop import EpochLog, write_log
+from train.recipe import Recipe
+
+_CARD = """# {name}
+
+Facial expression classifier of fer-edge: grey 48x48 face in, seven FER2013 classes out ({labels}).
+
+| | |
+|---|---|
+| architecture | `{architecture}` {arguments} |
+| parameters | {parameters:,} |
+| trained on | {trained_on} |
+| recipe | `train/recipes/{name}.toml`, kept beside this card in `recipe.json` |
+| training | {epochs} epochs, {minutes:.0f} minutes, {hardware}; selected by PublicTest |
+| PublicTest | **{accuracy:.2%}** accuracy, **{macro_f1:.2%}** macro-F1, ECE {ece:.3f} (n = {n}, single crop, float) |
+| PublicTest, averaged with the mirror image | {flip_accuracy:.2%}, macro-F1 {flip_macro_f1:.2%} |
+| checkpoint SHA-256 | `{sha256}` |
+| licence | Apache-2.0 |
+
+Recall by class on PublicTest: {recall}.
+
+![training curves](curves.png)
+![confusion matrix](confusion.png)
+
+## What the labels mean, and what they do not
+The labels are what annotators said they saw in FER2013, a set scraped from the web in 2013 whose annotators agree with
+each other on about 65 % of the faces. A label names the look of a face in one picture. It does not say what a person
+feels, intends or is, and must not be used to judge or select people. Accuracy differs between groups of people and was
+not measured by group here, because FER2013 has no such annotation. Disgust is rare in the data (1.5 %) and its recall
+is measured on {disgust} faces only.
+"""
+
+
+def publish(recipe: Recipe, data: Fer2013, run: Path, models: Path) -> Path:
+    """Write models/<name>/ from the best weights of a finished run; the path of the checkpoint."""
+    logs = _finished_logs(recipe, run)
+    folder = models / recipe.name
+    path = folder / f"{recipe.name}.safetensors"
+    state = torch.load(run / "best.pt", weights_only=True)
+    checkpoint.save(path, state, _info(recipe, measured={}))
+    measured = evaluate.evaluate(checkpoint.load(path), data, "PublicTest")
+    figures = {"n": measured.single.n, "accuracy": measured.single.accuracy, "macro_f1": measured.single.macro_f1}
+    checkpoint.save(path, state, _info(recipe, measured={"PublicTest": figures}))
+    result = evaluate.evaluate(checkpoint.load(path), data, "PublicTest")
+    evaluate.append_result(models / "results.csv", result)
+    write_log(folder / "log.csv", logs)
+    plots.plot_curves(logs, folder / "curves.png", recipe.name)
+    plots.plot_confusion(result.truth, result.predicted, folder / "confusion.png", f"{recipe.name}, PublicTest, %")
+    _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
+    parameters = sum(weights.numel() for weights in checkpoint.load(path).network.parameters())
+    _write_text(folder / "README.md", _card(recipe, logs, result, parameters))
+    return path
+
+
+def _finished_logs(recipe: Recipe, run: Path) -> list[EpochLog]:
+    path = run / "state.pt"
+    if not path.is_file():
+        raise UsageError(f"no run of {recipe.name} in {run}. Train it with `make train RECIPE={recipe.name}`.")
+    logs = [EpochLog(**entry) for entry in torch.load(path, weights_only=True)["logs"]]
+    if len(logs) < recipe.schedule.epochs:
+        raise UsageError(f"{run}: {len(logs)} of {recipe.schedule.epochs} epochs done. Finish with `make train` first.")
+    return logs
+
+
+def _trained_on(recipe: Recipe) -> str:
+    share = recipe.labels.ferplus_share
+    blend = f", labels blended with FER+ votes ({share:.0%})" if share else ""
+    return f"FER2013 Training{blend}"
+
+
+def _info(recipe: Recipe, measured: dict[str, dict[str, float]]) -> checkpoint.CheckpointInfo:
+    return checkpoint.CheckpointInfo(
+        name=recipe.name,
+        architecture=recipe.architecture,
+        arguments=recipe.arguments,
+        task="expression7",
+        labels=EXPRESSIONS,
+        trained_on=_trained_on(recipe),
+        measured=measured,
+        recipe=dataclasses.asdict(recipe),
+    )
+
+
+def _card(recipe: Recipe, logs: list[EpochLog], result: evaluate.Evaluation, parameters: int) -> str:
+    single, flip = result.single, result.flip
+    recall = ", ".join(f"{label} {value:.0%}" for label, value in zip(EXPRESSIONS, single.recall, strict=True))
+    return _CARD.format(
+        name=recipe.name,
+        labels=", ".join(EXPRESSIONS),
+        architecture=recipe.architecture,
+        arguments=json.dumps(recipe.arguments),
+        parameters=parameters,
+        trained_on=_trained_on(recipe),
+        epochs=len(logs),
+        minutes=sum(log.seconds for log in logs) / 60,
+        hardware=f"{os.cpu_count()} cores of a shared {platform.machine()} machine, {recipe.schedule.precision}",
+        accuracy=single.accuracy,
+        macro_f1=single.macro_f1,
+        ece=single.ece,
+        n=single.n,
+        flip_accuracy=flip.accuracy,
+        flip_macro_f1=flip.macro_f1,
+        sha256=result.checkpoint_sha256,
+        recall=recall,
+        disgust=int((result.truth == EXPRESSIONS.index("disgust")).sum()),
+    )
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text)
