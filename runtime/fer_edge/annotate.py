@@ -25,7 +25,7 @@ _COLOURS: dict[str, Colour] = {
 _WHITE: Colour = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # How much of the picture stays visible under a plate.
-_PLATE_CLEARNESS = 0.25
+_PLATE_CLEARNESS = 0.15
 
 
 def colour_of(label: str, labels: Sequence[str] = ()) -> Colour:
@@ -45,12 +45,11 @@ def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]
     picture = image_bgr.copy()
     pen = _Pen(picture)
     for face in result.faces:
-        colour = colour_of(face.expression, result.labels)
-        pen.box(face, colour)
+        pen.box(face, colour_of(face.expression, result.labels))
         pen.chart(face, result.labels)
     # Labels last: no neighbour's chart may cover them.
     for face in result.faces:
-        pen.label(face, f"{face.expression} {face.confidence:.0%}", colour_of(face.expression, result.labels))
+        pen.label(face, f"{face.expression} {face.confidence:.0%}")
     return picture
 
 
@@ -69,7 +68,7 @@ class _Pen:
         for shade, width in (((0, 0, 0), self._line_px + 2), (colour, self._line_px)):
             cv2.rectangle(self._picture, (left, top), (right, bottom), shade, width, cv2.LINE_AA)
 
-    def label(self, face: Face, text: str, colour: Colour) -> None:
+    def label(self, face: Face, text: str) -> None:
         """A plate above the box, or inside it where there is no room above."""
         left, top, _, _ = _corners(face)
         size = 0.55 * self._scale
@@ -80,7 +79,7 @@ class _Pen:
         y = top - height if top >= height else top + self._line_px
         y = _clamp(y, self._height_px - height)
         self._plate(x, y, width, height)
-        self._text(text, x + pad, y + pad // 2 + text_h, size, colour)
+        self._text(text, x + pad, y + pad // 2 + text_h, size)
 
     def chart(self, face: Face, labels: tuple[str, ...]) -> None:
         """A bar for every label, beside the box where there is room, else over the picture's edge of it."""
@@ -95,7 +94,7 @@ class _Pen:
         self._plate(x, y, width, height)
         for row, (label, value) in enumerate(zip(labels, face.probabilities, strict=False)):
             base_y = y + pad // 2 + row_px * (row + 1) - round(4 * self._scale)
-            self._text(label, x + pad, base_y, size, _WHITE)
+            self._text(label, x + pad, base_y, size)
             bar_x = x + name_px + 2 * pad
             end = (bar_x + round(bar_px * min(max(value, 0.0), 1.0)), base_y)
             cv2.rectangle(self._picture, (bar_x, base_y - round(7 * self._scale)), end, colour_of(label, labels), -1)
@@ -113,8 +112,8 @@ class _Pen:
         part = self._picture[max(0, y) : y + height, max(0, x) : x + width]
         part[:] = (part * _PLATE_CLEARNESS).astype(np.uint8)
 
-    def _text(self, text: str, x: int, y: int, size: float, colour: Colour) -> None:
-        cv2.putText(self._picture, text, (x, y), _FONT, size, colour, self._weight(size), cv2.LINE_AA)
+    def _text(self, text: str, x: int, y: int, size: float) -> None:
+        cv2.putText(self._picture, text, (x, y), _FONT, size, _WHITE, self._weight(size), cv2.LINE_AA)
 
     def _weight(self, size: float) -> int:
         return max(1, round(1.6 * size))

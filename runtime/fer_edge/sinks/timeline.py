@@ -25,11 +25,11 @@ class Timeline:
         head = f"{'second':>11}" if self.span_s == 1 else f"{'seconds':>11}"
         lines = [head + _cells(["faces", *seen], seen)]
         for number, counts in sorted(self._spans.items()):
-            cells = [counts.total() if hasattr(counts, "total") else sum(counts.values())]
+            cells = [counts.total()]
             lines.append(
                 f"{self._when(number):>11}" + _cells([*cells, *(counts[label] or "." for label in seen)], seen)
             )
-        return [*lines, f"{'all':>11}" + _cells([sum(total.values()), *(total[label] for label in seen)], seen)]
+        return [*lines, f"{'all':>11}" + _cells([total.total(), *(total[label] for label in seen)], seen)]
 
     def _when(self, number: int) -> str:
         first_s = number * self.span_s

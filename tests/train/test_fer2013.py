@@ -1,0 +1,174 @@
+"""Reading FER2013 and FER+ as users have them, and refusing what is damaged with the file and row named."""
+
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_edge.errors import DataError
+from tests.train.conftest import COUNTS, write_csv, write_votes
+from train import align, cache
+from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013, read_fer2013
+
+
+def read(path: Path, ferplus: Path | None = None) -> Fer2013:
+    return read_fer2013(path, ferplus, expected_counts=COUNTS)
+
+
+def assert_same(found: Fer2013, expected: Fer2013) -> None:
+    np.testing.assert_array_equal(found.images, expected.images)
+    np.testing.assert_array_equal(found.emotions, expected.emotions)
+    np.testing.assert_array_equal(found.usage, expected.usage)
+
+
+def test_reads_fer2013_csv(tiny: Fer2013, tmp_path: Path) -> None:
+    assert_same(read(write_csv(tmp_path / "fer2013.csv", tiny)), tiny)
+
+
+def test_reads_icml_face_data_with_its_blanks_in_the_header(tiny: Fer2013, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "icml_face_data.csv", tiny, ("emotion", " Usage", " pixels"))
+    assert_same(read(path), tiny)
+
+
+def test_reads_a_zip_of_either(tiny: Fer2013, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", tiny)
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.write(path, "fer2013/fer2013.csv")
+        archive.writestr("fer2013/example_submission.csv", "id,emotion\n1,2\n")
+    assert_same(read(tmp_path / "archive.zip"), tiny)
+
+
+def test_reads_kaggle_image_folders(tiny: Fer2013, tmp_path: Path) -> None:
+    for index, (image, emotion, usage) in enumerate(zip(tiny.images, tiny.emotions, tiny.usage, strict=True)):
+        split = SPLITS[usage]
+        folder = tmp_path / ("train" if split == "Training" else "test") / EXPRESSIONS[emotion]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{split}_{index}.png"), image)
+    found = read(tmp_path)
+    assert {name: int((found.usage == i).sum()) for i, name in enumerate(SPLITS)} == COUNTS
+    assert sorted(image.tobytes() for image in found.images) == sorted(image.tobytes() for image in tiny.images)
+
+
+def test_image_folder_that_mixed_the_test_splits_is_refused(tiny: Fer2013, tmp_path: Path) -> None:
+    folder = tmp_path / "test" / "happy"
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "im0.png"), tiny.images[0])
+    with pytest.raises(DataError, match=r"im0\.png.*PublicTest from PrivateTest"):
+        read(tmp_path)
+
+
+def test_votes_stand_beside_their_faces(tiny: Fer2013, tmp_path: Path) -> None:
+    found = read(write_csv(tmp_path / "fer2013.csv", tiny), write_votes(tmp_path / "fer2013new.csv", tiny))
+    np.testing.assert_array_equal(found.votes, tiny.votes)
+    assert found.class_votes()[:, EXPRESSIONS.index("happy")][3] == 8
+
+
+@pytest.mark.parametrize(
+    ("row", "cells", "message"),
+    [
+        (2, "7,{pixels},Training", r"row 2: emotion is '7', expected 0 to 6"),
+        (3, "-1,{pixels},Training", r"row 3: emotion is '-1'"),
+        (4, "0,1 2 3,Training", r"row 4: 3 pixels, expected 2304"),
+        (5, "0,{pixels}", r"row 5: Usage is ''"),
+        (6, "0,{pixels},Test", r"row 6: Usage is 'Test'"),
+        (7, "0,{bright},Training", r"row 7: pixels from 0 to 256"),
+        (8, "0,{words},Training", r"row 8: a pixel is not a whole number"),
+    ],
+)
+def test_a_bad_row_is_named(tiny: Fer2013, tmp_path: Path, row: int, cells: str, message: str) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", tiny)
+    lines = path.read_text().splitlines()
+    pixels = " ".join(["0"] * 2304)
+    lines[row - 1] = cells.format(pixels=pixels, bright=f"256 {pixels[2:]}", words=f"x {pixels[2:]}")
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=rf"fer2013\.csv, {message}"):
+        read(path)
+
+
+def test_a_truncated_file_is_refused(tiny: Fer2013, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", tiny)
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(DataError, match=r"fer2013\.csv, row \d+: (\d+ pixels|Usage is)"):
+        read(path)
+
+
+def test_wrong_counts_name_the_split(tiny: Fer2013, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", tiny)
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]))
+    with pytest.raises(DataError, match="13 PrivateTest faces, expected 14"):
+        read(path)
+
+
+def test_a_missing_split_is_named_even_in_a_subset(tiny: Fer2013, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", tiny)
+    path.write_text("\n".join(path.read_text().splitlines()[: 1 + COUNTS["Training"]]))
+    with pytest.raises(DataError, match="split PublicTest is missing"):
+        read_fer2013(path, expected_counts=None)
+
+
+@pytest.mark.parametrize("name", ["absent.csv", "absent.zip", "absent"])
+def test_a_missing_file_is_one_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="not found"):
+        read(tmp_path / name)
+
+
+def test_a_broken_zip_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.zip").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(DataError, match="not a readable zip"):
+        read(tmp_path / "fer2013.zip")
+
+
+def test_votes_of_another_length_are_refused(tiny: Fer2013, tmp_path: Path) -> None:
+    path, votes = write_csv(tmp_path / "fer2013.csv", tiny), write_votes(tmp_path / "fer2013new.csv", tiny)
+    votes.write_text("\n".join(votes.read_text().splitlines()[:-2]))
+    with pytest.raises(DataError, match="68 rows of votes for 70 faces"):
+        read(path, votes)
+
+
+def test_votes_of_other_faces_are_refused(tiny: Fer2013, tmp_path: Path) -> None:
+    """Votes that agree with no alignment are noise to a network, and no error shows it later."""
+    generator = np.random.default_rng(5)
+    strangers = Fer2013(tiny.images, tiny.emotions, tiny.usage, generator.permutation(tiny.votes))
+    path, votes = write_csv(tmp_path / "fer2013.csv", tiny), write_votes(tmp_path / "fer2013new.csv", strangers)
+    with pytest.raises(DataError, match="not of the same faces"):
+        read(path, votes)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sets(st.integers(50, 750), max_size=6), st.integers(0, 2**31))
+def test_votes_are_realigned_after_rows_were_lost(lost: set[int], seed: int) -> None:
+    """A copy without some faces, filled up at its end: every face away from the losses finds its own votes again."""
+    generator = np.random.default_rng(seed)
+    true = generator.integers(0, 7, 800)
+    votes = np.eye(7, dtype=np.int64)[true] * 6 + generator.multinomial(4, [1 / 7] * 7, 800)
+    not_a_face = np.zeros(800, dtype=bool)
+    not_a_face[sorted(lost)] = True
+    kept = np.array([i for i in range(800) if i not in lost])
+    emotions = np.concatenate([true[kept], generator.integers(0, 7, len(lost))])
+    rows = align.align(emotions, votes, not_a_face)
+    assert (rows[: len(kept)] == kept).mean() > 0.97
+
+
+def test_the_cache_gives_back_what_was_read(tiny: Fer2013, tmp_path: Path) -> None:
+    cache.save(tiny, tmp_path / "fer2013.npz")
+    found = cache.load(tmp_path / "fer2013.npz")
+    assert_same(found, tiny)
+    np.testing.assert_array_equal(found.votes, tiny.votes)
+    assert list(tmp_path.iterdir()) == [tmp_path / "fer2013.npz"]
+
+
+def test_the_cache_is_rebuilt_when_votes_are_asked_for(tiny: Fer2013, tmp_path: Path) -> None:
+    source, votes = write_csv(tmp_path / "fer2013.csv", tiny), write_votes(tmp_path / "fer2013new.csv", tiny)
+    target = tmp_path / "cache.npz"
+    assert cache.build(source, None, target, subset=True).votes is None
+    assert cache.build(source, votes, target, subset=True).votes is not None
+
+
+def test_a_missing_cache_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="make data FER2013="):
+        cache.load(tmp_path / "fer2013.npz")

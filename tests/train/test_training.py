@@ -1,0 +1,198 @@
+"""The training loop: learns, resumes exactly, refuses a second start, publishes a model others can rebuild."""
+
+import dataclasses
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fer_edge.errors import ModelError, UsageError
+from train import __main__ as command
+from train import architectures, cache, checkpoint, evaluate, loop, publish
+from train import recipe as recipes
+from train.augment import augment
+from train.fer2013 import Fer2013
+
+TINY = recipes.Recipe(
+    name="tiny",
+    architecture="fer_residual",
+    arguments={"stem": 4, "widths": [4, 8], "depths": [1, 1], "dropout": 0.1},
+    schedule=recipes.Schedule(epochs=4, batch=14, learning_rate=0.05, warmup_epochs=0.5, ema_decay=0.5),
+)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "state.pt", weights_only=True)["network"]
+
+
+def test_training_learns_and_writes_its_log(tiny: Fer2013, tmp_path: Path) -> None:
+    long = dataclasses.replace(TINY, schedule=dataclasses.replace(TINY.schedule, epochs=15))
+    trainer = loop.fit(long, tiny, tmp_path)
+    assert trainer.logs[-1].train_loss < trainer.logs[0].train_loss
+    assert trainer.best_accuracy > 2 / 7
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 16
+
+
+def test_a_killed_run_continues_to_the_same_weights(tiny: Fer2013, tmp_path: Path) -> None:
+    loop.fit(TINY, tiny, tmp_path / "unbroken")
+    broken = loop.Trainer(TINY, tiny, tmp_path / "broken")
+    (tmp_path / "broken").mkdir()
+    for _ in range(2):
+        broken.finish_epoch(broken.train_epoch())
+    broken.train_epoch()  # killed before this epoch was kept
+    loop.fit(TINY, tiny, tmp_path / "broken")
+    expected, found = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def _hold_lock(run: Path, held: "multiprocessing.Event", release: "multiprocessing.Event") -> None:
+    with loop.single_run(run):
+        held.set()
+        release.wait(30)
+
+
+def test_a_second_start_is_refused_while_one_runs(tiny: Fer2013, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    other = context.Process(target=_hold_lock, args=(tmp_path, held, release))
+    other.start()
+    try:
+        assert held.wait(60)
+        with pytest.raises(UsageError, match="already works in"):
+            loop.fit(TINY, tiny, tmp_path)
+    finally:
+        release.set()
+        other.join()
+
+
+def test_a_run_of_another_recipe_is_not_resumed(tiny: Fer2013, tmp_path: Path) -> None:
+    loop.fit(dataclasses.replace(TINY, schedule=dataclasses.replace(TINY.schedule, epochs=1)), tiny, tmp_path)
+    with pytest.raises(UsageError, match="another recipe"):
+        loop.fit(TINY, tiny, tmp_path)
+
+
+def test_targets_blend_labels_and_votes(tiny: Fer2013) -> None:
+    targets = loop.soft_targets(tiny, recipes.Labels(ferplus_share=0.5)).numpy()
+    # Face 0 is angry by FER2013; FER+ gave anger 8 and neutral 2 of ten votes.
+    np.testing.assert_allclose(targets[0], [0.9, 0, 0, 0, 0, 0, 0.1], atol=1e-6)
+    np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
+
+
+def test_a_face_without_votes_keeps_its_label(tiny: Fer2013) -> None:
+    silent = dataclasses.replace(tiny, votes=np.zeros_like(tiny.votes))
+    targets = loop.soft_targets(silent, recipes.Labels(ferplus_share=0.5)).numpy()
+    assert (targets.argmax(axis=1) == tiny.emotions).all()
+    assert (targets.max(axis=1) == 1).all()
+
+
+def test_blending_without_votes_says_what_is_missing(tiny: Fer2013) -> None:
+    with pytest.raises(UsageError, match="FERPLUS="):
+        loop.soft_targets(dataclasses.replace(tiny, votes=None), recipes.Labels(ferplus_share=0.5))
+
+
+def test_learning_rate_warms_up_and_ends_at_zero() -> None:
+    schedule = recipes.Schedule(epochs=10, warmup_epochs=2.0, learning_rate=0.1)
+    assert loop.learning_rate(schedule, 1.0) == pytest.approx(0.05)
+    assert loop.learning_rate(schedule, 2.0) == pytest.approx(0.1)
+    assert loop.learning_rate(schedule, 6.0) == pytest.approx(0.05)
+    assert loop.learning_rate(schedule, 10.0) == pytest.approx(0.0)
+
+
+def test_augmentation_that_is_switched_off_changes_nothing() -> None:
+    still = recipes.Augmentation(
+        flip=False, rotation_deg=0, shift=0, scale=0, brightness=0, contrast=0, erase_probability=0
+    )
+    faces = torch.rand(5, 1, 48, 48) * 3.9 - 1.95
+    torch.testing.assert_close(augment(faces, still, torch.Generator().manual_seed(0)), faces, atol=1e-4, rtol=0)
+
+
+def test_augmentation_keeps_shape_and_range_and_repeats_with_its_seed() -> None:
+    faces = torch.rand(9, 1, 48, 48) * 4 - 2
+    first = augment(faces, recipes.Augmentation(), torch.Generator().manual_seed(3))
+    again = augment(faces, recipes.Augmentation(), torch.Generator().manual_seed(3))
+    assert first.shape == faces.shape
+    assert first.min() >= -2
+    assert first.max() <= 2
+    assert torch.equal(first, again)
+    assert not torch.equal(first, faces)
+
+
+def test_gradient_reaches_every_parameter() -> None:
+    network = architectures.build("fer_residual", {})
+    network(torch.randn(4, 1, 48, 48)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_the_default_network_keeps_to_its_size() -> None:
+    network = architectures.build("fer_residual", recipes.load("fer-base").arguments)
+    assert sum(p.numel() for p in network.parameters()) <= 800_000
+    assert network(torch.zeros(2, 1, 48, 48)).shape == (2, 7)
+
+
+def test_a_published_model_can_be_rebuilt_and_measured(tiny: Fer2013, tmp_path: Path) -> None:
+    trainer = loop.fit(TINY, tiny, tmp_path / "run")
+    path = publish.publish(TINY, tiny, tmp_path / "run", tmp_path / "models")
+    loaded = checkpoint.load(path)
+    result = evaluate.evaluate(loaded, tiny, "PublicTest")
+    assert result.single.accuracy == pytest.approx(trainer.best_accuracy)
+    assert loaded.info.measured["PublicTest"]["accuracy"] == pytest.approx(trainer.best_accuracy)
+    assert {p.name for p in path.parent.iterdir()} == {
+        "tiny.safetensors",
+        "README.md",
+        "recipe.json",
+        "log.csv",
+        "curves.png",
+        "confusion.png",
+    }
+
+
+def test_evaluating_twice_keeps_one_row(tiny: Fer2013, tmp_path: Path) -> None:
+    state = architectures.build(TINY.architecture, TINY.arguments).state_dict()
+    checkpoint.save(tmp_path / "tiny.safetensors", state, publish._info(TINY, measured={}))
+    cache.save(tiny, tmp_path / "data.npz")
+    words = ["evaluate", str(tmp_path / "tiny.safetensors"), "--cache", str(tmp_path / "data.npz")]
+    for split in ("PublicTest", "PublicTest", "PrivateTest"):
+        assert command.main([*words, "--split", split, "--results", str(tmp_path / "results.csv")]) == 0
+    assert len((tmp_path / "results.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 100])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"x\.safetensors: not a readable safetensors"):
+        checkpoint.load(tmp_path / "x.safetensors")
+
+
+def test_every_recipe_loads_and_builds() -> None:
+    for path in recipes.RECIPES.glob("*.toml"):
+        recipe = recipes.load(path.stem)
+        assert recipe.name == path.stem
+        architectures.build(recipe.architecture, recipe.arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "x"', "expected a string 'architecture'"),
+        ('name = "x"\narchitecture = "y"\ncolour = 1', "unknown key 'colour'"),
+        ('name = "x"\narchitecture = "y"\n[schedule]\nepoch = 3', "did you mean 'epochs'"),
+        ('name = "x"\narchitecture = "y"\n[schedule]\nepochs = "many"', "epochs is 'many', expected a int"),
+        ('name = "x"\narchitecture = "y"\n[schedule]\nprecision = "fp8"', "expected fp32 or bf16"),
+        ("name = ", "not TOML"),
+    ],
+)
+def test_a_bad_recipe_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        recipes.load(str(tmp_path / "bad.toml"))
+
+
+def test_errors_are_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert command.main(["fit", "no-such-recipe"]) == 2
+    assert command.main(["data", str(tmp_path / "absent.csv")]) == 2
+    assert command.main(["evaluate", str(tmp_path / "absent.safetensors")]) == 4
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("train: ") for line in lines)
