@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_edge.errors import DataError
+from fer_edge.faces import read_cache
 from fer_edge.files import atomic_write
 
 from train.fer2013 import EXPRESSIONS, OFFICIAL_COUNTS, SPLITS, Fer2013, read_fer2013
@@ -22,12 +22,10 @@ def save(data: Fer2013, path: Path) -> None:
 
 
 def load(path: Path = DEFAULT_CACHE) -> Fer2013:
-    """Read the cache back. Raises DataError saying how to make it when it is not there."""
-    if not path.is_file():
-        raise DataError(f"{path} not found. Make it with `make data FER2013=fer2013.csv FERPLUS=fer2013new.csv`.")
-    with np.load(path) as arrays:
-        votes = arrays["votes"].astype(np.int64) if "votes" in arrays else None
-        return Fer2013(arrays["images"], arrays["labels"].astype(np.int64), arrays["splits"].astype(np.int64), votes)
+    """Read the cache back. Raises DataError saying how to make it when it is not there or damaged."""
+    arrays = read_cache(path)
+    votes = arrays["votes"].astype(np.int64) if "votes" in arrays else None
+    return Fer2013(arrays["images"], arrays["labels"].astype(np.int64), arrays["splits"].astype(np.int64), votes)
 
 
 def build(source: Path, ferplus: Path | None, path: Path = DEFAULT_CACHE, *, subset: bool = False) -> Fer2013:

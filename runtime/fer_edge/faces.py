@@ -1,7 +1,9 @@
 """Labelled faces on disk, as calibration, the accuracy gate and the benchmark read them."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import DataError
 
+_CACHE_ARRAYS = ("images", "labels", "splits", "label_names", "split_names")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
@@ -45,19 +48,31 @@ def load_faces(path: Path, split: str) -> LabelledFaces:
     """
     if path.is_dir():
         return _load_folder(path, split)
+    arrays = read_cache(path)
+    splits = arrays["split_names"].tolist()
+    if split not in splits:
+        raise DataError(f"{path}: split {split!r} is unknown; there are: {', '.join(splits)}.")
+    chosen = arrays["splits"] == splits.index(split)
+    names = tuple(arrays["label_names"].tolist())
+    return LabelledFaces(arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, "FER2013", split)
+
+
+def read_cache(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a face cache: images, labels, splits, label_names, split_names, and votes where there are any.
+
+    Raises DataError when the file is absent, damaged or something else.
+    """
     if not path.is_file():
-        raise DataError(f"{path} not found. Make it with `make data FER2013=fer2013.csv`, or name a folder of faces.")
+        raise DataError(f"{path} not found. Make it with `make data FER2013=fer2013.csv FERPLUS=fer2013new.csv`.")
     try:
-        with np.load(path) as arrays:
-            names, splits = tuple(arrays["label_names"].tolist()), arrays["split_names"].tolist()
-            if split not in splits:
-                raise DataError(f"{path}: split {split!r} is unknown; there are: {', '.join(splits)}.")
-            chosen = arrays["splits"] == splits.index(split)
-            return LabelledFaces(
-                arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, "FER2013", split
-            )
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        missing = set(_CACHE_ARRAYS) - set(arrays)
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a face cache ({error}). Make it again with `make data`.") from None
+    if missing:
+        raise DataError(f"{path}: not a face cache (no {sorted(missing)[0]}). Make it again with `make data`.")
+    return arrays
 
 
 def _load_folder(root: Path, split: str) -> LabelledFaces:

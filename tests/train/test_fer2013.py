@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import DataError
+
 from tests.train.conftest import COUNTS, write_csv, write_votes
 from train import align, cache
 from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013, read_fer2013

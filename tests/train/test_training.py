@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fer_edge.errors import ModelError, UsageError
+
 from train import __main__ as command
 from train import architectures, cache, checkpoint, evaluate, loop, publish
 from train import recipe as recipes

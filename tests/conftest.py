@@ -1,0 +1,76 @@
+"""What all tests share: sample media, the dataset where it is at hand, the model inside the package."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge.contract import FaceCrop, InputSpec, ModelContract, OutputSpec
+from fer_edge.detectors import DATA, DETECTOR_FILES
+from fer_edge.faces import LabelledFaces, load_faces
+from fer_edge.models import DEFAULT_MODEL
+
+ROOT = Path(__file__).parent.parent
+
+
+def sample(name: str) -> Path:
+    """A file `make test` fetches into media/; the test is skipped where it could not be had."""
+    path = ROOT / "media" / name
+    if not path.is_file():
+        pytest.skip(f"{path.relative_to(ROOT)} is absent; `make setup` and `python -m boards media` bring it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """A photograph with one smiling face, (512, 512, 3) BGR."""
+    return cv2.imread(str(sample("astronaut.png")))
+
+
+@pytest.fixture(scope="session")
+def clip() -> Path:
+    """472 frames of one woman."""
+    return sample("WolfgangLanger_Pexels.mp4")
+
+
+@pytest.fixture(scope="session")
+def mediapipe_file() -> Path:
+    path = DATA / DETECTOR_FILES["mediapipe"].filename
+    if not path.is_file():
+        pytest.skip("the MediaPipe detector is absent; `fer-edge models --fetch mediapipe` brings it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def default_model() -> Path:
+    assert DEFAULT_MODEL.is_file(), "the package must carry its default model"
+    return DEFAULT_MODEL
+
+
+@pytest.fixture(scope="session")
+def public_test() -> LabelledFaces:
+    """FER2013 PublicTest, from the cache `make data` writes or FER2013_CACHE names."""
+    path = Path(os.environ.get("FER2013_CACHE", ROOT / "data" / "fer2013.npz"))
+    if not path.is_file():
+        pytest.skip("FER2013 is absent; `make data FER2013=fer2013.csv` brings it")
+    return load_faces(path, "PublicTest")
+
+
+@pytest.fixture
+def contract() -> ModelContract:
+    return ModelContract(
+        name="example",
+        task="expression7",
+        labels=("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
+        input=InputSpec(height_px=48, width_px=48, colour="grey", layout="NCHW", dtype="uint8", low=0, high=255),
+        face_crop=FaceCrop(margin=0.05, square=True, alignment="none"),
+        output=OutputSpec(meaning="logits", temperature=1.0),
+        precision="int8",
+        checkpoint_sha256="0" * 64,
+        trained_on="FER2013 Training",
+        licence="Apache-2.0",
+        producer="fer-edge 0.1.0",
+        created="2026-11-22",
+    )

@@ -1,0 +1,174 @@
+"""The command as a user types it: what it prints, writes and answers with, on good input and bad."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge.cli import main
+from fer_edge.detectors import DETECTOR_FILES
+
+from tests.runtime.test_engines import patched
+
+pytestmark = pytest.mark.usefixtures("mediapipe_file")
+
+
+@pytest.fixture
+def photo(astronaut: np.ndarray, tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), astronaut)
+    return path
+
+
+@pytest.fixture
+def short_clip(clip: Path, tmp_path: Path) -> Path:
+    """The first 12 frames of the sample clip."""
+    reader = cv2.VideoCapture(str(clip))
+    path = tmp_path / "short.avi"
+    writer = None
+    for _ in range(12):
+        _, image = reader.read()
+        writer = writer or cv2.VideoWriter(
+            str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (image.shape[1], image.shape[0])
+        )
+        writer.write(image)
+    writer.release()
+    return path
+
+
+def test_a_photo_gives_a_line_and_a_result(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--source", str(photo), "--jsonl", str(tmp_path / "out.jsonl")]) == 0
+    assert "happy" in capsys.readouterr().out
+    (line,) = (tmp_path / "out.jsonl").read_text().splitlines()
+    (face,) = json.loads(line)["faces"]
+    assert face["expression"] == "happy"
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_clip_goes_to_every_sink_at_once(short_clip: Path, tmp_path: Path) -> None:
+    words = ["--source", str(short_clip), "--quiet", "--max-frames", "10"]
+    for flag, name in (("--jsonl", "o.jsonl"), ("--csv", "o.csv"), ("--save-video", "o.mp4")):
+        words += [flag, str(tmp_path / name)]
+    assert main(words) == 0
+    results = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [result["frame_index"] for result in results] == list(range(10))
+    assert all(len(result["faces"]) == 1 for result in results)
+    assert {result["faces"][0]["track_id"] for result in results} == {0}
+    assert len((tmp_path / "o.csv").read_text().splitlines()) == 11
+    assert int(cv2.VideoCapture(str(tmp_path / "o.mp4")).get(cv2.CAP_PROP_FRAME_COUNT)) == 10
+
+
+def test_the_installed_command_is_quiet_but_for_its_results(photo: Path) -> None:
+    """No engine's chatter on standard error, and nothing imported that a board has not."""
+    script = "import sys; from fer_edge.cli import main; code = main(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--source", str(photo)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "happy" in done.stdout
+
+
+def refused(words: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run, check exit code and that exactly one line went to standard error; the line."""
+    assert main(words) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("fer-edge: ")
+    return line
+
+
+@pytest.mark.parametrize("name", ["absent.mp4", "absent.jpg", "absent_folder", "rtsp://127.0.0.1:9/stream"])
+def test_a_source_that_does_not_exist(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = name if "://" in name else str(tmp_path / name)
+    assert name in refused(["--source", where, "--quiet"], 3, capsys)
+
+
+@pytest.mark.parametrize("name", ["zero.jpg", "zero.mp4"])
+def test_a_zero_byte_source(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).touch()
+    assert name in refused(["--source", str(tmp_path / name), "--quiet"], 3, capsys)
+
+
+def test_a_camera_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "63" in refused(["--camera", "63"], 3, capsys)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_a_model_that_is_none(content: bytes, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.tflite").write_bytes(content)
+    line = refused(["--source", str(photo), "--model", str(tmp_path / "model.tflite")], 4, capsys)
+    assert "model.tflite" in line
+
+
+def test_a_model_of_a_newer_schema(
+    photo: Path, tmp_path: Path, default_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = patched(default_model, tmp_path / "new.tflite", b'"schema_version": 1', b'"schema_version": 2')
+    assert "newer" in refused(["--source", str(photo), "--model", str(model)], 4, capsys)
+
+
+def test_a_detector_that_is_not_there(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--source", str(photo), "--detector", "yunet", "--detector-file", str(tmp_path / "absent.onnx")]
+    assert DETECTOR_FILES["yunet"].remedy in refused(words, 4, capsys)
+
+
+@pytest.mark.parametrize("flag", ["--jsonl", "--csv", "--save-video"])
+def test_an_output_that_cannot_be_written(
+    flag: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    refused(["--source", str(photo), "--quiet", flag, str(tmp_path / "file" / "out.mp4")], 2, capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--camera", "front"],
+        ["--camera", "0", "--source", "x.mp4"],
+        ["--source", "x.mp4", "--min-score", "7"],
+        ["--source", "x.mp4", "--max-frames", "0"],
+        ["--source", "x.mp4", "--detector", "haar"],
+        ["--source", "x.mp4", "--no-such-flag"],
+    ],
+)
+def test_bad_usage_exits_with_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    assert exit_.value.code == 2
+
+
+def test_models_lists_what_the_package_carries(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "fer-base.int8" in out
+    assert "mediapipe" in out
+    assert "yunet" in out
+
+
+def test_bench_writes_every_stage(photo: Path, tmp_path: Path) -> None:
+    words = ["bench", "--source", str(photo), "-n", "5", "--warmup", "2", "--out", str(tmp_path / "bench.csv")]
+    assert main(words) == 0
+    assert len((tmp_path / "bench.csv").read_text().splitlines()) == 1 + 1 + 8
+
+
+def test_sigterm_closes_the_sinks(clip: Path, tmp_path: Path) -> None:
+    """`systemctl stop` in the middle: exit 0, and the last line of the JSONL is whole."""
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "fer_edge", "--source", str(clip), "--quiet", "--jsonl", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        for _ in range(600):
+            if out.is_file() and out.stat().st_size > 2000:
+                break
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+        process.terminate()
+        assert process.wait(5) == 0
+    lines = out.read_text().splitlines()
+    assert [json.loads(line)["frame_index"] for line in lines] == list(range(len(lines)))

@@ -1,0 +1,98 @@
+"""Detectors on a real photograph, and their geometry on made-up numbers."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.detectors import DATA, DETECTOR_FILES, Detector, open_detector
+from fer_edge.detectors.geometry import detections_in_frame, letterbox
+from fer_edge.errors import ModelError, UsageError
+
+from tests.conftest import ROOT
+
+# Where the astronaut's face is, in pixels of the photograph.
+FACE_CENTRE_PX = (225, 120)
+
+
+@pytest.fixture(scope="module", params=["mediapipe", "yunet"])
+def detector(request: pytest.FixtureRequest) -> Detector:
+    pinned = DETECTOR_FILES[request.param]
+    places = [DATA / pinned.filename, Path(os.environ.get("FER_EDGE_DETECTORS", ROOT / "media")) / pinned.filename]
+    for path in places:
+        if path.is_file():
+            return open_detector(request.param, path)
+    pytest.skip(f"{pinned.filename} is absent; `{pinned.remedy}` brings it")
+
+
+def test_finds_the_face_of_the_astronaut_and_no_other(detector: Detector, astronaut: np.ndarray) -> None:
+    (found,) = detector.detect(astronaut)
+    centre = (found.box.left_px + found.box.width_px / 2, found.box.top_px + found.box.height_px / 2)
+    assert np.hypot(centre[0] - FACE_CENTRE_PX[0], centre[1] - FACE_CENTRE_PX[1]) < 15
+    assert 70 < found.box.width_px < 130
+    assert found.score > 0.8
+
+
+def test_boxes_follow_the_picture(detector: Detector, astronaut: np.ndarray) -> None:
+    """A frame of other proportions, with the face elsewhere: the box is in that frame's pixels."""
+    frame = np.zeros((600, 900, 3), np.uint8)
+    frame[40:552, 350:862] = astronaut
+    (found,) = detector.detect(frame)
+    assert abs(found.box.left_px + found.box.width_px / 2 - FACE_CENTRE_PX[0] - 350) < 15
+    assert abs(found.box.top_px + found.box.height_px / 2 - FACE_CENTRE_PX[1] - 40) < 15
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (1, 1), (1, 500), (333, 7)])
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_an_empty_picture_of_any_size_has_no_face(detector: Detector, shape: tuple[int, int], value: int) -> None:
+    assert detector.detect(np.full((*shape, 3), value, np.uint8)) == []
+
+
+def test_a_high_minimum_score_finds_nothing(mediapipe_file: Path, astronaut: np.ndarray) -> None:
+    assert open_detector("mediapipe", mediapipe_file, min_score=0.999).detect(astronaut) == []
+
+
+def test_an_unknown_detector_is_refused() -> None:
+    with pytest.raises(UsageError, match="there are: mediapipe, yunet"):
+        open_detector("haar")
+
+
+def test_an_absent_file_names_the_command_that_brings_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="fer-edge models --fetch yunet"):
+        open_detector("yunet", tmp_path / "yunet.onnx")
+
+
+def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "yunet.onnx").write_bytes(b"something else")
+    with pytest.raises(ModelError, match="SHA-256 is"):
+        open_detector("yunet", tmp_path / "yunet.onnx")
+
+
+@given(st.integers(1, 700), st.integers(1, 700))
+def test_letterbox_keeps_proportions_and_maps_back(width: int, height: int) -> None:
+    fitted = letterbox(np.full((height, width, 3), 255, np.uint8), 192)
+    assert fitted.image_bgr.shape == (192, 192, 3)
+    corners = np.array([[fitted.left_px, fitted.top_px, width * fitted.scale, height * fitted.scale]], np.float32)
+    (whole,) = detections_in_frame(corners, np.array([0.9], np.float32), fitted, 0.5)
+    np.testing.assert_allclose(
+        [whole.box.left_px, whole.box.top_px, whole.box.width_px, whole.box.height_px],
+        [0, 0, width, height],
+        atol=0.02,
+    )
+
+
+def test_overlapping_boxes_leave_the_best() -> None:
+    fitted = letterbox(np.zeros((192, 192, 3), np.uint8), 192)
+    boxes = np.array([[10, 10, 50, 50], [12, 11, 50, 50], [120, 120, 30, 30], [10, 10, 50, 50]], np.float32)
+    found = detections_in_frame(boxes, np.array([0.7, 0.9, 0.8, 0.2], np.float32), fitted, 0.6)
+    assert [round(d.score, 1) for d in found] == [0.9, 0.8]
+    assert found[0].box.left_px == pytest.approx(12)
+
+
+def test_a_grey_photograph_is_found_too(mediapipe_file: Path, astronaut: np.ndarray) -> None:
+    grey = cv2.cvtColor(cv2.cvtColor(astronaut, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    assert len(open_detector("mediapipe", mediapipe_file).detect(grey)) == 1
