@@ -26,6 +26,8 @@ _WHITE: Colour = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # How much of the picture stays visible under a plate.
 _PLATE_CLEARNESS = 0.15
+# Blocks across a blurred face.
+_BLOCKS = 9
 
 
 def colour_of(label: str, labels: Sequence[str] = ()) -> Colour:
@@ -50,6 +52,22 @@ def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]
     # Labels last: no neighbour's chart may cover them.
     for face in result.faces:
         pen.label(face, f"{face.expression} {face.confidence:.0%}")
+    return picture
+
+
+def blur_faces(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
+    """A copy of the picture (h, w, 3) uint8 in which every face is a handful of blocks, hair and chin included."""
+    picture = image_bgr.copy()
+    for face in result.faces:
+        box = face.box
+        widen_px = 0.35 * max(box.width_px, box.height_px)
+        rows = slice(max(round(box.top_px - widen_px), 0), max(round(box.top_px + box.height_px + widen_px), 0))
+        columns = slice(max(round(box.left_px - widen_px), 0), max(round(box.left_px + box.width_px + widen_px), 0))
+        part = picture[rows, columns]
+        if part.size:
+            # Averages of large blocks cannot be undone, as a Gaussian blur partly can.
+            blocks = cv2.resize(part, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA)
+            part[:] = cv2.resize(blocks, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_NEAREST)
     return picture
 
 

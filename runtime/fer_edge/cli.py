@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from fer_edge import __version__
 from fer_edge.detectors import DETECTOR_FILES, open_detector
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, UsageError
 from fer_edge.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from fer_edge.pipeline import Pipeline
     from fer_edge.sinks import Sink
+    from fer_edge.sources import Source
 
 _COMMANDS = {
     "run": "read a camera, stream or file and name the expressions in it (the default)",
@@ -50,12 +51,20 @@ def _run(words: list[str]) -> int:
     from fer_edge.sinks import SinkSet
     from fer_edge.sources import open_source
 
-    source = open_source(str(options.camera) if options.camera is not None else options.source)
+    _refuse_overwriting(options)
     pipeline = _pipeline(options)
     # systemd and `kill` ask with SIGTERM: leave by the same door as Ctrl-C, so that every sink is closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with SinkSet(_sinks(options)) as sinks, source, contextlib.suppress(KeyboardInterrupt):
+    chosen = open_source(str(options.camera) if options.camera is not None else options.source)
+    labels = pipeline.classifier.contract.labels
+    with (
+        chosen as source,
+        SinkSet(_sinks(options, source, labels)) as sinks,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         run(source, pipeline, sinks, options.max_frames)
+    if sinks.failed:
+        raise UsageError(f"results are incomplete: {', '.join(sinks.failed)} failed on the way. Is the disk full?")
     return 0
 
 
@@ -116,6 +125,9 @@ def _run_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save-video", type=Path, metavar="FILE.mp4", help="write the annotated video (this keeps faces)"
     )
+    parser.add_argument(
+        "--privacy", choices=["none", "blur"], default="none", help="blur: hide the faces in every saved picture"
+    )
     parser.add_argument("--quiet", action="store_true", help="no line a frame on the terminal")
     return parser
 
@@ -159,19 +171,28 @@ def _pipeline(options: argparse.Namespace) -> "Pipeline":
     return Pipeline(detector, classifier, smoothing=options.smoothing, max_faces=options.max_faces)
 
 
-def _sinks(options: argparse.Namespace) -> list["Sink"]:
+def _sinks(options: argparse.Namespace, source: "Source", labels: tuple[str, ...]) -> list["Sink"]:
     from fer_edge import sinks
 
     chosen: list[Sink] = []
     if not options.quiet:
-        chosen.append(sinks.TerminalSink())
+        chosen.append(sinks.TerminalSink(live=source.live))
     if options.jsonl:
         chosen.append(sinks.JsonlSink(options.jsonl))
     if options.csv:
-        chosen.append(sinks.CsvSink(options.csv))
+        chosen.append(sinks.CsvSink(options.csv, labels))
     if options.save_video:
-        chosen.append(sinks.VideoSink(options.save_video))
+        chosen.append(sinks.VideoSink(options.save_video, source.fps, blur=options.privacy == "blur"))
     return chosen
+
+
+def _refuse_overwriting(options: argparse.Namespace) -> None:
+    """An output must not be the picture or video that is being read, nor another output."""
+    outputs = [path.resolve() for path in (options.jsonl, options.csv, options.save_video) if path is not None]
+    if options.source and Path(options.source).resolve() in outputs:
+        raise UsageError(f"{options.source} is both source and output; choose another output.")
+    if len(set(outputs)) < len(outputs):
+        raise UsageError("two outputs have the same name; choose a file for each.")
 
 
 def _camera_index(text: str) -> int:

@@ -37,7 +37,8 @@ def _crop(image_bgr: NDArray[np.uint8], region: Box, size: tuple[int, int]) -> N
     grey = cv2.cvtColor(image_bgr[first_row:last_row, first_column:last_column], cv2.COLOR_BGR2GRAY)
     outside = [max(n, 0) for n in (first_row - top, bottom - last_row, first_column - left, right - last_column)]
     if any(outside):
-        grey = cv2.copyMakeBorder(grey, *outside, cv2.BORDER_REPLICATE)
+        above, below, before, after = outside
+        grey = cv2.copyMakeBorder(grey, above, below, before, after, cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 

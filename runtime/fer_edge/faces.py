@@ -28,6 +28,14 @@ class LabelledFaces:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def in_order_of(self, labels: tuple[str, ...]) -> "LabelledFaces":
+        """The same faces with their classes numbered as in `labels`. Raises DataError for a class not among them."""
+        strangers = sorted(set(self.label_names) - set(labels))
+        if strangers:
+            raise DataError(f"{self.dataset}: class {strangers[0]!r} is none of the model's: {', '.join(labels)}.")
+        position = np.array([labels.index(name) for name in self.label_names], dtype=np.int64)
+        return LabelledFaces(self.images, position[self.labels], labels, self.dataset, self.split)
+
     def balanced(self, count: int, seed: int) -> "LabelledFaces":
         """`count` faces drawn as evenly over the classes as their numbers allow, in random order."""
         generator = np.random.default_rng(seed)

@@ -64,7 +64,9 @@ def test_a_clip_goes_to_every_sink_at_once(short_clip: Path, tmp_path: Path) -> 
 
 def test_the_installed_command_is_quiet_but_for_its_results(photo: Path) -> None:
     """No engine's chatter on standard error, and nothing imported that a board has not."""
-    script = "import sys; from fer_edge.cli import main; code = main(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+    script = (
+        "import sys; from fer_edge.cli import main; code = main(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script, "--source", str(photo)], capture_output=True, text=True, timeout=60
     )
@@ -122,6 +124,31 @@ def test_an_output_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     refused(["--source", str(photo), "--quiet", flag, str(tmp_path / "file" / "out.mp4")], 2, capsys)
+
+
+def test_an_output_that_is_the_source_or_another_output(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = photo.read_bytes()
+    refused(["--source", str(photo), "--jsonl", str(photo)], 2, capsys)
+    assert photo.read_bytes() == before
+    refused(["--source", str(photo), "--jsonl", str(tmp_path / "o"), "--csv", str(tmp_path / "o")], 2, capsys)
+
+
+def test_a_disk_that_fills_up_is_told_by_the_exit_code(
+    short_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file-size limit stands in for the full disk; the terminal went on to the end."""
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900));"
+        "from fer_edge.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["--source", str(short_clip), "--jsonl", str(tmp_path / "out.jsonl")]
+    done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "results are incomplete" in done.stderr
+    assert all(json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
 
 
 @pytest.mark.parametrize(

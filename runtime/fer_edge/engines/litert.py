@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fer_edge.engines import TensorSpec
 from fer_edge.errors import ModelError
+from fer_edge.quiet import native_stderr_closed
 from fer_edge.tflite_metadata import read_metadata
 
 _PACKAGES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime", "tflite_runtime.interpreter"))
@@ -24,8 +25,10 @@ class LiteRtEngine:
         self._where = str(path)
         read_metadata(self._data, "", self._where)  # refuses what is not TFLite before native code sees it
         try:
-            self._interpreter = interpreter_class(model_content=self._data, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            # LiteRT announces its delegate on standard error, and has no switch for it.
+            with native_stderr_closed():
+                self._interpreter = interpreter_class(model_content=self._data, num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"{path}: {self.name} cannot load it ({_first_line(error)}). Copy or export it again."

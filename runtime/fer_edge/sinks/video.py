@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.annotate import draw
+from fer_edge.annotate import blur_faces, draw
 from fer_edge.errors import SourceError, UsageError
 from fer_edge.frames import Frame, FrameResult
-from fer_edge.sources.quiet import quiet_opencv
+from fer_edge.quiet import quiet_opencv
 
 # Codecs that every build of OpenCV from PyPI can write; H.264 is in none of them.
 _CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
@@ -28,12 +28,13 @@ class VideoSink:
     `fps` is the source's rate: each frame is written once. None, for a live source, writes ten frames a second and
     repeats or leaves out frames by their `captured_at_s`, so that it plays at the speed of life. The first frame sets
     the size; frames of another size are fitted into it with black bars. Leaving by an error removes the file; leaving
-    by Ctrl-C or because the source was lost keeps it: what was filmed until then is whole.
+    by Ctrl-C or because the source was lost keeps it: what was filmed until then is whole. `blur` hides every face that was found.
     """
 
-    def __init__(self, path: Path, fps: float | None = None) -> None:
+    def __init__(self, path: Path, fps: float | None = None, *, blur: bool = False) -> None:
         self.path = path
         self.name = f"video {path}"
+        self._blur = blur
         self._fps = fps or _LIVE_FPS
         self._clock = None if fps else _Clock(_LIVE_FPS)
         # The suffix stays last: OpenCV chooses the container by it.
@@ -75,7 +76,8 @@ class VideoSink:
             return
         if self._writer is None:
             self._writer = self._open(*frame.image_bgr.shape[:2])
-        picture = letterboxed(draw(frame.image_bgr, result), self._width_px, self._height_px)
+        image = blur_faces(frame.image_bgr, result) if self._blur else frame.image_bgr
+        picture = letterboxed(draw(image, result), self._width_px, self._height_px)
         for _ in range(copies):
             self._writer.write(picture)
 

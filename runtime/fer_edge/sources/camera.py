@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 
 from fer_edge.errors import SourceError
+from fer_edge.quiet import quiet_opencv
 from fer_edge.sources.address import SYSFS, is_csi_camera
 from fer_edge.sources.capture import CaptureDevice
 from fer_edge.sources.latest import LiveOptions, LiveSource
-from fer_edge.sources.quiet import quiet_opencv
 
 
 def camera_source(device: int | str, options: LiveOptions | None = None, *, sysfs: Path = SYSFS) -> LiveSource:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
-from fer_edge.sources.quiet import native_stderr_closed, quiet_opencv
+from fer_edge.quiet import native_stderr_closed, quiet_opencv
 
 
 def check_file(path: Path, expected: str) -> None:

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import cv2
 
 from fer_edge.errors import SourceError
+from fer_edge.quiet import quiet_opencv
 from fer_edge.sources.address import masked
 from fer_edge.sources.capture import CaptureDevice
 from fer_edge.sources.latest import LiveOptions, LiveSource
-from fer_edge.sources.quiet import quiet_opencv
 
 _PORTS = {"http": 80, "https": 443, "rtmp": 1935, "rtsp": 554, "rtsps": 322}
 # Shares of the time for the first frame, so that the reason for a failure is known before that time is over.

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
+from fer_edge.quiet import quiet_opencv
 from fer_edge.sources.image import check_file
-from fer_edge.sources.quiet import quiet_opencv
 
 logger = logging.getLogger("fer_edge")
 

@@ -1,0 +1,104 @@
+"""Several sinks as one: each fails alone."""
+
+import json
+
+import pytest
+
+from fer_edge.errors import UsageError
+from fer_edge.sinks import CsvSink, JsonlSink, SinkSet
+
+from tests.runtime.fakes.results import LABELS, face, taken
+
+
+class Moody:
+    """A sink that fails where it is told to, and notes what happens to it."""
+
+    def __init__(self, name="moody", fails=""):
+        self.name, self.fails = name, fails
+        self.calls = []
+
+    def __enter__(self):
+        self._note("enter")
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self._note("exit", error)
+
+    def write(self, frame, result):
+        self._note("write", result.frame_index)
+
+    def _note(self, call, detail=None):
+        self.calls.append((call, detail))
+        if call in self.fails.split():
+            raise UsageError("cannot open") if call == "enter" else OSError(f"{call} went\nwrong")
+
+
+def names(sink):
+    return [call for call, _ in sink.calls]
+
+
+def test_all_sinks_get_every_frame():
+    sinks = [Moody("a"), Moody("b")]
+    with SinkSet(sinks) as group:
+        for index in range(3):
+            group.write(*taken(index))
+    for sink in sinks:
+        assert sink.calls == [("enter", None), ("write", 0), ("write", 1), ("write", 2), ("exit", None)]
+    assert group.failed == ()
+
+
+def test_a_failing_sink_is_closed_told_of_once_and_left_out(caplog):
+    bad, good = Moody("bad", fails="write"), Moody("good")
+    with SinkSet([bad, good]) as group:
+        for index in range(3):
+            group.write(*taken(index))
+        assert group.failed == ("bad",)
+    assert names(bad) == ["enter", "write", "exit"]
+    assert isinstance(bad.calls[-1][1], OSError), "it learns why it is closed"
+    assert names(good) == ["enter", "write", "write", "write", "exit"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "bad failed and gets no more results: write went wrong"
+    ]
+
+
+def test_a_sink_that_also_fails_to_close_is_told_of_once(caplog):
+    with SinkSet([Moody("bad", fails="write exit")]) as group:
+        group.write(*taken(0))
+    assert group.failed == ("bad",) and len(caplog.records) == 1
+
+
+def test_a_sink_that_fails_only_to_close_is_reported_and_the_others_are_closed(caplog):
+    good = Moody("good")
+    with SinkSet([Moody("bad", fails="exit"), good]) as group:
+        pass
+    assert group.failed == ("bad",) and names(good) == ["enter", "exit"]
+
+
+def test_an_output_that_cannot_be_opened_stops_before_any_frame():
+    first, last = Moody("first"), Moody("last")
+    with pytest.raises(UsageError):
+        SinkSet([first, Moody("bad", fails="enter"), last]).__enter__()
+    assert names(first) == ["enter", "exit"] and names(last) == []
+
+
+def test_sinks_learn_that_the_run_failed_and_its_error_goes_on():
+    sink = Moody()
+    with pytest.raises(RuntimeError), SinkSet([sink]):
+        raise RuntimeError
+    assert isinstance(sink.calls[-1][1], RuntimeError)
+
+
+def test_a_real_sink_goes_on_beside_a_failing_one(tmp_path):
+    # The CSV fails by labels of another model.
+    with SinkSet([CsvSink(tmp_path / "out.csv", LABELS[:2]), JsonlSink(tmp_path / "out.jsonl")]) as group:
+        for index in range(4):
+            group.write(*taken(index, face()))
+    assert group.failed == (f"csv {tmp_path / 'out.csv'}",)
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["frame_index"] for line in lines] == [0, 1, 2, 3]
+
+
+def test_no_sink_at_all_is_fine():
+    with SinkSet([]) as group:
+        group.write(*taken(0))
+    assert group.failed == ()

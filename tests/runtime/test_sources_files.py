@@ -1,0 +1,200 @@
+"""Sources that are files: every frame exactly once, and clear words about files that are none."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge.errors import SourceError
+from fer_edge.sources import open_source
+
+from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, plain, write_image, write_video
+
+
+def read(path):
+    with open_source(str(path)) as source:
+        return list(source)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi"])
+def test_a_video_gives_every_frame_once_in_order(tmp_path, name):
+    frames = read(write_video(tmp_path / name, [numbered(i) for i in range(12)]))
+    assert [frame.index for frame in frames] == list(range(12))
+    assert [index_of(frame.image_bgr) for frame in frames] == list(range(12))
+    assert {frame.source for frame in frames} == {str(tmp_path / name)}
+    assert {(frame.image_bgr.shape, frame.image_bgr.dtype.name) for frame in frames} == {((48, 64, 3), "uint8")}
+
+
+def test_a_video_is_timed_by_its_own_clock(tmp_path):
+    frames = read(write_video(tmp_path / "clip.mp4", [numbered(i) for i in range(10)], fps=25))
+    assert [frame.captured_at_s for frame in frames] == pytest.approx([i / 25 for i in range(10)], abs=1e-3)
+
+
+def test_an_entered_video_knows_its_rate_and_length(tmp_path):
+    with open_source(str(write_video(tmp_path / "clip.mp4", [numbered(i) for i in range(7)], fps=12.5))) as source:
+        assert (source.live, source.fps, source.frame_count) == (False, 12.5, 7)
+
+
+def test_a_frame_is_not_changed_by_reading_on(tmp_path):
+    frames = iter(read(write_video(tmp_path / "clip.avi", [numbered(1), numbered(9)])))
+    first = next(frames)
+    next(frames)
+    assert index_of(first.image_bgr) == 1
+
+
+def test_a_video_cut_in_the_middle_gives_what_is_there_and_says_so(tmp_path, caplog):
+    # Noise makes every frame large, so that half of the bytes end in the middle of one.
+    noise = np.random.default_rng(0).integers(0, 255, (40, 120, 160, 3), dtype=np.uint8)
+    whole = write_video(tmp_path / "whole.avi", list(noise)).read_bytes()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole[: len(whole) // 2])
+    frames = read(cut)
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert 15 <= len(frames) <= 25
+    assert [record.name for record in caplog.records] == ["fer_edge"]
+    assert "ended early" in caplog.text and "40 frames" in caplog.text
+
+
+def test_a_whole_video_ends_without_a_warning(tmp_path, caplog):
+    read(write_video(tmp_path / "clip.avi", [numbered(i) for i in range(10)]))
+    assert not caplog.records
+
+
+def test_leaving_a_video_early_is_no_early_end(tmp_path, caplog):
+    with open_source(str(write_video(tmp_path / "clip.avi", [numbered(i) for i in range(20)]))) as source:
+        next(iter(source))
+    assert not caplog.records
+
+
+def test_an_image_is_one_frame_at_time_0(tmp_path):
+    (frame,) = read(write_image(tmp_path / "photo.png", numbered(3)))
+    assert (frame.index, frame.captured_at_s, frame.source) == (0, 0.0, str(tmp_path / "photo.png"))
+    np.testing.assert_array_equal(frame.image_bgr, numbered(3))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((20, 30), 77, np.uint8),
+        np.full((20, 30, 4), 77, np.uint8),
+        np.full((20, 30), 77 * 257, np.uint16),
+    ],
+    ids=["grey", "bgra", "16 bits"],
+)
+def test_every_picture_becomes_8_bit_bgr(tmp_path, image):
+    (frame,) = read(write_image(tmp_path / "photo.png", image))
+    assert frame.image_bgr.dtype == np.uint8
+    np.testing.assert_array_equal(frame.image_bgr, np.full((20, 30, 3), 77, np.uint8))
+
+
+def test_a_folder_gives_its_pictures_in_the_order_a_person_counts(tmp_path):
+    for number in (10, 9, 1):
+        write_image(tmp_path / f"frame{number}.png", numbered(number))
+    (tmp_path / "notes.txt").write_text("no picture")
+    with open_source(str(tmp_path)) as source:
+        assert source.frame_count == 3
+        frames = list(source)
+    assert [index_of(frame.image_bgr) for frame in frames] == [1, 9, 10]
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    assert [Path(frame.source).name for frame in frames] == ["frame1.png", "frame9.png", "frame10.png"]
+    assert [frame.captured_at_s for frame in frames] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("bad", ["a.png", "b.png", "c.png"])
+def test_a_damaged_picture_in_a_folder_is_left_out_with_a_warning(tmp_path, caplog, bad):
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / name, numbered(1))
+    (tmp_path / bad).write_bytes(b"")
+    assert [frame.index for frame in read(tmp_path)] == [0, 1]
+    assert bad in caplog.text and len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("colour", [RED, GREEN, BLUE], ids=["red", "green", "blue"])
+@pytest.mark.parametrize("kind", ["image", "folder", "mp4", "avi"])
+def test_colours_arrive_as_bgr(tmp_path, kind, colour):
+    if kind in ("mp4", "avi"):
+        path = write_video(tmp_path / f"clip.{kind}", [plain(colour)] * 3)
+    else:
+        path = write_image(tmp_path / "photo.png", plain(colour))
+    (frame, *_) = read(tmp_path if kind == "folder" else path)
+    # Lossy codecs shift a pure colour a little, never into another channel.
+    np.testing.assert_allclose(frame.image_bgr.mean(axis=(0, 1)), colour, atol=12)
+
+
+def _bad_files(folder):
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    for suffix in (".png", ".jpg"):
+        data = cv2.imencode(suffix, noise)[1].tobytes()
+        (folder / f"cut{suffix}").write_bytes(data[: len(data) // 2])
+    movie = write_video(folder / "whole.mp4", [noise] * 20).read_bytes()
+    (folder / "cut.mp4").write_bytes(movie[: len(movie) // 2])
+    for name in ("empty.mp4", "empty.jpg", "empty.png"):
+        (folder / name).touch()
+    for name in ("text.mp4", "text.jpg", "text.png"):
+        (folder / name).write_text("this is no picture\n" * 100)
+    (folder / "no-images").mkdir()
+    (folder / "all-bad").mkdir()
+    (folder / "all-bad" / "a.png").write_text("no picture")
+
+
+BAD = {
+    "missing.mp4": "no such file",
+    "missing.jpg": "no such file",
+    "missing/": "no such file",
+    "empty.mp4": "empty",
+    "empty.jpg": "empty",
+    "empty.png": "empty",
+    "text.mp4": "not a video",
+    "text.jpg": "not an image",
+    "text.png": "not an image",
+    "cut.mp4": "not a video",
+    "cut.png": "not an image",
+    "no-images": "no images",
+    "all-bad": "none of its 1 images",
+}
+
+
+@pytest.mark.parametrize(("name", "words"), BAD.items())
+def test_bad_input_is_told_on_entering_in_one_line(tmp_path, name, words):
+    _bad_files(tmp_path)
+    source = open_source(f"{tmp_path}/{name}")
+    with pytest.raises(SourceError, match=words) as refused, source:
+        pass
+    message = str(refused.value)
+    assert Path(name).name in message and "\n" not in message
+    assert refused.value.exit_code == 3
+
+
+def test_a_source_that_was_not_entered_says_so(tmp_path):
+    for name in ("clip.mp4", "photo.jpg"):
+        with pytest.raises(SourceError, match="enter"):
+            next(iter(open_source(str(tmp_path / name))))
+
+
+def test_opencv_and_its_libraries_print_nothing(tmp_path):
+    """In a process of its own, because they read their switches only once."""
+    _bad_files(tmp_path)
+    names = [f"{tmp_path}/{name}" for name in [*BAD, "cut.jpg", "whole.mp4"]] + ["http://127.0.0.1:9/", "/dev/video77"]
+    script = (
+        "import sys\nfrom fer_edge.errors import SourceError\nfrom fer_edge.sources import open_source\n"
+        "for text in sys.argv[1:]:\n"
+        "    try:\n"
+        "        with open_source(text) as source:\n            print(len(list(source)))\n"
+        "    except SourceError:\n        pass\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("OPENCV_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, *names],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    # The folder's warning is ours, by Python's logging; nothing else may stand there.
+    assert [line for line in done.stderr.splitlines() if "Left out." not in line] == []
+    assert done.stdout.split()[-1] == "20"

@@ -1,0 +1,317 @@
+"""Live sources: the newest frame wins, silence is noticed, and what is lost comes back or is lost for good."""
+
+import logging
+import socket
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.errors import SourceError
+from fer_edge.sources import open_source
+from fer_edge.sources.latest import LiveOptions, LiveSource
+
+from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered
+from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
+
+QUICK = LiveOptions(first_frame_s=3.0, silence_s=3.0, tries=3, backoff_s=0.01, backoff_max_s=0.05)
+
+
+class Ticker:
+    """A device of the test's own: `count` pictures, one each `period_s`, then the end or silence."""
+
+    def __init__(self, count=10**9, period_s=0.002, *, then_hangs_s=0.0):
+        self.left, self.period_s, self.then_hangs_s = count, period_s, then_hangs_s
+        self.read_count = 0
+        self.closed = False
+
+    def read(self):
+        if self.read_count == self.left:
+            time.sleep(self.then_hangs_s)
+            return None
+        time.sleep(self.period_s)
+        self.read_count += 1
+        return numbered((self.read_count - 1) % 25)
+
+    def close(self):
+        self.closed = True
+
+
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("read ")]
+
+
+def first_frames(source, count):
+    frames = iter(source)
+    return [next(frames) for _ in range(count)]
+
+
+def test_a_slow_consumer_gets_the_newest_frame_and_sees_what_was_dropped():
+    device = Ticker(period_s=0.002)
+    with LiveSource("ticker", lambda: device, QUICK) as source:
+        for frame in source:
+            time.sleep(0.03)
+            assert index_of(frame.image_bgr) == frame.index % 25
+            if frame.index > 40:
+                break
+        taken = [first_frames(source, 1)[0].index for _ in range(3) if time.sleep(0.03) is None]
+    gaps = np.diff(taken)
+    assert (gaps > 3).all(), "frames nobody took leave gaps in the index"
+
+
+def test_no_frame_is_given_twice_to_a_fast_consumer():
+    with LiveSource("ticker", lambda: Ticker(period_s=0.005), QUICK) as source:
+        indices = [frame.index for frame in first_frames(source, 20)]
+    assert len(set(indices)) == 20 and indices == sorted(indices)
+
+
+def test_a_live_frame_carries_the_time_since_the_source_was_entered():
+    started = time.monotonic()
+    with LiveSource("ticker", lambda: Ticker(period_s=0.01), QUICK) as source:
+        frames = first_frames(source, 5)
+    times = [frame.captured_at_s for frame in frames]
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= time.monotonic() - started
+    assert (source.live, source.fps, source.frame_count) == (True, None, None)
+
+
+def test_leaving_joins_the_thread_and_closes_the_device():
+    device = Ticker()
+    with LiveSource("ticker", lambda: device, QUICK) as source:
+        assert len(readers()) == 1
+        first_frames(source, 1)
+    assert readers() == [] and device.closed
+
+
+def test_a_device_that_ends_is_reopened_and_its_index_goes_on(caplog):
+    devices = [Ticker(5), Ticker(5), Ticker()]
+    waiting = iter(devices)
+    with LiveSource("ticker", lambda: next(waiting), QUICK) as source:
+        indices = []
+        for frame in source:
+            indices.append(frame.index)
+            if frame.index >= 12:
+                break
+    assert indices == sorted(set(indices))
+    assert [device.closed for device in devices] == [True, True, True]
+    assert caplog.text.count("Reopening") == 2
+
+
+def test_a_device_that_falls_silent_is_reopened():
+    options = LiveOptions(first_frame_s=3.0, silence_s=0.05, tries=3, backoff_s=0.01)
+    devices = iter([Ticker(3, then_hangs_s=0.4), Ticker()])
+    with LiveSource("ticker", lambda: next(devices), options) as source:
+        assert any(frame.index > 5 for frame in first_frames(source, 8))
+
+
+def test_a_device_that_never_comes_back_is_lost_for_good(caplog):
+    opened = []
+
+    def open_once():
+        if opened:
+            raise SourceError("ticker: unplugged.")
+        opened.append(True)
+        return Ticker(3)
+
+    with LiveSource("ticker", open_once, QUICK) as source, pytest.raises(SourceError, match="lost for good") as lost:
+        list(source)
+    assert lost.value.exit_code == 3
+    assert "after 3 tries" in str(lost.value) and "unplugged" in str(lost.value)
+    assert readers() == []
+
+
+def test_each_try_waits_twice_as_long_up_to_a_bound(caplog):
+    options = LiveOptions(tries=5, backoff_s=0.01, backoff_max_s=0.05)
+    devices = iter([Ticker(1)])
+    with LiveSource("ticker", lambda: next(devices), options) as source, pytest.raises(SourceError):
+        list(source)
+    waits = [record.args[1] for record in caplog.records]
+    assert waits == [0.01, 0.02, 0.04, 0.05, 0.05]
+
+
+def test_a_frame_makes_the_tries_start_anew():
+    with LiveSource("ticker", lambda: Ticker(1, period_s=0.0), QUICK) as source:
+        assert [frame.index for frame in first_frames(source, 8)] == list(range(8))
+
+
+def test_entering_fails_at_once_when_the_device_cannot_be_opened():
+    def refuse():
+        raise RuntimeError("driver says\nno")
+
+    with pytest.raises(SourceError, match="RuntimeError: driver says no"):
+        LiveSource("ticker", refuse, QUICK).__enter__()
+    assert readers() == []
+
+
+def test_entering_fails_when_no_first_frame_comes_in_time():
+    slow = LiveOptions(first_frame_s=0.05)
+    started = time.monotonic()
+    with pytest.raises(SourceError, match=r"no frame for 0\.05 s"):
+        LiveSource("ticker", lambda: Ticker(period_s=0.3), slow).__enter__()
+    assert time.monotonic() - started < 2.0
+
+
+def test_leaving_while_it_waits_to_reopen_ends_the_iteration():
+    patient = LiveOptions(tries=3, backoff_s=60.0, backoff_max_s=60.0)
+    source = LiveSource("ticker", lambda: Ticker(1), patient)
+    source.__enter__()
+    threading.Timer(0.2, source.__exit__, (None, None, None)).start()
+    started = time.monotonic()
+    assert len(list(source)) == 1
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_hanging_driver_does_not_hang_the_program(caplog, monkeypatch):
+    monkeypatch.setattr("fer_edge.sources.latest._JOIN_S", 0.05)
+    device = Ticker(1, then_hangs_s=0.5)
+    with LiveSource("ticker", lambda: device, QUICK) as source:
+        first_frames(source, 1)
+        time.sleep(0.02)
+    assert "left behind" in caplog.text
+    for thread in readers():
+        thread.join()
+    assert device.closed, "the thread still frees its device once the driver lets go"
+
+
+# --- V4L2 ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="V4L2 is Linux")
+@pytest.mark.parametrize("text", ["77", "/dev/video77", "/dev/v4l/by-id/nothing"])
+def test_a_camera_that_is_not_there_is_told_on_entering(text):
+    with pytest.raises(SourceError, match="does not exist"):
+        open_source(text).__enter__()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="V4L2 is Linux")
+def test_a_second_csi_camera_by_index_names_the_source_to_use(tmp_path):
+    (tmp_path / "video8").mkdir()
+    (tmp_path / "video8" / "name").write_text("rp1-cfe-csi2_ch0\n")
+    with pytest.raises(SourceError, match="picamera2:N"):
+        open_source("8", sysfs=tmp_path).__enter__()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="V4L2 is Linux")
+def test_a_device_that_is_no_camera_is_refused(tmp_path):
+    not_a_camera = Path("/dev/v4l/../null")
+    with pytest.raises(SourceError, match=r"refuses to open|does not exist"):
+        open_source(str(not_a_camera)).__enter__()
+
+
+# --- CSI camera, by a fake of picamera2 ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def picamera2(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent / "fakes")
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    import picamera2
+
+    yield picamera2.Picamera2
+    del sys.modules["picamera2"]
+
+
+@pytest.mark.parametrize(
+    ("rgb", "bgr"), [((255, 0, 0), RED), ((0, 255, 0), GREEN), ((0, 0, 255), BLUE)], ids=["red", "green", "blue"]
+)
+def test_a_csi_camera_gives_bgr(picamera2, rgb, bgr):
+    picamera2.scene_rgb = np.full((1, 1, 3), rgb, dtype=np.uint8)
+    with open_source("picamera2", QUICK) as source:
+        (frame,) = first_frames(source, 1)
+    np.testing.assert_array_equal(frame.image_bgr, np.full((480, 640, 3), bgr, dtype=np.uint8))
+    assert frame.image_bgr.flags.c_contiguous
+
+
+def test_a_csi_camera_is_configured_small_and_given_back(picamera2):
+    options = LiveOptions(width_px=320, height_px=240)
+    with open_source("picamera2:0", options) as source:
+        first_frames(source, 2)
+    assert picamera2.log == [
+        "open 0",
+        "configure {'format': 'RGB888', 'size': (320, 240)} 2 buffers",
+        "start",
+        "stop",
+        "close",
+    ]
+
+
+def test_a_csi_camera_that_is_not_attached(picamera2):
+    with pytest.raises(SourceError, match=r"libcamera sees 1 camera"):
+        open_source("picamera2:1").__enter__()
+
+
+def test_a_csi_camera_that_another_program_holds(picamera2):
+    picamera2.busy = True
+    with pytest.raises(SourceError, match="another program"):
+        open_source("picamera2").__enter__()
+
+
+def test_a_missing_picamera2_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(SourceError, match=r"apt install python3-picamera2.*--system-site-packages"):
+        open_source("picamera2").__enter__()
+
+
+# --- Streams, against a real server on loopback -------------------------------------------------------------
+
+
+def test_a_stream_is_read_and_its_password_shown_nowhere(caplog):
+    caplog.set_level(logging.DEBUG)
+    with MjpegServer() as server:
+        address = f"http://viewer:hunter2@127.0.0.1:{server.port}/live?token=s3cr3t"
+        with open_source(address, QUICK) as source:
+            frames = first_frames(source, 5)
+    assert all(index_of(frame.image_bgr) == frame.index % 25 for frame in frames)
+    shown = f"{source.name} {frames[0].source} {caplog.text} {[thread.name for thread in threading.enumerate()]}"
+    assert "hunter2" not in shown and "s3cr3t" not in shown
+    assert source.name == f"http://viewer:***@127.0.0.1:{server.port}/live?token=***"
+
+
+def test_a_stream_comes_back_when_its_server_does(caplog):
+    port = free_port()
+    patient = LiveOptions(first_frame_s=3.0, silence_s=3.0, tries=50, backoff_s=0.05, backoff_max_s=0.1)
+    with ExitStack() as servers:
+        first = servers.enter_context(MjpegServer(port))
+        with open_source(f"http://127.0.0.1:{port}/", patient) as source:
+            frames = iter(source)
+            before = [next(frames).index for _ in range(3)]
+            first.stop()
+            restart = threading.Timer(0.4, lambda: servers.enter_context(MjpegServer(port)))
+            restart.start()
+            # More than one, because what was read before the server died may still be given first.
+            after = [next(frames).index for _ in range(10)]
+            restart.join()
+    assert before + after == sorted(set(before + after)), "the index goes on across the gap"
+    assert "Reopening" in caplog.text
+
+
+def test_a_stream_whose_server_never_comes_back_is_lost_for_good():
+    with MjpegServer() as server:
+        source = open_source(f"http://me:hunter2@127.0.0.1:{server.port}/", QUICK)
+        source.__enter__()
+    with pytest.raises(SourceError, match=r"lost for good.*no answer from 127\.0\.0\.1") as lost:
+        list(source)
+    source.__exit__(None, None, None)
+    assert "hunter2" not in str(lost.value) and lost.value.exit_code == 3
+
+
+def test_a_host_that_does_not_answer_is_told_on_entering():
+    with pytest.raises(SourceError, match=r"no answer from 127\.0\.0\.1 port \d+ \(Connection refused\)"):
+        open_source(f"http://127.0.0.1:{free_port()}/", QUICK).__enter__()
+
+
+def test_a_host_that_answers_without_video_is_told_apart():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = LiveOptions(first_frame_s=2.0)
+        with pytest.raises(SourceError, match="answers, but sends no video"):
+            open_source(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/", options).__enter__()
+
+
+@pytest.mark.parametrize("address", ["http://me:a/b@127.0.0.1/", "http://host:port/", "rtsp://me:1@2/3@127.0.0.1/"])
+def test_a_malformed_address_is_explained_without_its_password(address):
+    with pytest.raises(SourceError, match="%XX") as refused:
+        open_source(address, QUICK).__enter__()
+    assert "2/3" not in str(refused.value) and "a/b" not in str(refused.value)
