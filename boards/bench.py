@@ -57,9 +57,7 @@ def bench_folder(folder: Path, settings: BenchSettings) -> list[BenchRow]:
 def _with_accuracy(row: BenchRow, classifier: Classifier, faces: LabelledFaces | None) -> BenchRow:
     if faces is None:
         return row
-    if faces.label_names != classifier.contract.labels:
-        expected, found = ", ".join(classifier.contract.labels), ", ".join(faces.label_names)
-        raise UsageError(f"{row.model} names {expected}; {faces.dataset} has {found}.")
+    faces = faces.in_order_of(classifier.contract.labels)
     metrics = classification_metrics(faces.labels, probabilities_of(classifier, faces.images, f"{row.model} accuracy"))
     return dataclasses.replace(
         row,

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fer_edge.classifier import Classifier
 from fer_edge.contract import ModelContract
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write, sha256_of
+
+from export.quiet import quiet
 
 CHECKSUMS = "SHA256SUMS"
 GOLDEN = "golden.npz"
@@ -21,6 +24,8 @@ def staged(folder: Path) -> Iterator[Path]:
     File names stay as they are, because engines choose by suffix. Raises UsageError where nothing can be written.
     """
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    # A killed run may have left one: in a container the next process gets the same number.
+    shutil.rmtree(staging, ignore_errors=True)
     with _unwritable(folder):
         staging.mkdir(parents=True)
     try:
@@ -43,7 +48,7 @@ def publish(staging: Path, folder: Path) -> None:
     """Rename every file of `staging` into `folder` and renew the checksums."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(staging.iterdir()):
-        os.replace(path, folder / path.name)
+        path.replace(folder / path.name)
     write_checksums(folder)
 
 
@@ -67,3 +72,9 @@ def contract_path(model: Path) -> Path:
 def model_path(folder: Path, name: str, precision: str, suffix: str) -> Path:
     """Path of one artefact, such as folder/fer-base.int8.onnx; `suffix` is "onnx" or "tflite"."""
     return folder / f"{name}.{precision}.{suffix}"
+
+
+def open_model(path: Path) -> Classifier:
+    """Open a model as a board would, without the lines its engine writes to the terminal. Raises ModelError."""
+    with quiet():
+        return Classifier(path)

@@ -5,6 +5,7 @@ The inputs are synthetic, so that they may be shipped: no face of a dataset is i
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ def load_golden(path: Path) -> Golden:
     try:
         with np.load(path) as arrays:
             return Golden(arrays["inputs"], arrays["logits"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ModelError(f"{path}: no golden vectors ({error}). Export the model again with `make export`.") from None
 
 
@@ -69,11 +70,13 @@ def _synthetic_face(generator: np.random.Generator) -> NDArray[np.uint8]:
     eye_y, eye_x = generator.uniform(-0.2, -0.08), generator.uniform(0.12, 0.2)
     openness, mouth = generator.uniform(0.01, 0.07, 2), generator.uniform(0.05, 0.22)
     for side in (-1, 1):
-        at = middle + (eye_y, side * eye_x)
+        at = middle + np.array([eye_y, side * eye_x])
         image = _blend(image, tone * 0.3, rows, columns, at, (openness[0], 0.07))
-        image = _blend(image, tone * 0.4, rows, columns, at - (generator.uniform(0.06, 0.12), 0), (0.015, 0.1))
+        image = _blend(
+            image, tone * 0.4, rows, columns, at - np.array([generator.uniform(0.06, 0.12), 0]), (0.015, 0.1)
+        )
     curve = generator.normal(0, 2) * (columns - middle[1]) ** 2
-    image = _blend(image, tone * 0.5, rows + curve, columns, middle + (0.22, 0), (openness[1], mouth))
+    image = _blend(image, tone * 0.5, rows + curve, columns, middle + np.array([0.22, 0]), (openness[1], mouth))
     return np.clip(image + generator.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
 
 

@@ -9,10 +9,6 @@ import onnx
 from tqdm import tqdm
 
 from fer_edge.contract import ModelContract
-from fer_edge.errors import ModelError
-
-from train import checkpoint as checkpoints
-from train.checkpoint import Checkpoint
 
 from export.artefacts import GOLDEN, contract_path, model_path, staged, write_checksums, write_contract
 from export.contracts import float_contract
@@ -21,6 +17,8 @@ from export.metadata import put_in_onnx, put_in_tflite
 from export.onnx_model import onnx_of
 from export.parity import check_parity
 from export.tflite_model import tflite_of
+from train import checkpoint as checkpoints
+from train.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def export(checkpoint_path: Path, out: Path) -> ExportReport:
     All files appear together, after every check passed. Raises ModelError for a file that is no checkpoint,
     ExportError where an exported model differs from torch, UsageError where `out` cannot be written.
     """
-    checkpoint = load_checkpoint(checkpoint_path)
+    checkpoint = checkpoints.load(checkpoint_path)
     name = checkpoint.info.name
     folder = out / name
     with staged(folder) as staging:
@@ -63,17 +61,6 @@ def export(checkpoint_path: Path, out: Path) -> ExportReport:
             write(checkpoint, contract, path)
             models.append(_checked(path, contract, golden, folder))
     return ExportReport(tuple(models), remove_stale(folder, checkpoint.sha256))
-
-
-def load_checkpoint(path: Path) -> Checkpoint:
-    """`train.checkpoint.load`, which also refuses a damaged header and a name that is no file name (ModelError)."""
-    try:
-        loaded = checkpoints.load(path)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path}: its fer_edge header is damaged ({error}). Train it again, or copy it again.") from None
-    if not loaded.info.name or Path(loaded.info.name).name != loaded.info.name or loaded.info.name.startswith("."):
-        raise ModelError(f"{path}: the name {loaded.info.name!r} cannot name a folder.")
-    return loaded
 
 
 def _checked(path: Path, contract: ModelContract, golden: Golden, folder: Path) -> ExportedModel:
@@ -94,7 +81,11 @@ def _write_tflite(checkpoint: Checkpoint, contract: ModelContract, path: Path) -
 
 def remove_stale(folder: Path, checkpoint_sha256: str) -> tuple[Path, ...]:
     """Remove the INT8 models and the table made from another checkpoint: a folder never mixes two. Their paths."""
-    stale = [path for path in sorted(folder.glob("*.int8.*")) if path.suffix != ".json" and _is_stale(path, checkpoint_sha256)]
+    stale = [
+        path
+        for path in sorted(folder.glob("*.int8.*"))
+        if path.suffix != ".json" and _is_stale(path, checkpoint_sha256)
+    ]
     if not stale:
         return ()
     for path in stale:

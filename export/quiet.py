@@ -6,10 +6,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fer_edge.errors import FerEdgeError
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Send standard output and error, native code's too, to a temporary file; show it if the block raises."""
+    """Send standard output and error, native code's too, to a temporary file; show it if the block raises.
+
+    A FerEdgeError says in one line all there is to say, so nothing is shown with it.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
@@ -18,6 +23,9 @@ def quiet() -> Iterator[None]:
         os.dup2(chatter.fileno(), 2)
         try:
             yield
+        except FerEdgeError:
+            _restore(kept)
+            raise
         except BaseException:
             _restore(kept)
             chatter.seek(0)

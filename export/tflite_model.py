@@ -6,11 +6,10 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from torch import Tensor, nn
 
-from train.checkpoint import normalise
-from train.fer2013 import SIDE_PX
-
 from export.metadata import read_tflite, write_tflite
 from export.quiet import quiet
+from train.checkpoint import normalise
+from train.fer2013 import SIDE_PX
 
 INPUT, OUTPUT = "faces", "logits"
 

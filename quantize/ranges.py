@@ -1,6 +1,6 @@
-"""Ranges of activations: the one thing that calibration learns, for ONNX and TFLite alike."""
+"""Ranges of activations: the one thing that calibration learns, in the same way for ONNX and TFLite."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,33 +8,50 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import ModelError
 
+# Of the faces' own extremes the outermost 1 % is clipped. On PublicTest that agreed with float on 0.25 to 0.5 points
+# more faces than plain minimum and maximum, and on more than quantiles from 0.9 to 0.995 did.
+QUANTILE = 0.99
+
 
 @dataclass(frozen=True)
 class Range:
-    """Lowest and highest value a tensor is quantized for; the values outside are clipped."""
+    """Lowest and highest value a tensor is quantized for; values outside are clipped."""
 
     low: float
     high: float
 
 
-def collect(batches: Iterable[dict[str, NDArray[np.float32]]], quantile: float = 1.0) -> dict[str, Range]:
-    lows: dict[str, list] = {}
-    highs: dict[str, list] = {}
+Ranges = dict[str, Range]
+
+
+def collect_ranges(batches: Iterable[Mapping[str, NDArray[np.float32]]], quantile: float = QUANTILE) -> Ranges:
+    """Range of each tensor over batches of activations, name -> (faces, ...) float32.
+
+    Each face has a lowest and a highest value; the range spans the `quantile` of those over all faces.
+    """
+    lows: dict[str, list[NDArray[np.float32]]] = {}
+    highs: dict[str, list[NDArray[np.float32]]] = {}
     for batch in batches:
         for name, values in batch.items():
             rows = values.reshape(len(values), -1)
             lows.setdefault(name, []).append(rows.min(axis=1))
             highs.setdefault(name, []).append(rows.max(axis=1))
     return {
-        name: Range(
-            float(np.quantile(np.concatenate(lows[name]), 1 - quantile)),
-            float(np.quantile(np.concatenate(highs[name]), quantile)),
-        )
-        for name in lows
+        name: Range(_quantile(lows[name], 1 - quantile), _quantile(highs[name], quantile))
+        for name in lows  # in the order of the graph
     }
 
 
-def missing_ranges(ranges: dict[str, Range], needed: Sequence[str], where: str) -> None:
+def _quantile(parts: list[NDArray[np.float32]], quantile: float) -> float:
+    # In single precision, as the quantizers hold it: JSON then gives back the very same number.
+    return float(np.float32(np.quantile(np.concatenate(parts), quantile)))
+
+
+def require_ranges(ranges: Mapping[str, Range], needed: Sequence[str], where: str) -> None:
+    """Raise ModelError, naming the format `where`, unless every tensor in `needed` has a range."""
     missing = [name for name in needed if name not in ranges]
     if missing:
-        raise ModelError(f"the calibration lacks {len(missing)} {where} tensors, first {missing[0]!r}.")
+        raise ModelError(
+            f"the calibration knows {len(ranges)} {where} tensors but lacks {missing[0]!r}: it was made for another "
+            "export. Make it again with FER2013 at hand (`make data`, then `make quantize`)."
+        )

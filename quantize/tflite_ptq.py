@@ -1,4 +1,4 @@
-"""Post-training quantization of TFLite: full INT8, the pixel minus 128 being the first quantized tensor."""
+"""Post-training quantization of TFLite: INT8, the pixel minus 128 being the first quantized tensor."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
@@ -13,12 +14,16 @@ from fer_edge.errors import ModelError
 
 from export.metadata import read_tflite, write_tflite
 from export.quiet import quiet
-from export.tflite_model import operator_name
-
-from quantize.ranges import Range, missing_ranges
+from export.tflite_model import INPUT, operator_name
+from quantize.onnx_ptq import ConvCount
+from quantize.ranges import Range, Ranges, require_ranges
 
 RECIPE = "static_wi8_ai8, weights per channel"
+# The last layer, a thousandth of the work, and the logits stay float: eight bits for them cost half a point of
+# agreement. The integer chain before it is unbroken.
+_FLOAT_OPS = ("FULLY_CONNECTED", "OUTPUT")
 _SCALING = ["cast", "sub", "mul"]
+_CONVS = ("conv_2d", "depthwise_conv_2d")
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,12 @@ class FloatModel:
     pixel_scale: float
 
     def normalised(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """One raw face (h, w) -> what the content takes, (1, h, w, 1)."""
-        scaled = (face[None, :, :, None].astype(np.float32) - self.pixel_mean) * self.pixel_scale
-        return scaled.astype(np.float32)
+        """One raw face (h, w) uint8 -> what the content takes, (1, h, w, 1) float32."""
+        return ((face[None, :, :, None].astype(np.float32) - self.pixel_mean) * self.pixel_scale).astype(np.float32)
 
     def input_range(self) -> Range:
-        """What the pixels 0 and 255 become: a range that gives scale `pixel_scale` and zero point `pixel_mean` - 128."""
-        return Range((0 - self.pixel_mean) * self.pixel_scale, (255 - self.pixel_mean) * self.pixel_scale)
+        """What the pixels 0 and 255 become: int8 over it has the scale `pixel_scale`, zero point `pixel_mean` - 128."""
+        return Range(-self.pixel_mean * self.pixel_scale, (255 - self.pixel_mean) * self.pixel_scale)
 
 
 def float_model(path: Path) -> FloatModel:
@@ -48,11 +52,12 @@ def float_model(path: Path) -> FloatModel:
     if [operator_name(model, operator) for operator in head] != _SCALING:
         raise ModelError(f"{path}: expected a graph that begins with CAST, SUB, MUL. Export it again: `make export`.")
     mean, scale = (_constant(model, operator.inputs[1]) for operator in head[1:])
-    graph.operators = graph.operators[3:]
-    graph.inputs = [int(head[2].outputs[0])]
+    normalised = int(head[2].outputs[0])
+    graph.operators, graph.inputs = graph.operators[3:], [normalised]
+    graph.tensors[normalised].name, graph.tensors[head[0].inputs[0]].name = INPUT.encode(), b"pixels"
     for signature in model.signatureDefs or []:
-        signature.inputs[0].tensorIndex = graph.inputs[0]
-    return FloatModel(write_tflite(model), graph.tensors[graph.inputs[0]].name.decode(), mean, scale)
+        signature.inputs[0].tensorIndex = normalised
+    return FloatModel(write_tflite(model), INPUT, mean, scale)
 
 
 def _constant(model: Any, tensor: int) -> float:
@@ -68,8 +73,8 @@ def observed_tensors(model: FloatModel) -> tuple[str, ...]:
 
 
 def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Run faces (n, h, w) one by one: for each, every observed tensor's values, (1, ...)."""
-    names = set(observed_tensors(model))
+    """Run faces (n, h, w) uint8 one by one: for each, every observed tensor, (1, ...) float32."""
+    names = set(observed_tensors(model)) - {model.input}
     # Without the XNNPACK delegate, which would swallow the tensors between its first and last operator.
     interpreter = Interpreter(
         model_content=model.content,
@@ -85,20 +90,35 @@ def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[st
         yield {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in details}
 
 
-def quantized(model: FloatModel, ranges: dict[str, Range]) -> bytes:
-    """The INT8 model: input int8 (1, h, w, 1), the pixel minus 128; output int8 with its scale.
+def quantized(model: FloatModel, ranges: Ranges) -> bytes:
+    """The INT8 model: input int8 (1, h, w, 1), the pixel minus 128; output float32 logits (1, labels).
 
     Raises ModelError where `ranges` lacks a tensor.
     """
     needed = {**ranges, model.input: model.input_range()}
-    missing_ranges(needed, observed_tensors(model), "TFLite")
+    require_ranges(needed, observed_tensors(model), "TFLite")
     statistics = {
         name: {"min": np.array([[r.low]], np.float32), "max": np.array([[r.high]], np.float32)}
         for name, r in needed.items()
     }
     with quiet():
-        from ai_edge_quantizer import quantizer, recipe
+        from ai_edge_quantizer import qtyping, quantizer, recipe
 
         worker = quantizer.Quantizer(model.content, recipe.static_wi8_ai8())
+        for kind in _FLOAT_OPS:
+            worker.update_quantization_recipe(".*", qtyping.TFLOperationName[kind], algorithm_key="no_quantize")
         result = worker.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
+
+
+def count_convs(path: Path) -> ConvCount:
+    """Convolutions of the file, and those whose input, weights and output are int8."""
+    model = read_tflite(path.read_bytes())
+    graph = model.subgraphs[0]
+    convs = [operator for operator in graph.operators if operator_name(model, operator) in _CONVS]
+
+    def is_int8(operator: Any) -> bool:
+        tensors = (*operator.inputs[:2], *operator.outputs)
+        return all(graph.tensors[tensor].type == schema.TensorType.INT8 for tensor in tensors)
+
+    return ConvCount(len(convs), sum(map(is_int8, convs)))

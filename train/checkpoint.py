@@ -53,6 +53,7 @@ def save(path: Path, state: dict[str, Tensor], info: CheckpointInfo) -> None:
     header = {_HEADER_KEY: json.dumps(vars(info), sort_keys=True)}
     with atomic_write(path) as temporary:
         save_file({key: value.contiguous() for key, value in state.items()}, str(temporary), metadata=header)
+        temporary.chmod(0o644)  # safetensors writes for the owner alone; a model is for whoever gets the checkout
 
 
 def load(path: Path) -> Checkpoint:
@@ -67,8 +68,7 @@ def load(path: Path) -> Checkpoint:
         raise ModelError(f"{path}: not a readable safetensors file ({error}).") from None
     if header is None:
         raise ModelError(f"{path}: no fer_edge header; expected a checkpoint written by `make train`.")
-    fields = json.loads(header)
-    info = CheckpointInfo(**{**fields, "labels": tuple(fields["labels"])})
+    info = _parse_info(header, path)
     network = architectures.build(info.architecture, info.arguments)
     try:
         network.load_state_dict(state)
@@ -77,3 +77,17 @@ def load(path: Path) -> Checkpoint:
             f"{path}: weights do not fit {info.architecture}: {str(error).splitlines()[1].strip()}"
         ) from None
     return Checkpoint(network.eval(), info, sha256_of(path))
+
+
+def _parse_info(header: str, path: Path) -> CheckpointInfo:
+    """The header's fields. Raises ModelError when they are damaged, or when the name could not name a folder."""
+    try:
+        fields = json.loads(header)
+        info = CheckpointInfo(**{**fields, "labels": tuple(fields["labels"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"{path}: its fer_edge header is damaged ({error}). Copy it again, or train it again."
+        ) from None
+    if not info.name or Path(info.name).name != info.name or info.name.startswith("."):
+        raise ModelError(f"{path}: the name {info.name!r} cannot name a folder.")
+    return info

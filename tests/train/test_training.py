@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fer_edge.errors import ModelError, UsageError
 
@@ -164,6 +165,20 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes)
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match=r"x\.safetensors: not a readable safetensors"):
         checkpoint.load(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("header", ["{", "[]", '{"name": "x"}', '{"labels": null}'])
+def test_a_checkpoint_with_a_damaged_header_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"w": torch.zeros(1)}, path, metadata={"fer_edge": header})
+    with pytest.raises(ModelError, match="header is damaged"):
+        checkpoint.load(path)
+
+
+def test_a_checkpoint_can_be_read_by_others(tmp_path: Path) -> None:
+    state = architectures.build(TINY.architecture, TINY.arguments).state_dict()
+    checkpoint.save(tmp_path / "x.safetensors", state, publish._info(TINY, measured={}))
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o644
 
 
 def test_every_recipe_loads_and_builds() -> None:

@@ -28,7 +28,8 @@ class VideoSink:
     `fps` is the source's rate: each frame is written once. None, for a live source, writes ten frames a second and
     repeats or leaves out frames by their `captured_at_s`, so that it plays at the speed of life. The first frame sets
     the size; frames of another size are fitted into it with black bars. Leaving by an error removes the file; leaving
-    by Ctrl-C or because the source was lost keeps it: what was filmed until then is whole. `blur` hides every face that was found.
+    by Ctrl-C or because the source was lost keeps it: what was filmed until then is whole. `blur` hides every face
+    in it.
     """
 
     def __init__(self, path: Path, fps: float | None = None, *, blur: bool = False) -> None:

@@ -1,0 +1,35 @@
+"""The gate: the limits an INT8 model must keep before it gets its final name."""
+
+from dataclasses import dataclass
+
+from quantize.report import Candidate
+
+PASSED, REFERENCE = "pass", "reference"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is asked of an INT8 model, measured against its float model."""
+
+    max_size_ratio: float = 0.35
+    min_agreement: float = 0.98
+    max_accuracy_loss_points: float = 0.5
+
+
+def verdict(candidate: Candidate, reference: Candidate, limits: Limits) -> str:
+    """`pass`, or `fail: ` with every limit that is missed and the figure that misses it.
+
+    Agreement and accuracy count only on faces with labels: synthetic golden inputs are not what a board will see.
+    """
+    reasons = []
+    if candidate.size_ratio > limits.max_size_ratio:
+        reasons.append(f"size ratio {candidate.size_ratio:.3f} above {limits.max_size_ratio}")
+    if candidate.int8_convs < candidate.convs:
+        reasons.append(f"{candidate.int8_convs} of {candidate.convs} convolutions are integer, expected all")
+    if candidate.accuracy is not None and reference.accuracy is not None:
+        if candidate.agreement < limits.min_agreement:
+            reasons.append(f"agreement {candidate.agreement:.2%} below {limits.min_agreement:.0%}")
+        loss_points = 100 * (reference.accuracy - candidate.accuracy)
+        if loss_points > limits.max_accuracy_loss_points:
+            reasons.append(f"accuracy loss {loss_points:.2f} points above {limits.max_accuracy_loss_points}")
+    return f"fail: {'; '.join(reasons)}" if reasons else PASSED

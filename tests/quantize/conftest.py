@@ -1,0 +1,33 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from quantize import __main__ as command
+from tests.export import small
+from tests.export.conftest import artefacts, checkpoint_path, exported, shared_folder
+
+__all__ = ["artefacts", "checkpoint_path", "exported", "shared_folder"]
+
+COUNT = 105
+
+
+@pytest.fixture(scope="session")
+def faces(shared_folder: Path) -> Path:
+    """A face cache of drawn faces: Training and PublicTest."""
+    return small.write_faces(shared_folder / "faces.npz")
+
+
+@pytest.fixture(scope="session")
+def quantized(exported: Path, faces: Path, shared_folder: Path) -> Path:
+    """The artefact folder after quantizing with the faces; to be read only."""
+    folder = Path(shutil.copytree(exported, shared_folder / "quantized" / exported.name))
+    arguments = [folder, "--faces", faces, "--count", COUNT, "--save-cache", shared_folder / "calibration.json"]
+    assert command.main([str(argument) for argument in arguments]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(quantized: Path, shared_folder: Path) -> Path:
+    """The calibration cache that quantizing with the faces saved."""
+    return shared_folder / "calibration.json"

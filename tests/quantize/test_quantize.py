@@ -1,0 +1,358 @@
+"""Float artefacts become INT8 ones that agree with them, with faces at hand or with the committed cache."""
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from fer_edge.classifier import Classifier
+from fer_edge.contract import parse_contract
+from fer_edge.faces import load_faces
+from fer_edge.files import sha256_of
+from fer_edge.metrics import agreement
+
+from export import __main__ as export_command
+from export.metadata import read_tflite
+from quantize import __main__ as command
+from quantize import onnx_ptq, pipeline, tflite_ptq
+from quantize.calibration import load_cache
+from quantize.gate import Limits
+from quantize.ranges import Range
+from quantize.report import COLUMNS
+
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "models"
+INT8 = ("small.int8.onnx", "small.int8.tflite")
+
+
+def run(*arguments: object) -> int:
+    return command.main([str(argument) for argument in arguments])
+
+
+def run_with_cache(artefacts: Path, cache: Path, *more: object) -> int:
+    return run(artefacts, "--faces", artefacts / "no-faces.npz", "--cache", cache, *more)
+
+
+def written(artefacts: Path) -> list[str]:
+    """INT8 and temporary files in and beside the artefact folder."""
+    return sorted(p.name for p in artefacts.parent.rglob("*") if "int8" in p.name or p.name.endswith(".part"))
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "quantize.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_onnx_input_is_the_first_quantized_tensor(quantized: Path) -> None:
+    graph = onnx.load(quantized / INT8[0]).graph
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    (reader,) = [node for node in graph.node if "faces" in node.input]
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    assert reader.op_type == "DequantizeLinear"
+    assert constants[reader.input[1]] == 1 / 64
+    assert constants[reader.input[2]] == 128
+    assert "Cast" not in {node.op_type for node in graph.node}
+
+
+def test_every_onnx_convolution_runs_on_integers(quantized: Path) -> None:
+    counted = onnx_ptq.count_convs(quantized / INT8[0])
+    assert counted.convs == counted.int8_convs == 9
+    assert onnx_ptq.count_convs(quantized / "small.fp32.onnx").int8_convs == 0
+
+
+def test_onnx_stays_readable_for_old_runtimes(quantized: Path) -> None:
+    model = onnx.load(quantized / INT8[0])
+    assert ([(o.domain, o.version) for o in model.opset_import], model.ir_version) == ([("", 17)], 8)
+
+
+def test_every_tflite_convolution_is_int8(quantized: Path) -> None:
+    counted = tflite_ptq.count_convs(quantized / INT8[1])
+    assert counted.convs == counted.int8_convs == 9
+
+
+def test_tflite_input_is_the_pixel_minus_128_and_logits_are_float(quantized: Path) -> None:
+    model = Classifier(quantized / INT8[1])
+    spec = model.contract.input
+    assert (spec.dtype, spec.low, spec.high, spec.layout) == ("int8", -128, 127, "NHWC")
+    assert model.engine.outputs[0].dtype == "float32"
+    graph = read_tflite((quantized / INT8[1]).read_bytes()).subgraphs[0]
+    quantization = graph.tensors[graph.inputs[0]].quantization
+    assert (list(quantization.scale), list(quantization.zeroPoint)) == ([1 / 64], [0])
+
+
+@pytest.mark.parametrize("file", INT8)
+def test_file_is_at_most_35_percent_of_float(quantized: Path, file: str) -> None:
+    float_size = (quantized / file.replace("int8", "fp32")).stat().st_size
+    assert (quantized / file).stat().st_size <= 0.35 * float_size
+
+
+@pytest.mark.parametrize("file", INT8)
+def test_int8_names_the_class_that_float_names(quantized: Path, faces: Path, file: str) -> None:
+    images = load_faces(faces, "PublicTest").images
+    float_logits = Classifier(quantized / file.replace("int8", "fp32")).logits(images)
+    assert agreement(Classifier(quantized / file).logits(images), float_logits) >= 0.98
+
+
+@pytest.mark.parametrize("file", INT8)
+def test_contract_says_what_it_was_calibrated_and_measured_on(quantized: Path, faces: Path, file: str) -> None:
+    model = Classifier(quantized / file)
+    assert model.contract == parse_contract((quantized / f"{file}.json").read_text(), file)
+    assert model.contract.precision == "int8"
+    assert model.contract.calibrated_on == "FER2013 Training, 105 faces, class-balanced, seed 0"
+    (measured,) = model.contract.measured
+    public = load_faces(faces, "PublicTest")
+    assert (measured.dataset, measured.split, measured.n) == ("FER2013", "PublicTest", len(public))
+    assert measured.accuracy == pytest.approx((model.logits(public.images).argmax(1) == public.labels).mean())
+
+
+def test_int8_onnx_takes_any_batch(quantized: Path) -> None:
+    model = Classifier(quantized / INT8[0])
+    assert model.logits(np.zeros((3, 48, 48), np.uint8)).shape == (3, 7)
+
+
+def test_checksums_cover_the_int8_models(quantized: Path) -> None:
+    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=quantized, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    assert {f"{name}: OK" for name in (*INT8, "quantize.csv")} < set(checked.stdout.splitlines())
+
+
+def test_csv_has_a_row_for_each_file_and_what_was_measured(quantized: Path) -> None:
+    rows = rows_of(quantized)
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["file"], row["engine"]) for row in rows] == [
+        ("small.fp32.onnx", "onnxruntime"),
+        (INT8[0], "onnxruntime"),
+        ("small.fp32.tflite", "ai-edge-litert"),
+        (INT8[1], "ai-edge-litert"),
+    ]
+    assert [row["verdict"] for row in rows] == ["reference", "pass"] * 2
+    assert {(row["agreement_on"], row["agreement_n"]) for row in rows} == {("FER2013 PublicTest", "140")}
+    assert all(float(row["accuracy"]) > 0.9 and float(row["p50_ms"]) > 0 for row in rows)
+
+
+def test_the_cache_gives_the_same_models_as_the_faces(quantized: Path, artefacts: Path, cache: Path) -> None:
+    assert run_with_cache(artefacts, cache) == 0
+    assert _without_contract(artefacts / INT8[0]) == _without_contract(quantized / INT8[0])
+    assert _tensors(artefacts / INT8[1]) == _tensors(quantized / INT8[1])
+
+
+def _without_contract(path: Path) -> bytes:
+    """The model but for its metadata: only there do both differ, in what was measured."""
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    return model.SerializeToString(deterministic=True)
+
+
+def _tensors(path: Path) -> list[tuple]:
+    model = read_tflite(path.read_bytes())
+    return [
+        (
+            tensor.name,
+            tensor.type,
+            bytes(bytearray([] if (data := model.buffers[tensor.buffer].data) is None else data)),
+            None if tensor.quantization is None else str(vars(tensor.quantization)),
+        )
+        for tensor in model.subgraphs[0].tensors
+    ]
+
+
+def test_without_faces_nothing_is_said_of_accuracy(
+    artefacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_with_cache(artefacts, cache) == 0
+    output = capfd.readouterr().out
+    assert f"from {cache}, as there are no faces at" in output
+    assert "golden inputs" in output
+    rows = rows_of(artefacts)
+    assert {(row["accuracy"], row["macro_f1"]) for row in rows} == {("", "")}
+    assert {(row["agreement_on"], row["agreement_n"]) for row in rows} == {("golden inputs", "64")}
+    assert Classifier(artefacts / INT8[0]).contract.measured == ()
+
+
+def test_a_cache_of_another_checkpoint_is_refused(
+    artefacts: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "calibration.json"
+    other.write_text(json.dumps({**json.loads(cache.read_text()), "checkpoint_sha256": "f" * 64}))
+    assert run_with_cache(artefacts, other) == 4
+    error = capfd.readouterr().err
+    assert "made for the checkpoint ffffffffffff" in error
+    assert "make quantize" in error
+    assert written(artefacts) == []
+
+
+def test_neither_faces_nor_cache_stops_with_instructions(
+    artefacts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_with_cache(artefacts, tmp_path / "no-cache.json") == 2
+    error = capfd.readouterr().err
+    assert error.startswith("quantize: nothing to calibrate with")
+    assert error.count("\n") == 1
+    assert "make data FER2013=" in error
+    assert written(artefacts) == []
+
+
+@pytest.mark.parametrize("option", ["--count", "--seed"])
+def test_a_cache_cannot_serve_another_count_or_seed(
+    artefacts: Path, cache: Path, option: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_with_cache(artefacts, cache, option, 7) == 2
+    assert f"Leave out {option}" in capfd.readouterr().err
+    assert written(artefacts) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: None,
+        lambda table: [],
+        lambda table: {"onnx": {}},
+        lambda table: {**table, "surprise": 1},
+        lambda table: {**table, "schema_version": 2},
+        lambda table: {**table, "onnx": {"a": [1]}},
+        lambda table: {**table, "onnx": {}},
+        lambda table: {**table, "tflite": {}},
+    ],
+    ids=["null", "list", "lacks keys", "unknown key", "newer", "half a range", "no onnx", "no tflite"],
+)
+def test_a_damaged_cache_is_refused(
+    change, artefacts: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "calibration.json"
+    bad.write_text(json.dumps(change(json.loads(cache.read_text()))))
+    assert run_with_cache(artefacts, bad) == 4
+    assert len([line for line in capfd.readouterr().err.splitlines() if line.startswith("quantize: ")]) == 1
+    assert written(artefacts) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{"])
+def test_a_cache_that_is_no_json_is_refused(content: bytes, artefacts: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "calibration.json"
+    bad.write_bytes(content)
+    assert run_with_cache(artefacts, bad) == 4
+
+
+@pytest.mark.parametrize("file", ["small.fp32.onnx", "small.fp32.tflite", "golden.npz"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "garbage", "truncated"])
+def test_a_damaged_artefact_is_refused_in_one_line(
+    file: str, damage: str, artefacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = artefacts / file
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes({"empty": b"", "garbage": b"garbage" * 99, "truncated": content[: len(content) // 2]}[damage])
+    assert run_with_cache(artefacts, cache) == 4
+    output = capfd.readouterr()
+    assert output.err.startswith("quantize: ")
+    assert output.err.count("\n") == 1
+    assert file in output.err
+    assert written(artefacts) == []
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "nowhere") == 4
+    assert capfd.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_of_two_checkpoints_are_refused(artefacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(artefacts / "small.fp32.onnx")
+    contract = json.loads((artefacts / "small.fp32.onnx.json").read_text())
+    onnx.helper.set_model_props(model, {"fer_edge": json.dumps({**contract, "checkpoint_sha256": "0" * 64})})
+    onnx.save(model, artefacts / "small.fp32.onnx")
+    assert run_with_cache(artefacts, cache) == 4
+    assert "different checkpoints" in capfd.readouterr().err
+
+
+def test_the_named_checkpoint_must_be_the_exported_one(
+    artefacts: Path, cache: Path, checkpoint_path: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(checkpoint_path.read_bytes() + b"\0")
+    assert run_with_cache(artefacts, cache, "--checkpoint", other) == 4
+    assert run_with_cache(artefacts, cache, "--checkpoint", tmp_path / "nowhere") == 4
+    assert run_with_cache(artefacts, cache, "--checkpoint", checkpoint_path) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 99])
+def test_damaged_faces_are_bad_data(content: bytes, artefacts: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "faces.npz"
+    bad.write_bytes(content)
+    assert run(artefacts, "--faces", bad) == 2
+    assert written(artefacts) == []
+
+
+def test_too_few_faces_are_bad_data(artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(artefacts, "--faces", faces, "--count", 100_000) == 2
+    assert "expected at least 100000" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--count", 0), ("--seed", -1)])
+def test_a_senseless_count_or_seed_is_bad_usage(option: tuple, artefacts: Path, faces: Path) -> None:
+    assert run(artefacts, "--faces", faces, *option) == 2
+
+
+def test_a_model_that_fails_the_gate_is_not_written_but_reported(
+    artefacts: Path, faces: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    squeezed = load_cache(cache, json.loads(cache.read_text())["checkpoint_sha256"])
+    for part in (squeezed.onnx, squeezed.tflite):
+        part.update({name: Range(r.low / 50, r.high / 50) for name, r in part.items()})
+    monkeypatch.setattr(pipeline, "calibrate", lambda *_: squeezed)
+    assert run(artefacts, "--faces", faces) == 1
+    assert "agreement" in capfd.readouterr().err
+    assert written(artefacts) == []
+    assert all(row["verdict"].startswith("fail: agreement ") for row in rows_of(artefacts)[1::2])
+
+
+def test_a_gate_that_one_model_fails_keeps_both_back(artefacts: Path, faces: Path, cache: Path) -> None:
+    opened = pipeline.open_artefacts(artefacts)
+    calibration = load_cache(cache, opened.checkpoint_sha256)
+    evaluation = pipeline.evaluation_for(opened, faces)
+    rows = pipeline.quantize(opened, calibration, evaluation, Limits())
+    between = Limits(max_size_ratio=(rows[1].size_ratio + rows[3].size_ratio) / 2)
+    for name in written(artefacts):
+        (artefacts / name).unlink()
+    rows = pipeline.quantize(opened, calibration, evaluation, between)
+    assert sorted(row.verdict.split()[0] for row in rows[1::2]) == ["fail:", "pass"]
+    assert written(artefacts) == []
+
+
+def test_the_folder_may_be_the_current_one(artefacts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(artefacts)
+    assert run(".", "--faces", "none", "--cache", cache) == 0
+    assert written(artefacts) == sorted([*INT8, *(f"{name}.json" for name in INT8)])
+
+
+COMMITTED = pytest.mark.parametrize("path", sorted(MODELS.glob("*/calibration.json")), ids=lambda p: p.parent.name)
+
+
+@COMMITTED
+def test_committed_caches_belong_to_the_committed_checkpoints(path: Path) -> None:
+    cached = load_cache(path, sha256_of(path.parent / f"{path.parent.name}.safetensors"))
+    assert cached.onnx
+    assert cached.tflite
+
+
+@COMMITTED
+def test_committed_models_pass_the_gate_on_fer2013_as_their_cache_says(path: Path, tmp_path: Path) -> None:
+    fer2013 = Path(os.environ.get("FER2013_CACHE", ROOT / "data" / "fer2013.npz"))
+    if not fer2013.is_file():
+        pytest.skip("FER2013 is absent; `make data FER2013=fer2013.csv` brings it")
+    name, again = path.parent.name, tmp_path / "calibration.json"
+    checkpoint = path.parent / f"{name}.safetensors"
+    assert export_command.main([str(checkpoint), "--out", str(tmp_path)]) == 0
+    assert run(tmp_path / name, "--faces", fer2013, "--checkpoint", checkpoint, "--save-cache", again) == 0
+    committed, made = (load_cache(p, sha256_of(checkpoint)) for p in (path, again))
+    assert committed.description() == made.description()
+    for stored, found in ((committed.onnx, made.onnx), (committed.tflite, made.tflite)):
+        assert stored.keys() == found.keys()
+        # Another processor sums in another order.
+        assert all(found[key].high == pytest.approx(stored[key].high, rel=1e-3, abs=1e-3) for key in stored)
