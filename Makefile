@@ -18,7 +18,7 @@ CLIP    := media/WolfgangLanger_Pexels.mp4
 TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data train evaluate export quantize default-model bench demo test lint format clean
+.PHONY: help setup data train evaluate export quantize release-model bench demo test lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,8 +53,14 @@ export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden
 quantize: $(READY) $(DATA) ## float -> INT8 ONNX and TFLite, calibrated on FER2013 or from the committed cache
 	$(RUN) -m quantize $(FOLDER)
 
-default-model: $(READY) ## make the quantized MODEL the one inside the runtime package
+release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready calibration, default model, figures
+	$(RUN) -m export $(CHECKPOINT)
+	$(RUN) -m quantize $(FOLDER) --save-cache models/$(MODEL)/calibration.json
 	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
+	$(MAKE) bench
+	mkdir -p docs/measured
+	cp $(FOLDER)/bench.csv $(FOLDER)/bench.png $(FOLDER)/quantize.csv docs/measured/
+	$(RUN) -m boards tables
 
 bench: $(READY) $(DATA) $(CLIP) ## latency by stage and accuracy of every artefact: CSV and plot
 	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)

@@ -1,21 +1,16 @@
-"""`python -m boards`: bench, media."""
+"""`python -m boards`: bench, media, tables."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import run_reporting
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse and run one command; a FerEdgeError becomes one line on standard error and its exit code."""
+    """Parse and run one command; its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except FerEdgeError as error:
-        print(f"boards: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_reporting("boards", lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +30,10 @@ def _parser() -> argparse.ArgumentParser:
 
     media = commands.add_parser("media", help="bring the sample clip and photograph")
     media.set_defaults(run=_media)
+
+    tables = commands.add_parser("tables", help="print the README's tables from committed CSV files")
+    tables.add_argument("folder", type=Path, nargs="?", default=Path("docs/measured"))
+    tables.set_defaults(run=_tables)
     return parser
 
 
@@ -68,6 +67,12 @@ def _media(options: argparse.Namespace) -> None:
 
     for path in fetch_samples():
         print(path)
+
+
+def _tables(options: argparse.Namespace) -> None:
+    from boards.tables import accuracy_table, loop_table
+
+    print(accuracy_table(options.folder), loop_table(options.folder), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -7,24 +7,23 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import run_reporting
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse and run; a FerEdgeError becomes one line on standard error and its exit code."""
+    """Parse and run; the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        from export import pipeline
+    return run_reporting("export", lambda: _run(options))
 
-        report = pipeline.export(options.checkpoint, options.out)
-    except FerEdgeError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return error.exit_code
+
+def _run(options: argparse.Namespace) -> None:
+    from export import pipeline
+
+    report = pipeline.export(options.checkpoint, options.out)
     for model in report.models:
         print(f"{model.path}  {model.size_kb:.0f} kB  differs from torch by at most {model.difference:.1e}")
     for path in report.removed:
         print(f"{path} removed: it was made from another checkpoint. Make it again with `make quantize`.")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

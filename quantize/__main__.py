@@ -8,18 +8,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import run_reporting
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse and run; a FerEdgeError becomes one line on standard error and its exit code."""
+    """Parse and run; the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        _run(options)
-    except FerEdgeError as error:
-        print(f"quantize: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_reporting("quantize", lambda: _run(options))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -4,20 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import run_reporting
 
 from train import cache
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse and run one command; a FerEdgeError becomes one line on standard error and its exit code."""
+    """Parse and run one command; its exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except FerEdgeError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_reporting("train", lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fer_edge import __version__
 from fer_edge.detectors import DETECTOR_FILES, open_detector
-from fer_edge.errors import FerEdgeError, UsageError
+from fer_edge.errors import UsageError, run_reporting
 from fer_edge.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -32,20 +32,15 @@ def entry_point() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; the exit code. A FerEdgeError becomes one line on standard error, without a traceback."""
+    """Run one command; its exit code."""
     logging.basicConfig(level=logging.WARNING, format="fer-edge: %(message)s")
     words = list(arguments)
     command = words.pop(0) if words and words[0] in _COMMANDS else "run"
-    try:
-        return {"run": _run, "bench": _bench, "models": _models}[command](words)
-    except FerEdgeError as error:
-        print(f"fer-edge: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
+    job = {"run": _run, "bench": _bench, "models": _models}[command]
+    return run_reporting("fer-edge", lambda: job(words))
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str]) -> None:
     options = _run_parser().parse_args(words)
     from fer_edge.pipeline import run
     from fer_edge.sinks import SinkSet
@@ -65,10 +60,9 @@ def _run(words: list[str]) -> int:
         run(source, pipeline, sinks, options.max_frames)
     if sinks.failed:
         raise UsageError(f"results are incomplete: {', '.join(sinks.failed)} failed on the way. Is the disk full?")
-    return 0
 
 
-def _bench(words: list[str]) -> int:
+def _bench(words: list[str]) -> None:
     options = _bench_parser().parse_args(words)
     from fer_edge.bench import bench_classifier, bench_pipeline, repeated, write_rows
     from fer_edge.sinks import SinkSet
@@ -85,10 +79,9 @@ def _bench(words: list[str]) -> int:
     for row in rows:
         print(f"{row.stage:10}{row.p50_ms:9.2f}{row.p90_ms:9.2f}{row.p95_ms:9.2f}{row.p99_ms:9.2f}")
     print(options.out)
-    return 0
 
 
-def _models(words: list[str]) -> int:
+def _models(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="fer-edge models", description=_COMMANDS["models"])
     parser.add_argument("--fetch", choices=sorted(DETECTOR_FILES), help="bring this detector's file and check it")
     options = parser.parse_args(words)
@@ -96,12 +89,11 @@ def _models(words: list[str]) -> int:
         from fer_edge.fetch import fetch_detector
 
         print(f"{fetch_detector(options.fetch)}: ready")
-        return 0
+        return
     from fer_edge.models import list_models
 
     for model in list_models():
         print(f"{model.kind:10}  {model.name:18}  {model.sha256[:12] or '-':12}  {model.state}")
-    return 0
 
 
 def _run_parser() -> argparse.ArgumentParser:

@@ -1,5 +1,10 @@
 """The errors a user meets: each says what was expected, what was found and what to do, and knows its exit code."""
 
+import sys
+from collections.abc import Callable
+
+INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
+
 
 class FerEdgeError(Exception):
     """Base of every error that is the user's to mend. Command lines print it as one line, without a traceback."""
@@ -25,3 +30,16 @@ class ModelError(FerEdgeError):
     """A model, contract or detector that is refused."""
 
     exit_code = 4
+
+
+def run_reporting(program: str, job: Callable[[], None]) -> int:
+    """Run `job`; its exit code. A FerEdgeError becomes one line on standard error, without a traceback."""
+    try:
+        job()
+    except FerEdgeError as error:
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0

@@ -1,0 +1,39 @@
+"""The README: every figure in its tables stands in a committed CSV, every file it names is there."""
+
+import csv
+import re
+
+import pytest
+
+from boards.tables import MEASURED, accuracy_table, loop_table
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_tables_are_those_of_the_committed_csv_files() -> None:
+    assert accuracy_table(ROOT / MEASURED) in README
+    assert loop_table(ROOT / MEASURED) in README
+
+
+def test_figures_are_of_the_model_that_is_committed() -> None:
+    with open(ROOT / MEASURED / "bench.csv", newline="") as stream:
+        rows = {row["model"]: row for row in csv.DictReader(stream)}
+    model = ROOT / "runtime/fer_edge/data/fer-base.int8.tflite"
+    assert float(rows[model.name]["model_kb"]) == pytest.approx(model.stat().st_size / 1024, abs=0.5)
+
+
+@pytest.mark.parametrize("document", sorted(p.relative_to(ROOT) for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")]))
+def test_links_lead_somewhere(document) -> None:
+    path = ROOT / document
+    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", path.read_text())
+    missing = [target for target in targets if "://" not in target and not (path.parent / target).exists()]
+    assert missing == []
+
+
+def test_every_make_target_the_readme_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for line in re.findall(r"^    make ([a-z][^#\n]*)|`make ([a-z-][^`]*)`", README, re.MULTILINE):
+        for word in (line[0] or line[1]).split():
+            if re.fullmatch(r"[a-z-]+", word):
+                assert re.search(rf"^{word}:", makefile, re.MULTILINE), word
