@@ -73,8 +73,10 @@ demo: $(READY) $(CLIP) ## the whole chain on a sample clip: export, quantize, ru
 	$(RUN) -m quantize $(FOLDER)
 	@mkdir -p demo
 	$(VENV)/bin/fer-edge --model $(FOLDER)/$(MODEL).int8.tflite --source $(CLIP) --jsonl demo/faces.jsonl --csv demo/faces.csv --save-video demo/annotated.mp4
-	@echo; column -s, -t < $(FOLDER)/quantize.csv | cut -c1-160
-	@echo; echo "annotated video: demo/annotated.mp4   results: demo/faces.jsonl demo/faces.csv   artefacts: $(FOLDER)/"
+	@echo
+	@echo "annotated video  demo/annotated.mp4"
+	@echo "results          demo/faces.jsonl demo/faces.csv"
+	@echo "models           $(FOLDER)/ (quantize.csv has the table above)"
 
 test: $(READY) $(CLIP) ## run the tests
 	$(RUN) -m pytest
