@@ -9,14 +9,19 @@ import cv2
 
 # FFMPEG's AV_LOG_QUIET. OpenCV reads the variable when it first opens a capture, so setting it late is early enough.
 _FFMPEG_QUIET = "-8"
+_SILENT = 0  # OpenCV's LOG_LEVEL_SILENT
 _stderr_lock = threading.Lock()
 
 
 def quiet_opencv() -> None:
     """Silence OpenCV's and FFMPEG's own logging, unless the user asked for it by OPENCV_LOG_LEVEL and the like."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _FFMPEG_QUIET)
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if "OPENCV_LOG_LEVEL" in os.environ:
+        return
+    if hasattr(cv2, "setLogLevel"):  # OpenCV 4
+        cv2.setLogLevel(_SILENT)
+    else:
+        cv2.utils.logging.setLogLevel(_SILENT)
 
 
 @contextmanager

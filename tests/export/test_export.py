@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from fer_edge.classifier import Classifier
 from fer_edge.contract import METADATA_KEY, parse_contract
 from fer_edge.files import sha256_of
-from fer_edge.tflite_metadata import read_metadata
+from fer_edge.tflite_file import read_metadata
 
 from export import __main__ as command
 from export.golden import load_golden, synthetic_faces

@@ -11,7 +11,7 @@ from fer_edge.classifier import Classifier
 from fer_edge.contract import METADATA_KEY
 from fer_edge.engines import open_engine
 from fer_edge.errors import ModelError
-from fer_edge.tflite_metadata import read_metadata
+from fer_edge.tflite_file import read_metadata
 
 
 def patched(model: Path, target: Path, before: bytes, after: bytes) -> Path:
@@ -51,9 +51,10 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, suffix: str, content
         open_engine(path)
 
 
-def test_a_truncated_model_is_refused(tmp_path: Path, default_model: Path) -> None:
-    path = tmp_path / "cut.tflite"
-    path.write_bytes(default_model.read_bytes()[:20_000])
+@pytest.mark.parametrize("share", [0.0005, 0.03, 0.5, 0.97, 0.9995])
+def test_a_truncated_model_is_refused(tmp_path: Path, default_model: Path, share: float) -> None:
+    path, data = tmp_path / "cut.tflite", default_model.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(ModelError, match=r"cut\.tflite"):
         open_engine(path)
 

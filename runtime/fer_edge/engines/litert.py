@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fer_edge.engines import TensorSpec
 from fer_edge.errors import ModelError
 from fer_edge.quiet import native_stderr_closed
-from fer_edge.tflite_metadata import read_metadata
+from fer_edge.tflite_file import check_complete, read_metadata
 
 _PACKAGES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime", "tflite_runtime.interpreter"))
 
@@ -23,7 +23,7 @@ class LiteRtEngine:
         self.name, self.version, interpreter_class = _interpreter()
         self._data = path.read_bytes()
         self._where = str(path)
-        read_metadata(self._data, "", self._where)  # refuses what is not TFLite before native code sees it
+        check_complete(self._data, self._where)  # before native code sees it
         try:
             # LiteRT announces its delegate on standard error, and has no switch for it.
             with native_stderr_closed():

@@ -98,8 +98,8 @@ class _Summary:
     def lines(self) -> list[str]:
         if self.frames == 0:
             return ["no frames"]
-        faces = f"faces found: {self._faces} in {self._frames_with_face} frames"
-        head = f"{self._length_s():.1f} s, {self.frames} frames, {faces}"
+        faces = f"faces found: {self._faces} in {_frames(self._frames_with_face)}"
+        head = f"{self._length_s():.1f} s, {_frames(self.frames)}, {faces}"
         elapsed_s = self._ended_at_s - self._started_at_s
         if self.frames > 1 and elapsed_s > 0:
             head += f", {(self.frames - 1) / elapsed_s:.1f} frames/s processed"
@@ -111,3 +111,7 @@ class _Summary:
         """From the first frame to the end of the last, which lasts as long as the others do on average."""
         between_s = self._last_s - self._first_s
         return between_s + (between_s / (self.frames - 1) if self.frames > 1 else 0.0)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame" if count == 1 else f"{count} frames"

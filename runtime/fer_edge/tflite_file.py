@@ -1,24 +1,48 @@
-"""Read one metadata buffer out of a .tflite file, without a flatbuffers library (tflite-runtime brings none).
+"""Check a .tflite file and read its metadata, without a flatbuffers library (tflite-runtime brings none).
 
 Layout: https://flatbuffers.dev/internals/ and tensorflow/lite/schema.fbs. A table starts with a signed offset back to
 its vtable; the vtable holds its own size, the table's size, then a 16-bit offset for each field, 0 where absent.
 """
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fer_edge.errors import ModelError
 
-_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
+_MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 2, 4, 6
+_SUBGRAPH_TENSORS, _SUBGRAPH_OPERATORS = 0, 3
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _BUFFER_DATA = 0
 
 
+def check_complete(data: bytes, where: str) -> None:
+    """Raise ModelError unless every weight, tensor and operator the file names lies inside it.
+
+    tflite-runtime does not look, and dies of a segmentation fault on a file that was cut off.
+    """
+    with _refusing_damage(data, where):
+        model = _u32(data, 0)
+        for buffer in _vector(data, model, _MODEL_BUFFERS):
+            _bytes(data, buffer, _BUFFER_DATA)
+        for subgraph in _vector(data, model, _MODEL_SUBGRAPHS):
+            for part in (_SUBGRAPH_TENSORS, _SUBGRAPH_OPERATORS):
+                for table in _vector(data, subgraph, part):
+                    _field(data, table, 0)
+
+
 def read_metadata(data: bytes, key: str, where: str) -> str | None:
     """The text stored under `key`, or None when the model has no such entry. Raises ModelError on a damaged file."""
+    with _refusing_damage(data, where):
+        return _find(data, key)
+
+
+@contextmanager
+def _refusing_damage(data: bytes, where: str) -> Iterator[None]:
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise ModelError(f"{where}: not a TFLite model (no TFL3 mark). Is the download complete?")
     try:
-        return _find(data, key)
+        yield
     except (struct.error, IndexError, UnicodeDecodeError):
         raise ModelError(f"{where}: a damaged TFLite model. Copy or export it again.") from None
 
