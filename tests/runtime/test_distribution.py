@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.detectors import DETECTOR_FILES
+
 from tests.conftest import ROOT
 
 

@@ -80,7 +80,7 @@ def test_the_summary_counts_every_frame_second_by_second():
 
 def test_the_summary_of_nothing():
     assert printed([]) == "no frames\n"
-    assert printed([taken(0)]).splitlines()[-1] == "0.0 s, 1 frames, faces found: 0 in 0 frames"
+    assert printed([taken(0)]).splitlines()[-1] == "0.0 s, 1 frame, faces found: 0 in 0 frames"
 
 
 def test_the_summary_is_printed_when_the_run_is_interrupted():
