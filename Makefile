@@ -18,18 +18,20 @@ CLIP    := media/WolfgangLanger_Pexels.mp4
 TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data train evaluate export quantize release-model bench demo test lint format clean
+# The stages read each other's files; inside a stage the libraries use the cores.
+.NOTPARALLEL:
+.PHONY: help setup data train evaluate export quantize release-model bench media demo test lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## make the environment in .venv and bring the face detector
 $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV) || { echo "make: python3-venv is missing: apt install python3-venv" >&2; exit 2; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "make: no virtual environment could be made: apt install python3-venv" >&2; exit 2; }
 	@$(RUN) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make: the workbench needs Python 3.11; say PYTHON=python3.11 (and remove $(VENV))" >&2; exit 2; }
 	@echo "setting up $(VENV): about 2 GB, a few minutes the first time"
 	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
-	$(RUN) -m pip install --progress-bar off --quiet -c constraints.txt --group train --group onnx --group tflite --group dev
+	$(RUN) -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev
 	$(RUN) -m pip install --quiet --no-deps --editable runtime
 	$(RUN) -m fer_edge models --fetch mediapipe
 	@touch $@
@@ -39,6 +41,7 @@ DATA := data
 endif
 
 data: $(READY) ## read FER2013 (and FERPLUS) once into data/fer2013.npz
+	@test -n "$(FER2013)" || { echo "make: name your copy of FER2013: make data FER2013=fer2013.csv FERPLUS=fer2013new.csv" >&2; exit 2; }
 	$(RUN) -m train data "$(FER2013)" $(if $(FERPLUS),--ferplus "$(FERPLUS)")
 
 train: $(READY) $(DATA) ## train RECIPE, resuming where an earlier start got to
@@ -62,13 +65,13 @@ release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready 
 	cp $(FOLDER)/bench.csv $(FOLDER)/bench.png $(FOLDER)/quantize.csv docs/measured/
 	$(RUN) -m boards tables
 
-bench: $(READY) $(DATA) $(CLIP) ## latency by stage and accuracy of every artefact: CSV and plot
+bench: media $(DATA) ## latency by stage and accuracy of every artefact: CSV and plot
 	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)
 
-$(CLIP): $(READY)
+media: $(READY) ## bring the sample clip and photograph, unless they are there
 	$(RUN) -m boards media
 
-demo: $(READY) $(CLIP) ## the whole chain on a sample clip: export, quantize, run
+demo: media ## the whole chain on a sample clip: export, quantize, run
 	$(RUN) -m export $(CHECKPOINT)
 	$(RUN) -m quantize $(FOLDER)
 	@mkdir -p demo
@@ -78,7 +81,7 @@ demo: $(READY) $(CLIP) ## the whole chain on a sample clip: export, quantize, ru
 	@echo "results          demo/faces.jsonl demo/faces.csv"
 	@echo "models           $(FOLDER)/ (quantize.csv has the table above)"
 
-test: $(READY) $(CLIP) ## run the tests
+test: media ## run the tests
 	$(RUN) -m pytest
 
 lint: $(READY) ## ruff format, ruff check, mypy strict on runtime/

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from fer_edge.arguments import positive
 from fer_edge.errors import run_reporting
 
 
@@ -22,9 +23,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--source", help="video, photo or folder for the whole loop")
     bench.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"), help="labelled faces: cache or folder")
     bench.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
-    bench.add_argument("-n", type=int, default=300, help="measured repetitions")
-    bench.add_argument("--warmup", type=int, default=30)
-    bench.add_argument("--threads", type=int, default=1)
+    bench.add_argument("-n", type=positive, default=300, help="measured repetitions")
+    bench.add_argument("--warmup", type=positive, default=30)
+    bench.add_argument("--threads", type=positive, default=1)
     bench.add_argument("--out", type=Path, help="CSV (default FOLDER/bench.csv); the plot stands beside it as .png")
     bench.set_defaults(run=_bench)
 

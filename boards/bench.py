@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fer_edge.bench import BenchRow, bench_classifier, bench_pipeline
+from fer_edge.bench import BenchRow, bench_classifier, bench_pipeline, measured_sink
 from fer_edge.classifier import Classifier
 from fer_edge.detectors import open_detector
 from fer_edge.errors import UsageError
 from fer_edge.faces import LabelledFaces
 from fer_edge.metrics import classification_metrics
 from fer_edge.pipeline import Pipeline
-from fer_edge.sinks import SinkSet
 from fer_edge.sources import open_source
 
 
@@ -80,11 +79,11 @@ def _loop_rows(path: Path, settings: BenchSettings) -> list[BenchRow]:
     pipeline = Pipeline(
         open_detector("mediapipe", threads=settings.threads), Classifier(path, threads=settings.threads)
     )
-    with open_source(settings.source) as source, SinkSet([]) as sinks:
+    with open_source(settings.source) as source, measured_sink() as sink:
         return bench_pipeline(
             source,
             pipeline,
-            sinks,
+            sink,
             n=settings.n,
             warmup=settings.warmup,
             threads=settings.threads,

@@ -18,6 +18,8 @@ def accuracy_table(folder: Path) -> str:
     for row in _rows(folder / "bench.csv"):
         if row["detector"] or row["stage"] != "classify":
             continue
+        if not row["accuracy"]:
+            raise DataError(f"{folder / 'bench.csv'}: {row['model']} has no accuracy. Make it with FER2013 at hand.")
         same = "" if row["precision"] == "fp32" else f"{float(agreement[row['model']]):.2%}"
         lines.append(
             f"| `{row['model']}` | {float(row['model_kb']):.0f} | {float(row['accuracy']):.2%} "

@@ -1,13 +1,12 @@
 """The contract of an exported model, from what its checkpoint says."""
 
-import dataclasses
 import os
 import time
 from typing import Any
 
 import fer_edge
 from fer_edge.contract import FaceCrop, InputSpec, Measurement, ModelContract, OutputSpec, parse_contract
-from fer_edge.errors import ModelError, UsageError
+from fer_edge.errors import UsageError
 
 from train.checkpoint import CheckpointInfo
 from train.fer2013 import SIDE_PX
@@ -33,7 +32,7 @@ def float_contract(info: CheckpointInfo, checkpoint_sha256: str, *, layout: str)
         input=InputSpec(
             height_px=SIDE_PX, width_px=SIDE_PX, colour="grey", layout=layout, dtype="uint8", low=0, high=255
         ),
-        face_crop=_face_crop(info),
+        face_crop=DEFAULT_FACE_CROP,
         output=OutputSpec(meaning="logits", temperature=1.0),
         precision="fp32",
         checkpoint_sha256=checkpoint_sha256,
@@ -72,13 +71,3 @@ def build_date() -> str:
         return time.strftime("%Y-%m-%d", time.gmtime(None if epoch is None else int(epoch)))
     except (ValueError, OverflowError, OSError):
         raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}, expected seconds since 1970.") from None
-
-
-def _face_crop(info: CheckpointInfo) -> FaceCrop:
-    stated = getattr(info, "face_crop", None) or info.recipe.get("face_crop")
-    if stated is None:
-        return DEFAULT_FACE_CROP
-    try:
-        return FaceCrop(**(stated if isinstance(stated, dict) else dataclasses.asdict(stated)))
-    except TypeError as error:
-        raise ModelError(f"checkpoint {info.name}: face_crop is {stated!r} ({error}).") from None

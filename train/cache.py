@@ -1,5 +1,6 @@
 """The parsed dataset, kept as one .npz so that 300 MB of text is parsed once."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from train.fer2013 import EXPRESSIONS, OFFICIAL_COUNTS, SPLITS, Fer2013, read_fe
 DEFAULT_CACHE = Path("data/fer2013.npz")
 
 
-def save(data: Fer2013, path: Path) -> None:
-    """Write `data` atomically in the layout `fer_edge.faces.load_faces` reads."""
+def save(data: Fer2013, path: Path, origin: str = "") -> None:
+    """Write `data` atomically in the layout `fer_edge.faces.load_faces` reads; `origin` tells what it was read from."""
     arrays = {"images": data.images, "labels": data.emotions.astype(np.int8), "splits": data.usage.astype(np.int8)}
     if data.votes is not None:
         arrays["votes"] = data.votes.astype(np.int8)
+    names = {"label_names": np.array(EXPRESSIONS), "split_names": np.array(SPLITS), "origin": np.array(origin)}
     with atomic_write(path) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, label_names=np.array(EXPRESSIONS), split_names=np.array(SPLITS), **arrays)
+        np.savez(stream, **names, **arrays)
 
 
 def load(path: Path = DEFAULT_CACHE) -> Fer2013:
@@ -29,16 +31,22 @@ def load(path: Path = DEFAULT_CACHE) -> Fer2013:
 
 
 def build(source: Path, ferplus: Path | None, path: Path = DEFAULT_CACHE, *, subset: bool = False) -> Fer2013:
-    """Read FER2013 from `source` unless `path` is newer than it (and holds votes when `ferplus` is asked for)."""
-    inputs = [p for p in (source, ferplus) if p is not None]
-    if (
-        path.is_file()
-        and source.exists()
-        and all(p.stat().st_mtime <= path.stat().st_mtime for p in inputs if p.exists())
-    ):
-        data = load(path)
-        if (data.votes is not None) or ferplus is None:
-            return data
+    """Read FER2013 from `source` and FER+ from `ferplus`, unless `path` holds just that already."""
+    origin = _origin(source, ferplus, subset)
+    if path.is_file() and str(read_cache(path).get("origin", "")) == origin:
+        return load(path)
     data = read_fer2013(source, ferplus, expected_counts=None if subset else OFFICIAL_COUNTS)
-    save(data, path)
+    save(data, path, origin)
     return data
+
+
+def _origin(source: Path, ferplus: Path | None, subset: bool) -> str:
+    """Digest of every input file's path, size and time of change: other files, or changed ones, give another."""
+    digest = hashlib.sha256(str(subset).encode())
+    for root in (source, ferplus):
+        files = sorted(root.rglob("*")) if root is not None and root.is_dir() else [root]
+        for file in (file for file in files if file is not None and file.is_file()):
+            status = file.stat()
+            digest.update(f"{file.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
+        digest.update(b"|")
+    return digest.hexdigest()

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fer_edge.errors import ModelError
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import atomic_write, sha256_of
 
 from train import architectures
@@ -69,7 +69,10 @@ def load(path: Path) -> Checkpoint:
     if header is None:
         raise ModelError(f"{path}: no fer_edge header; expected a checkpoint written by `make train`.")
     info = _parse_info(header, path)
-    network = architectures.build(info.architecture, info.arguments)
+    try:
+        network = architectures.build(info.architecture, info.arguments)
+    except UsageError as error:
+        raise ModelError(f"{path}: {error}") from None
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

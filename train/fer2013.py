@@ -131,11 +131,11 @@ def _beside_their_faces(path: Path, votes: NDArray[np.int64], emotions: NDArray[
 @contextmanager
 def _open_csv(path: Path) -> Iterator[TextIO]:
     """Open a CSV file, or the one CSV inside a zip."""
-    if path.suffix.lower() != ".zip":
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            yield stream
-        return
     try:
+        if path.suffix.lower() != ".zip":
+            with open(path, newline="", encoding="utf-8-sig") as stream:
+                yield stream
+            return
         with zipfile.ZipFile(path) as archive:
             members = [name for name in archive.namelist() if name.lower().endswith(".csv") and "__MACOSX" not in name]
             # The Kaggle archive holds example submissions too; the faces are by far the largest table.
@@ -144,6 +144,10 @@ def _open_csv(path: Path) -> Iterator[TextIO]:
                 raise DataError(f"{path}: no .csv file inside; expected a zip of fer2013.csv or icml_face_data.csv.")
             with archive.open(members[0]) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as stream:
                 yield stream
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path}: not a CSV file ({error}). Expected fer2013.csv or a zip of it; unpack .tar.gz first."
+        ) from None
     except zipfile.BadZipFile as error:
         raise DataError(f"{path}: not a readable zip ({error}). Download it again.") from None
 

@@ -86,12 +86,16 @@ def from_table(table: dict[str, Any], where: str) -> Recipe:
             values[key] = _section(section, values[key], f"{where}, [{key}]")
     _refuse_unknown(values, Recipe, where)
     recipe = Recipe(**values)
+    if min(recipe.schedule.epochs, recipe.schedule.batch) < 1 or not isinstance(recipe.arguments, dict):
+        raise UsageError(f"{where}: epochs and batch must be 1 or more, arguments a table.")
     if recipe.schedule.precision not in ("fp32", "bf16"):
         raise UsageError(f"{where}: precision is {recipe.schedule.precision!r}, expected fp32 or bf16.")
     return recipe
 
 
 def _section(section: type, values: dict[str, Any], where: str) -> Any:
+    if not isinstance(values, dict):
+        raise UsageError(f"{where}: found {values!r}, expected a table.")
     _refuse_unknown(values, section, where)
     for field in dataclasses.fields(section):
         if field.name in values and not isinstance(values[field.name], (field.type, int)):

@@ -56,10 +56,12 @@ def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]
 
 
 def blur_faces(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
-    """A copy of the picture (h, w, 3) uint8 in which every face is a handful of blocks, hair and chin included."""
+    """A copy of the picture (h, w, 3) uint8 in which every face found, named or not, is a handful of blocks.
+
+    Hair and chin are included. A face the detector missed stays visible.
+    """
     picture = image_bgr.copy()
-    for face in result.faces:
-        box = face.box
+    for box in (*(face.box for face in result.faces), *result.unnamed):
         widen_px = 0.35 * max(box.width_px, box.height_px)
         rows = slice(max(round(box.top_px - widen_px), 0), max(round(box.top_px + box.height_px + widen_px), 0))
         columns = slice(max(round(box.left_px - widen_px), 0), max(round(box.left_px + box.width_px + widen_px), 0))

@@ -7,8 +7,10 @@ import csv
 import dataclasses
 import datetime
 import itertools
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write, sha256_of
 from fer_edge.frames import STAGES, Frame
 from fer_edge.pipeline import Pipeline
-from fer_edge.sinks import Sink
+from fer_edge.sinks import JsonlSink, Sink
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -130,6 +132,13 @@ def bench_pipeline(
     shared = _shared_columns(pipeline.classifier, threads, started, warmup, states)
     shared.update(detector=pipeline.detector.name, source=Path(name).name or name)
     return [BenchRow(stage=stage, **shared, **_statistics(values[warmup:])) for stage, values in laps.items() if values]
+
+
+@contextmanager
+def measured_sink() -> Iterator[Sink]:
+    """The sink of a benchmark: JSON lines into a temporary file, the cheapest that really writes something."""
+    with tempfile.TemporaryDirectory() as folder, JsonlSink(Path(folder) / "results.jsonl") as sink:
+        yield sink
 
 
 def repeated(frames: Sequence[Frame]) -> Iterable[Frame]:

@@ -5,6 +5,15 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+# https://github.com/util-linux/util-linux/blob/master/sys-utils/lscpu-arm.c
+_ARM_PARTS = {
+    "0xd03": "Cortex-A53",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd0b": "Cortex-A76",
+    "0xd42": "Cortex-A78AE",
+}
+
 
 @dataclass(frozen=True)
 class BoardInfo:
@@ -53,10 +62,11 @@ def _os_name() -> str:
 
 
 def _cpu_name() -> str:
-    for line in _read("/proc/cpuinfo").splitlines():
-        if line.lower().startswith(("model name", "model\t")):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
+    """The name x86 gives itself; on Arm, which gives none, the core of the part number."""
+    lines = [line.partition(":") for line in _read("/proc/cpuinfo").splitlines()]
+    facts = {key.strip(): value.strip() for key, _, value in reversed(lines)}
+    part = facts.get("CPU part", "")
+    return facts.get("model name") or _ARM_PARTS.get(part, f"Arm part {part}" if part else "")
 
 
 def _temperature_c() -> float | None:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_edge import __version__
+from fer_edge.arguments import camera_index, fraction, positive
 from fer_edge.detectors import DETECTOR_FILES, open_detector
 from fer_edge.errors import UsageError, run_reporting
 from fer_edge.models import DEFAULT_MODEL
@@ -57,23 +59,22 @@ def _run(words: list[str]) -> None:
         SinkSet(_sinks(options, source, labels)) as sinks,
         contextlib.suppress(KeyboardInterrupt),
     ):
-        run(source, pipeline, sinks, options.max_frames)
+        run(source, pipeline, sinks, options.max_frames, continuous=source.continuous)
     if sinks.failed:
-        raise UsageError(f"results are incomplete: {', '.join(sinks.failed)} failed on the way. Is the disk full?")
+        raise UsageError(f"results are incomplete: {', '.join(sinks.failed)} failed on the way.")
 
 
 def _bench(words: list[str]) -> None:
     options = _bench_parser().parse_args(words)
-    from fer_edge.bench import bench_classifier, bench_pipeline, repeated, write_rows
-    from fer_edge.sinks import SinkSet
+    from fer_edge.bench import bench_classifier, bench_pipeline, measured_sink, repeated, write_rows
     from fer_edge.sources import open_source
 
     pipeline = _pipeline(options)
     rows = [bench_classifier(pipeline.classifier, n=options.n, warmup=options.warmup, threads=options.threads)]
     if options.source is not None:
-        with open_source(options.source) as source, SinkSet([]) as sinks:
+        with open_source(options.source) as source, measured_sink() as sink:
             frames = repeated(list(source)) if source.frame_count == 1 else source
-            rows += bench_pipeline(frames, pipeline, sinks, n=options.n, warmup=options.warmup, threads=options.threads)
+            rows += bench_pipeline(frames, pipeline, sink, n=options.n, warmup=options.warmup, threads=options.threads)
     write_rows(options.out, rows)
     print(f"{'stage':10}{'p50':>9}{'p90':>9}{'p95':>9}{'p99':>9}  ms")
     for row in rows:
@@ -107,18 +108,21 @@ def _run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fer-edge {__version__}")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "--camera", type=_camera_index, metavar="N", help="camera number; a CSI camera is found by itself"
+        "--camera", type=camera_index, metavar="N", help="camera number; a CSI camera is found by itself"
     )
     source.add_argument("--source", metavar="WHAT", help="video, photo, folder, rtsp:// or http:// address, picamera2")
     _add_model_options(parser)
-    parser.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
+    parser.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--jsonl", type=Path, metavar="FILE", help="write one JSON object a frame")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row a face")
     parser.add_argument(
         "--save-video", type=Path, metavar="FILE.mp4", help="write the annotated video (this keeps faces)"
     )
     parser.add_argument(
-        "--privacy", choices=["none", "blur"], default="none", help="blur: hide the faces in every saved picture"
+        "--privacy",
+        choices=["none", "blur"],
+        default="none",
+        help="blur: hide the faces that are found in every saved picture",
     )
     parser.add_argument("--quiet", action="store_true", help="no line a frame on the terminal")
     return parser
@@ -130,8 +134,8 @@ def _bench_parser() -> argparse.ArgumentParser:
         "--source", metavar="WHAT", help="video, photo or folder for the whole loop; without it the classifier alone"
     )
     _add_model_options(parser)
-    parser.add_argument("-n", type=_positive, default=200, help="measured repetitions (default 200)")
-    parser.add_argument("--warmup", type=_positive, default=20, help="repetitions before, not counted (default 20)")
+    parser.add_argument("-n", type=positive, default=200, help="measured repetitions (default 200)")
+    parser.add_argument("--warmup", type=positive, default=20, help="repetitions before, not counted (default 20)")
     parser.add_argument("--out", type=Path, default=Path("bench.csv"), help="CSV to write (default bench.csv)")
     return parser
 
@@ -142,13 +146,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", choices=sorted(DETECTOR_FILES), default="mediapipe")
     parser.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of the detector's file")
-    parser.add_argument("--min-score", type=_fraction, metavar="0..1", help="detections below it are dropped")
-    parser.add_argument("--threads", type=_positive, default=1, metavar="N", help="threads of each engine (default 1)")
+    parser.add_argument("--min-score", type=fraction, metavar="0..1", help="detections below it are dropped")
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of each engine (default 1)")
     parser.add_argument(
-        "--smoothing", type=_fraction, default=0.35, metavar="0..1", help="weight of the newest frame (1: off)"
+        "--smoothing", type=fraction, default=0.35, metavar="0..1", help="weight of the newest frame (1: off)"
     )
     parser.add_argument(
-        "--max-faces", type=_positive, default=16, metavar="N", help="faces a frame at most (default 16)"
+        "--max-faces", type=positive, default=16, metavar="N", help="faces a frame at most (default 16)"
     )
 
 
@@ -166,44 +170,24 @@ def _pipeline(options: argparse.Namespace) -> "Pipeline":
 def _sinks(options: argparse.Namespace, source: "Source", labels: tuple[str, ...]) -> list["Sink"]:
     from fer_edge import sinks
 
+    # The one that can be refused for its name comes first, the terminal last: nothing is emptied or said in vain.
     chosen: list[Sink] = []
-    if not options.quiet:
-        chosen.append(sinks.TerminalSink(live=source.live))
+    if options.save_video:
+        chosen.append(sinks.VideoSink(options.save_video, source.fps, blur=options.privacy == "blur"))
     if options.jsonl:
         chosen.append(sinks.JsonlSink(options.jsonl))
     if options.csv:
         chosen.append(sinks.CsvSink(options.csv, labels))
-    if options.save_video:
-        chosen.append(sinks.VideoSink(options.save_video, source.fps, blur=options.privacy == "blur"))
+    if not options.quiet:
+        chosen.append(sinks.TerminalSink(live=source.live))
     return chosen
 
 
 def _refuse_overwriting(options: argparse.Namespace) -> None:
     """An output must not be the picture or video that is being read, nor another output."""
-    outputs = [path.resolve() for path in (options.jsonl, options.csv, options.save_video) if path is not None]
-    if options.source and Path(options.source).resolve() in outputs:
+    wanted = [path for path in (options.jsonl, options.csv, options.save_video) if path is not None]
+    outputs = [os.path.realpath(path) for path in wanted]  # pathlib's resolve() raises on a link to itself
+    if options.source and os.path.realpath(options.source) in outputs:
         raise UsageError(f"{options.source} is both source and output; choose another output.")
     if len(set(outputs)) < len(outputs):
         raise UsageError("two outputs have the same name; choose a file for each.")
-
-
-def _camera_index(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a camera number such as 0; use --source for anything else")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value

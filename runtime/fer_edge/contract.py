@@ -6,6 +6,7 @@ missing key or a newer schema is an error, because a guess about preprocessing c
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ SCHEMA_VERSION = 1
 # Key of the contract among ONNX metadata_props, and name of its buffer among TFLite metadata.
 METADATA_KEY = "fer_edge"
 
+_LABEL_COUNTS = {"expression7": 7, "expression8": 8}
 _CHOICES = {
-    "task": ("expression7", "expression8", "valence-arousal"),
+    "task": tuple(_LABEL_COUNTS),
     "colour": ("grey",),
     "layout": ("NCHW", "NHWC"),
     "dtype": ("uint8", "int8", "float32"),
@@ -173,15 +175,20 @@ def _check(contract: ModelContract, where: str) -> None:
                 raise ModelError(
                     f"{where}: contract {field.name} is {value!r}, expected one of {', '.join(_CHOICES[field.name])}."
                 )
+    wanted = _LABEL_COUNTS.get(contract.task)
+    if wanted is not None and len(contract.labels) != wanted:
+        raise ModelError(f"{where}: contract task {contract.task} with {len(contract.labels)} labels.")
+    if contract.schema_version < 1:
+        raise ModelError(f"{where}: contract schema {contract.schema_version}, expected 1. Export the model again.")
     if contract.input.height_px <= 0 or contract.input.width_px <= 0:
         raise ModelError(f"{where}: contract input is {contract.input.width_px}x{contract.input.height_px} px.")
     if not -0.4 <= contract.face_crop.margin <= 2.0:
         raise ModelError(f"{where}: contract margin is {contract.face_crop.margin}, expected -0.4 to 2.0.")
-    if contract.output.temperature <= 0:
+    if not 0 < contract.output.temperature < math.inf:
         raise ModelError(f"{where}: contract temperature is {contract.output.temperature}, expected above 0.")
     if (contract.input.low, contract.input.high) != ((-128, 127) if contract.input.dtype == "int8" else (0, 255)):
         raise ModelError(
             f"{where}: contract range {contract.input.low}..{contract.input.high} does not fit {contract.input.dtype}."
         )
-    if contract.task != "valence-arousal" and len(set(contract.labels)) != len(contract.labels):
+    if len(set(contract.labels)) != len(contract.labels):
         raise ModelError(f"{where}: contract labels repeat: {', '.join(contract.labels)}.")

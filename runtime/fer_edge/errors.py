@@ -1,5 +1,6 @@
 """The errors a user meets: each says what was expected, what was found and what to do, and knows its exit code."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -39,7 +40,17 @@ def run_reporting(program: str, job: Callable[[], None]) -> int:
     except FerEdgeError as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        drop_stdout()
+    except OSError as error:
+        print(f"{program}: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return UsageError.exit_code
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def drop_stdout() -> None:
+    """Send standard output nowhere, after a BrokenPipeError: whoever read it has gone, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

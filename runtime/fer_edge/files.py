@@ -15,6 +15,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Raises UsageError where the folder cannot be written.
     """
+    if not path.name or path.is_dir():
+        raise UsageError(f"cannot write '{path}': it names a folder. Give the name of a file.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

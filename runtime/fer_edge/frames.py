@@ -57,7 +57,10 @@ class Face:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What the runtime says of one frame. `stage_ms` maps a name of STAGES to the milliseconds it took."""
+    """What the runtime says of one frame. `stage_ms` maps a name of STAGES to the milliseconds it took.
+
+    `unnamed` are faces that were found and not classified, because there were more than wanted.
+    """
 
     frame_index: int
     captured_at_s: float
@@ -67,3 +70,4 @@ class FrameResult:
     labels: tuple[str, ...]
     faces: tuple[Face, ...]
     stage_ms: dict[str, float] = field(default_factory=dict)
+    unnamed: tuple[Box, ...] = ()

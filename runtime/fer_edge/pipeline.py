@@ -47,14 +47,19 @@ class Pipeline:
         self._tracker, self._smoother = IouTracker(), ExponentialSmoother(smoothing)
         self._max_faces = max_faces
 
+    def forget(self) -> None:
+        """Begin anew: the next frame has nothing to do with those before."""
+        self._tracker.forget()
+
     def process(self, frame: Frame) -> FrameResult:
         """What is in `frame`. Its `total` leaves out capture and sinks, which are the caller's."""
         watch = Stopwatch()
-        detections = self.detector.detect(frame.image_bgr)[: self._max_faces]
+        found = self.detector.detect(frame.image_bgr)
+        detections = found[: self._max_faces]
         watch.lap("detect")
         track_ids = self._tracker.update(detections)
         watch.lap("track")
-        crops = crop_faces(frame.image_bgr, [found.box for found in detections], self.classifier.contract)
+        crops = crop_faces(frame.image_bgr, [detection.box for detection in detections], self.classifier.contract)
         watch.lap("crop")
         probabilities = self.classifier.classify(crops)
         watch.lap("classify")
@@ -71,6 +76,7 @@ class Pipeline:
             self.classifier.contract.labels,
             faces,
             watch.finished(),
+            tuple(detection.box for detection in found[self._max_faces :]),
         )
 
     def _face(self, detection: Detection, track_id: int, probabilities: np.ndarray) -> Face:
@@ -79,10 +85,17 @@ class Pipeline:
         return Face(detection.box, detection.score, track_id, labels[int(np.argmax(probabilities))], values)
 
 
-def run(frames: Iterable[Frame], pipeline: Pipeline, sink: Sink, max_frames: int | None = None) -> int:
-    """Send every frame through `pipeline` into `sink`; the number of frames processed."""
+def run(
+    frames: Iterable[Frame], pipeline: Pipeline, sink: Sink, max_frames: int | None = None, *, continuous: bool = True
+) -> int:
+    """Send every frame through `pipeline` into `sink`; the number of frames processed.
+
+    Frames that are not `continuous` are photographs: each is judged alone.
+    """
     count = 0
     for frame in frames:
+        if not continuous:
+            pipeline.forget()
         sink.write(frame, pipeline.process(frame))
         count += 1
         if max_frames is not None and count >= max_frames:

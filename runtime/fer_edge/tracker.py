@@ -24,7 +24,7 @@ class _Track:
 
 
 class IouTracker:
-    """Gives each detection a `track_id` that stays with the face while it moves less than its own size a frame."""
+    """Gives each detection a `track_id` that stays with a face moving less than about half its size a frame."""
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
@@ -39,6 +39,10 @@ class IouTracker:
                 if track.missed_frames > _FORGET_AFTER_FRAMES:
                     del self._tracks[track_id]
         return ids
+
+    def forget(self) -> None:
+        """Drop all tracks, as between two pictures that have nothing to do with each other. Ids are not used again."""
+        self._tracks.clear()
 
     @property
     def alive(self) -> frozenset[int]:

@@ -2,27 +2,14 @@
 
 import pytest
 
-from fer_edge.contract import FaceCrop
-from fer_edge.errors import ModelError
-
 from export.contracts import DEFAULT_FACE_CROP, float_contract, measurements
 from tests.export import small
 
 SHA = "a" * 64
 
 
-def test_a_checkpoint_that_names_no_crop_gets_the_default() -> None:
+def test_every_model_gets_the_crop_that_was_measured() -> None:
     assert float_contract(small.info(), SHA, layout="NCHW").face_crop == DEFAULT_FACE_CROP
-
-
-def test_the_crop_a_checkpoint_names_is_kept() -> None:
-    info = small.info(recipe={"face_crop": {"margin": 0.1, "square": False, "alignment": "none"}})
-    assert float_contract(info, SHA, layout="NCHW").face_crop == FaceCrop(margin=0.1, square=False, alignment="none")
-
-
-def test_a_crop_that_is_none_is_refused() -> None:
-    with pytest.raises(ModelError, match="face_crop"):
-        float_contract(small.info(recipe={"face_crop": {"margins": 0.1}}), SHA, layout="NCHW")
 
 
 @pytest.mark.parametrize("measured", [{}, {"PublicTest": {"accuracy": 0.7}}, {"PublicTest": 0.7}, {"n": None}])

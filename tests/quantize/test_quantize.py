@@ -318,8 +318,7 @@ def test_a_gate_that_one_model_fails_keeps_both_back(artefacts: Path, faces: Pat
     evaluation = pipeline.evaluation_for(opened, faces)
     rows = pipeline.quantize(opened, calibration, evaluation, Limits())
     between = Limits(max_size_ratio=(rows[1].size_ratio + rows[3].size_ratio) / 2)
-    for name in written(artefacts):
-        (artefacts / name).unlink()
+    assert written(artefacts) != []  # of the run before, whose limits were wider
     rows = pipeline.quantize(opened, calibration, evaluation, between)
     assert sorted(row.verdict.split()[0] for row in rows[1::2]) == ["fail:", "pass"]
     assert written(artefacts) == []

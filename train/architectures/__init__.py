@@ -18,5 +18,5 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise UsageError(f"architecture {name!r} is unknown; there are: {', '.join(sorted(ARCHITECTURES))}.")
     try:
         return ARCHITECTURES[name](**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"architecture {name}: {error}.") from None

@@ -40,9 +40,12 @@ class Engine(Protocol):
 
 def open_engine(path: Path, *, threads: int = 1) -> Engine:
     """Load a model with the engine its suffix asks for. Raises ModelError when it cannot be read or run."""
-    if not path.is_file():
-        raise ModelError(f"model not found: {path}.")
-    if path.stat().st_size == 0:
+    try:
+        with open(path, "rb") as stream:
+            empty = not stream.read(1)
+    except OSError as error:
+        raise ModelError(f"{path}: the model cannot be read ({error.strerror}).") from None
+    if empty:
         raise ModelError(f"{path}: the file is empty. Copy or export it again.")
     if path.suffix == ".tflite":
         from fer_edge.engines.litert import LiteRtEngine

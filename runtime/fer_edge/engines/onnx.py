@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.engines import TensorSpec
@@ -40,8 +41,11 @@ class OnnxEngine:
         self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
 
     def run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
-        """See `Engine.run`."""
-        return list(self._session.run(None, {self.input.name: tensor}))
+        """See `Engine.run`. A model exported with a fixed batch of 1 runs face by face."""
+        if self.input.shape[0] != 1 or len(tensor) == 1:
+            return list(self._session.run(None, {self.input.name: tensor}))
+        rows = [self._session.run(None, {self.input.name: tensor[i : i + 1]}) for i in range(len(tensor))]
+        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
 
     def metadata(self, key: str) -> str | None:
         """See `Engine.metadata`."""

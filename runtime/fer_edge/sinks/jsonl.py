@@ -1,7 +1,7 @@
 """JSON Lines: one object a frame. The keys are stable:
 
 frame_index, time_s, source, width_px, height_px, faces, stage_ms. A face has box_px [left, top, width, height], score,
-track_id (-1: not tracked), expression, confidence, probabilities {label: 0..1}. stage_ms is {stage: milliseconds}.
+track_id, expression, confidence, probabilities {label: 0..1}. stage_ms is {stage: milliseconds}.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
+from fer_edge.errors import drop_stdout
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.sinks.timeline import Timeline
 
@@ -43,10 +44,8 @@ class TerminalSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Print the summary, also after Ctrl-C or an error: it is true of what was seen."""
-        if self._refreshing and self._summary.frames:
-            self._stream.write("\r\x1b[K")
-        self._stream.write("\n".join(self._summary.lines()) + "\n")
-        self._stream.flush()
+        clear = "\r\x1b[K" if self._refreshing and self._summary.frames else ""
+        self._say(clear + "\n".join(self._summary.lines()) + "\n")
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Count the frame, and print its line unless one was printed a moment ago."""
@@ -58,10 +57,17 @@ class TerminalSink:
         if self._refreshing:
             # A line that wraps could not be taken back.
             room = shutil.get_terminal_size().columns - 1
-            self._stream.write(f"\r{one_line(result)[:room]}\x1b[K")
+            self._say(f"\r{one_line(result)[:room]}\x1b[K")
         else:
-            self._stream.write(one_line(result) + "\n")
-        self._stream.flush()
+            self._say(one_line(result) + "\n")
+
+    def _say(self, text: str) -> None:
+        """Print, unless whoever read has gone: the other sinks still have work to do."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            drop_stdout()
 
 
 def one_line(result: FrameResult) -> str:

@@ -33,20 +33,21 @@ class VideoSink:
     """
 
     def __init__(self, path: Path, fps: float | None = None, *, blur: bool = False) -> None:
-        self.path = path
+        if path.suffix.lower() not in _CODECS:
+            raise UsageError(f"cannot write '{path}': expected a name ending in one of {', '.join(_CODECS)}.")
+        # Absolute, because FFMPEG takes a relative name with a colon in it for the address of a protocol.
+        self.path = path.absolute()
         self.name = f"video {path}"
         self._blur = blur
         self._fps = fps or _LIVE_FPS
         self._clock = None if fps else _Clock(_LIVE_FPS)
         # The suffix stays last: OpenCV chooses the container by it.
-        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._temporary = self.path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
-        self._width_px = self._height_px = 0
+        self._width_px = self._height_px = self._written = 0
 
     def __enter__(self) -> VideoSink:
         """See that the file can be written. Raises UsageError."""
-        if self.path.suffix.lower() not in _CODECS:
-            raise UsageError(f"cannot write {self.path}: expected a name ending in one of {', '.join(_CODECS)}.")
         try:
             if self.path.is_dir():
                 raise IsADirectoryError(None, "it is a folder")
@@ -65,6 +66,7 @@ class VideoSink:
             if self._writer is not None:
                 self._writer.release()
                 if error is None or isinstance(error, (KeyboardInterrupt, SourceError)):
+                    self._require_whole()
                     self._temporary.replace(self.path)
         finally:
             self._writer = None
@@ -81,6 +83,15 @@ class VideoSink:
         picture = letterboxed(draw(image, result), self._width_px, self._height_px)
         for _ in range(copies):
             self._writer.write(picture)
+            self._written += 1
+
+    def _require_whole(self) -> None:
+        """Raise OSError unless the file holds what was written: the encoder itself says nothing of a full disk."""
+        reader = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+        found = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
+        reader.release()
+        if found < self._written:
+            raise OSError(f"only {found} of {self._written} frames arrived in the file; is the disk full?")
 
     def _open(self, height_px: int, width_px: int) -> cv2.VideoWriter:
         quiet_opencv()

@@ -27,6 +27,8 @@ class Source(Protocol):
 
     name: str
     """What to call it in logs and in `Frame.source`; never holds a password."""
+    continuous: bool
+    """One frame follows from the other, so that faces can be tracked; false for a folder of photographs."""
     live: bool
     """Frames arrive by the clock and those nobody takes are dropped."""
     fps: float | None

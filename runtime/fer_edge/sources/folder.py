@@ -27,6 +27,7 @@ class FolderSource:
     gap in the index.
     """
 
+    continuous = False
     live = False
     fps: float | None = 1.0
 

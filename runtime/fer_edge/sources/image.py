@@ -51,6 +51,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 class ImageSource:
     """A single picture: frame 0 at time 0."""
 
+    continuous = False
     live = False
     # A picture has no clock; one second a picture makes an annotated video of it watchable.
     fps: float | None = 1.0

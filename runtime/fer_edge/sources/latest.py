@@ -27,11 +27,18 @@ logger = logging.getLogger("fer_edge")
 _JOIN_S = 2.0
 
 
+class EndOfStreamError(SourceError):
+    """A device that has an end, such as a video file behind http://, came to it."""
+
+
 class Device(Protocol):
     """An open camera or stream. Only the thread that opened it touches it."""
 
     def read(self) -> NDArray[np.uint8] | None:
-        """Wait for the next picture (h, w, 3) uint8 BGR; None when there will be no more."""
+        """Wait for the next picture (h, w, 3) uint8 BGR; None when none comes.
+
+        Raises EndOfStreamError where that is how it should be, so that nothing is opened again.
+        """
         ...
 
     def close(self) -> None:
@@ -146,6 +153,7 @@ class LiveSource:
     name: str
     open_device: Callable[[], Device]
     options: LiveOptions = field(default_factory=LiveOptions)
+    continuous: bool = field(default=True, init=False)
     live: bool = field(default=True, init=False)
     fps: float | None = field(default=None, init=False)
     frame_count: int | None = field(default=None, init=False)
@@ -182,6 +190,8 @@ class LiveSource:
         while not self._closed.is_set():
             try:
                 picture = self._reader.take(timeout_s)
+            except EndOfStreamError:
+                return
             except SourceError as error:
                 failures += 1
                 self._reopen(failures, error)

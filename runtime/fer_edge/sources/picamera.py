@@ -55,10 +55,11 @@ def _open(number: int, name: str, options: LiveOptions) -> PicameraDevice:
 def _grab(number: int, name: str) -> Any:
     try:
         from picamera2 import Picamera2
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: compiled for another generation of numpy
         raise SourceError(
-            f"{name}: picamera2 cannot be imported ({error}). Run `sudo apt install python3-picamera2` and make the "
-            "virtual environment with `python3 -m venv --system-site-packages`; pip's copy does not fit libcamera."
+            f"{name}: picamera2 cannot be imported ({error}). Run `sudo apt install python3-picamera2`, make the "
+            "virtual environment with `python3 -m venv --system-site-packages` (pip's copy does not fit libcamera), "
+            'and on bookworm keep apt\'s numpy: `pip install "numpy<2" "opencv-python-headless<4.12"`.'
         ) from None
     cameras = len(Picamera2.global_camera_info())
     if number >= cameras:

@@ -1,7 +1,7 @@
 """Network streams (RTSP, MJPEG over HTTP, RTMP), read by the FFMPEG inside OpenCV.
 
-A stream is live: only its newest frame counts. A video file behind http:// is read so, too; download it to have every
-frame of it.
+A stream is live: only its newest frame counts. A video file behind http:// is read so, too, once and to its end;
+download it to have every frame of it.
 """
 
 import socket

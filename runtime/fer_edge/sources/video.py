@@ -32,6 +32,7 @@ class VideoSource:
     A file that ends early gives what could be decoded, then a warning in the log.
     """
 
+    continuous = True
     live = False
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +46,8 @@ class VideoSource:
         """Open the file and find its rate and length. Raises SourceError when it holds no video."""
         check_file(self.path, "a video file")
         quiet_opencv()
-        capture = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG)
+        # Absolute, because FFMPEG takes a relative name with a colon in it for the address of a protocol.
+        capture = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
         # Decoding the first frame now is what tells a video from a file that only looks like one.
         if not capture.isOpened() or not capture.grab():
             capture.release()
