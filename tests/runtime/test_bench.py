@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.bench import COLUMNS, bench_classifier, bench_pipeline, write_rows
+from fer_edge import board
+from fer_edge.bench import COLUMNS, bench_classifier, bench_pipeline, measured_sink, write_rows
 from fer_edge.board import board_info, board_state
 from fer_edge.classifier import Classifier
 from fer_edge.detectors import open_detector
 from fer_edge.errors import UsageError
 from fer_edge.frames import STAGES, Frame
 from fer_edge.pipeline import Pipeline
-from fer_edge.sinks import SinkSet
 
 # The order is a promise to everybody who reads these files.
 DESIGN = (
@@ -52,8 +52,8 @@ def frames(image: np.ndarray) -> itertools.count:
 
 
 def test_every_stage_has_a_row_and_total_is_their_sum(pipeline: Pipeline, astronaut: np.ndarray) -> None:
-    with SinkSet([]) as sinks:
-        rows = bench_pipeline(frames(astronaut), pipeline, sinks, n=8, warmup=2)
+    with measured_sink() as sink:
+        rows = bench_pipeline(frames(astronaut), pipeline, sink, n=8, warmup=2)
     assert tuple(row.stage for row in rows) == STAGES
     mean = {row.stage: row.mean_ms for row in rows}
     parts = sum(mean[stage] for stage in ("detect", "track", "crop", "classify", "smooth", "sink"))
@@ -62,8 +62,22 @@ def test_every_stage_has_a_row_and_total_is_their_sum(pipeline: Pipeline, astron
 
 
 def test_a_source_that_ends_in_the_warmup_is_refused(pipeline: Pipeline, astronaut: np.ndarray) -> None:
-    with SinkSet([]) as sinks, pytest.raises(UsageError, match="gave 3 frames, expected more than the 5"):
-        bench_pipeline(itertools.islice(frames(astronaut), 3), pipeline, sinks, n=8, warmup=5)
+    with measured_sink() as sink, pytest.raises(UsageError, match="gave 3 frames, expected more than the 5"):
+        bench_pipeline(itertools.islice(frames(astronaut), 3), pipeline, sink, n=8, warmup=5)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("processor\t: 0\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n", "AMD EPYC"),
+        ("processor\t: 0\nCPU part\t: 0xd0b\n\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n", "Cortex-A76"),
+        ("processor\t: 0\nCPU part\t: 0xfff\n", "Arm part 0xfff"),
+        ("", ""),
+    ],
+)
+def test_the_processor_is_named(cpuinfo: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "_read", lambda path: cpuinfo if path == "/proc/cpuinfo" else "")
+    assert board_info().cpu == name
 
 
 def test_the_machine_is_described_without_guessing() -> None:

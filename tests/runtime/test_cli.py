@@ -151,6 +151,61 @@ def test_a_disk_that_fills_up_is_told_by_the_exit_code(
     assert all(json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
 
 
+def test_a_video_that_a_full_disk_cut_short_is_not_given_its_name(short_clip: Path, tmp_path: Path) -> None:
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "from fer_edge.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["--source", str(short_clip), "--quiet", "--save-video", str(tmp_path / "out.mp4")]
+    done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "frames arrived in the file" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [short_clip.name]
+
+
+@pytest.mark.parametrize("flag", ["--jsonl", "--csv", "--save-video"])
+@pytest.mark.parametrize("name", ["", ".", "{folder}"])
+def test_an_output_that_names_no_file(
+    flag: str, name: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(["--source", str(photo), "--quiet", flag, name.format(folder=tmp_path)], 2, capsys)
+
+
+def test_a_refused_output_does_not_empty_another(
+    photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.jsonl").write_text("{}\n")
+    words = ["--source", str(photo), "--jsonl", str(tmp_path / "old.jsonl"), "--save-video", str(tmp_path / "o.txt")]
+    refused(words, 2, capsys)
+    assert (tmp_path / "old.jsonl").read_text() == "{}\n"
+
+
+def test_odd_paths_are_one_line(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    refused(["--source", str(tmp_path / "loop.mp4"), "--jsonl", str(tmp_path / "o")], 3, capsys)
+    refused(["--source", str(photo), "--model", "x" * 300 + ".tflite"], 4, capsys)
+    refused(["bench", "-n", "2", "--warmup", "1", "--out", str(tmp_path)], 2, capsys)
+
+
+def test_recordings_named_by_the_time_are_read_and_written(
+    short_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFMPEG takes a relative name with a colon in it for the address of a protocol."""
+    monkeypatch.chdir(tmp_path)
+    short_clip.rename(tmp_path / "2026-01-01T12:30.avi")
+    assert main(["--source", "2026-01-01T12:30.avi", "--quiet", "--save-video", "out:12:30.mp4"]) == 0
+    assert (tmp_path / "out:12:30.mp4").stat().st_size > 1000
+
+
+def test_a_reader_that_leaves_early_is_no_error(clip: Path, tmp_path: Path) -> None:
+    """`fer-edge ... | head -1`: the other sinks finish their work."""
+    command = f"{sys.executable} -m fer_edge --source {clip} --max-frames 30 --jsonl {tmp_path}/o.jsonl | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len((tmp_path / "o.jsonl").read_text().splitlines()) == 30
+
+
 @pytest.mark.parametrize(
     "words",
     [

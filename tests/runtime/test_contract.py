@@ -30,7 +30,7 @@ def changed(contract: ModelContract, **changes: object) -> str:
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     margin=st.floats(-0.4, 2.0),
-    labels=st.lists(st.text(min_size=1), min_size=1, max_size=9, unique=True),
+    labels=st.lists(st.text(min_size=1), min_size=7, max_size=7, unique=True),
     measured=st.lists(st.floats(0, 1), max_size=3),
 )
 def test_json_round_trip(contract: ModelContract, margin: float, labels: list[str], measured: list[float]) -> None:
@@ -63,7 +63,12 @@ def test_json_round_trip(contract: ModelContract, margin: float, labels: list[st
         ({"task": "mind-reading"}, "task is 'mind-reading'"),
         ({"face_crop__margin": 9}, "margin is 9.0"),
         ({"output__temperature": 0}, "temperature is 0.0"),
-        ({"labels": ["sad", "sad"]}, "labels repeat"),
+        ({"labels": ["sad"] * 7}, "labels repeat"),
+        ({"labels": ["sad", "happy"]}, "task expression7 with 2 labels"),
+        ({"task": "valence-arousal"}, "task is 'valence-arousal', expected one of"),
+        ({"schema_version": 0}, "schema 0, expected 1"),
+        ({"output__temperature": float("inf")}, "temperature is inf"),
+        ({"output__temperature": float("nan")}, "temperature is nan"),
         ({"measured": [{"dataset": "FER2013"}]}, "lacks 'split'"),
     ],
 )

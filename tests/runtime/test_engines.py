@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.classifier import Classifier
-from fer_edge.contract import METADATA_KEY
+from fer_edge.contract import METADATA_KEY, ModelContract
 from fer_edge.engines import open_engine
 from fer_edge.errors import ModelError
 from fer_edge.tflite_file import read_metadata
@@ -63,7 +65,7 @@ def test_other_suffixes_and_absent_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"x")
     with pytest.raises(ModelError, match=r"expected a \.tflite or \.onnx"):
         open_engine(tmp_path / "model.pt")
-    with pytest.raises(ModelError, match="not found"):
+    with pytest.raises(ModelError, match="cannot be read"):
         open_engine(tmp_path / "absent.onnx")
 
 
@@ -83,6 +85,29 @@ def test_a_contract_of_another_model_is_refused(tmp_path: Path, default_model: P
     path = patched(default_model, tmp_path / "other.tflite", b'"height_px": 48', b'"height_px": 64')
     with pytest.raises(ModelError, match="Export it again"):
         Classifier(path)
+
+
+def test_an_onnx_model_of_fixed_batch_classifies_several_faces(tmp_path: Path, contract: ModelContract) -> None:
+    """torch's default export has a batch of 1; two faces in a frame must not be too many for it."""
+    weights = np.random.default_rng(0).normal(0, 0.01, (2304, 7)).astype(np.float32)
+    nodes = [
+        helper.make_node("Cast", ["faces"], ["x"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "fixed",
+        [helper.make_tensor_value_info("faces", TensorProto.UINT8, [1, 1, 48, 48])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 7])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    onnx.save(model, tmp_path / "fixed.onnx")
+    faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    logits = Classifier(tmp_path / "fixed.onnx").logits(faces)
+    np.testing.assert_allclose(logits, faces.reshape(3, -1).astype(np.float32) @ weights, rtol=1e-4)
 
 
 def test_metadata_is_read_without_a_flatbuffers_library(default_model: Path) -> None:

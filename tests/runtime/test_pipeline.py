@@ -3,16 +3,18 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fer_edge.annotate import blur_faces
 from fer_edge.classifier import Classifier
 from fer_edge.contract import ModelContract
 from fer_edge.crop import crop_box, crop_faces
 from fer_edge.detectors import open_detector
-from fer_edge.frames import Box, Detection, Frame
+from fer_edge.frames import Box, Detection, Frame, FrameResult
 from fer_edge.pipeline import Pipeline, run
 from fer_edge.smoother import ExponentialSmoother
 from fer_edge.tracker import IouTracker, intersection_over_union
@@ -135,6 +137,33 @@ def test_many_faces_are_limited_to_the_best(pipeline: Pipeline, astronaut: np.nd
     result = pipeline.process(Frame(crowd, 0, 0.0, "crowd"))
     assert len(result.faces) == 4
     assert len({face.track_id for face in result.faces}) == 4
+
+
+def test_faces_beyond_the_limit_are_hidden_all_the_same(pipeline: Pipeline, astronaut: np.ndarray) -> None:
+    small = astronaut[20:220, 120:320]
+    frame = Frame(np.tile(small, (1, 3, 1)), 0, 0.0, "row")
+    pipeline._max_faces = 1
+    result = pipeline.process(frame)
+    assert (len(result.faces), len(result.unnamed)) == (1, 2)
+    assert pipeline.detector.detect(blur_faces(frame.image_bgr, result)) == []
+
+
+def test_a_photograph_in_a_folder_scores_as_it_does_alone(pipeline: Pipeline, astronaut: np.ndarray) -> None:
+    """The face before it, in the same place, must neither be taken for the same person nor smooth its expression."""
+    faded = cv2.GaussianBlur(astronaut[:, ::-1], (0, 0), 4) // 2 + 60
+    alone = pipeline.process(Frame(faded, 0, 0.0, "b.png")).faces[0]
+    results: list[FrameResult] = []
+
+    class Keeping:
+        name = "keeping"
+
+        def write(self, frame: Frame, result: FrameResult) -> None:
+            results.append(result)
+
+    pictures = [Frame(astronaut, 0, 0.0, "a.png"), Frame(faded, 1, 1.0, "b.png")]
+    run(pictures, pipeline, Keeping(), continuous=False)
+    assert results[1].faces[0].probabilities == pytest.approx(alone.probabilities)
+    assert results[0].faces[0].track_id != results[1].faces[0].track_id
 
 
 def test_run_stops_at_the_wanted_number_of_frames(pipeline: Pipeline, astronaut: np.ndarray) -> None:

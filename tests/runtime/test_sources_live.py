@@ -1,5 +1,7 @@
 """Live sources: the newest frame wins, silence is noticed, and what is lost comes back or is lost for good."""
 
+import functools
+import http.server
 import logging
 import socket
 import sys
@@ -15,7 +17,7 @@ from fer_edge.errors import SourceError
 from fer_edge.sources import open_source
 from fer_edge.sources.latest import LiveOptions, LiveSource
 
-from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered
+from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, write_video
 from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
 
 QUICK = LiveOptions(first_frame_s=3.0, silence_s=3.0, tries=3, backoff_s=0.01, backoff_max_s=0.05)
@@ -315,3 +317,19 @@ def test_a_malformed_address_is_explained_without_its_password(address):
     with pytest.raises(SourceError, match="%XX") as refused:
         open_source(address, QUICK).__enter__()
     assert "2/3" not in str(refused.value) and "a/b" not in str(refused.value)
+
+
+def test_a_video_file_behind_http_is_read_once_to_its_end(tmp_path):
+    """It has an end, so that end is no loss: nothing is opened again and no frame is told twice."""
+    write_video(tmp_path / "clip.avi", [numbered(index) for index in range(8)])
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with open_source(f"http://127.0.0.1:{server.server_port}/clip.avi") as source:
+            indices = [frame.index for frame in source]
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert indices == sorted(set(indices))
+    assert max(indices) <= 7

@@ -1,5 +1,6 @@
 """Reading FER2013 and FER+ as users have them, and refusing what is damaged with the file and row named."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -168,6 +169,24 @@ def test_the_cache_is_rebuilt_when_votes_are_asked_for(tiny: Fer2013, tmp_path: 
     target = tmp_path / "cache.npz"
     assert cache.build(source, None, target, subset=True).votes is None
     assert cache.build(source, votes, target, subset=True).votes is not None
+
+
+def test_the_cache_never_answers_for_other_files(tiny: Fer2013, tmp_path: Path) -> None:
+    target = tmp_path / "cache.npz"
+    first = write_csv(tmp_path / "a.csv", tiny)
+    other = Fer2013(255 - tiny.images, tiny.emotions, tiny.usage)
+    second = write_csv(tmp_path / "b.csv", other)
+    os.utime(second, (1, 1))  # older than the cache, as an archive's files are
+    assert_same(cache.build(first, None, target, subset=True), tiny)
+    assert_same(cache.build(second, None, target, subset=True), other)
+    with pytest.raises(DataError, match="42 Training faces, expected 28709"):
+        cache.build(second, None, target)
+
+
+def test_a_picture_named_as_the_csv_is_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "faces.png"), np.random.default_rng(0).integers(0, 256, (90, 90), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"faces\.png: not a CSV file|expected columns"):
+        read(tmp_path / "faces.png")
 
 
 def test_a_missing_cache_says_how_to_make_it(tmp_path: Path) -> None:

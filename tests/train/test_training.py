@@ -196,6 +196,9 @@ def test_every_recipe_loads_and_builds() -> None:
         ('name = "x"\narchitecture = "y"\n[schedule]\nepoch = 3', "did you mean 'epochs'"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nepochs = "many"', "epochs is 'many', expected a int"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nprecision = "fp8"', "expected fp32 or bf16"),
+        ('name = "x"\narchitecture = "y"\nlabels = 3', "found 3, expected a table"),
+        ('name = "x"\narchitecture = "y"\n[schedule]\nepochs = 0', "must be 1 or more"),
+        ('name = "x"\narchitecture = "y"\n[schedule]\nbatch = 0', "must be 1 or more"),
         ("name = ", "not TOML"),
     ],
 )
@@ -203,6 +206,12 @@ def test_a_bad_recipe_is_refused(tmp_path: Path, text: str, message: str) -> Non
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(UsageError, match=message):
         recipes.load(str(tmp_path / "bad.toml"))
+
+
+@pytest.mark.parametrize("arguments", [{"widths": [8, 8], "depths": [1]}, {"stems": 8}, {"stem": -1}])
+def test_arguments_an_architecture_cannot_be_built_with_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="architecture fer_residual"):
+        architectures.build("fer_residual", arguments)
 
 
 def test_errors_are_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
