@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
 	@echo "setting up $(VENV): about 2 GB, a few minutes the first time"
 	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
 	$(RUN) -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev
-	$(RUN) -m pip install --quiet --no-deps --editable runtime
+	PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --no-deps --editable runtime
 	$(RUN) -m fer_edge models --fetch mediapipe
 	@touch $@
 
