@@ -33,7 +33,7 @@ def float_contract(info: CheckpointInfo, checkpoint_sha256: str, *, layout: str)
             height_px=SIDE_PX, width_px=SIDE_PX, colour="grey", layout=layout, dtype="uint8", low=0, high=255
         ),
         face_crop=DEFAULT_FACE_CROP,
-        output=OutputSpec(meaning="logits", temperature=1.0),
+        output=OutputSpec(meaning="logits", temperature=info.temperature),
         precision="fp32",
         checkpoint_sha256=checkpoint_sha256,
         trained_on=info.trained_on,

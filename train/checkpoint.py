@@ -22,7 +22,10 @@ _HEADER_KEY = "fer_edge"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What the header of a checkpoint says. `measured` holds accuracy figures with their split and n."""
+    """What the header of a checkpoint says. `measured` holds accuracy figures with their split and n.
+
+    Logits are divided by `temperature` before softmax; it was fitted on PublicTest.
+    """
 
     name: str
     architecture: str
@@ -32,6 +35,7 @@ class CheckpointInfo:
     trained_on: str
     measured: dict[str, Any]
     recipe: dict[str, Any]
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,9 @@ def evaluate(loaded: checkpoint.Checkpoint, data: Fer2013, split: str) -> Evalua
         raise UsageError(f"split {split!r} is unknown; there are: {', '.join(SPLITS)}.")
     chosen = data.usage == SPLITS.index(split)
     images, truth = data.images[chosen], data.emotions[chosen]
-    single = softmax(predict(loaded.network, images))
-    mirrored = softmax(predict(loaded.network, np.ascontiguousarray(images[:, :, ::-1])))
+    temperature = loaded.info.temperature
+    single = softmax(predict(loaded.network, images) / temperature)
+    mirrored = softmax(predict(loaded.network, np.ascontiguousarray(images[:, :, ::-1])) / temperature)
     return Evaluation(
         loaded.info.name,
         loaded.sha256,

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import fcntl
+import json
 import math
 import os
 import time
@@ -74,6 +75,21 @@ def predict(network: nn.Module, images: np.ndarray, batch: int = 512) -> np.ndar
     return torch.cat(parts).numpy()
 
 
+def load_teacher(path: Path) -> nn.Module:
+    """A finished network that only answers: frozen, in eval mode. Raises ModelError."""
+    teacher = checkpoint.load(path).network.to(memory_format=torch.channels_last)
+    return teacher.requires_grad_(False)
+
+
+def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of the student, logits (n, classes), to its teachers' mean probabilities, taught (t, n, classes).
+
+    Both at `temperature`, times its square, so that the gradient keeps its size (Hinton et al., 2015, section 2).
+    """
+    targets = F.softmax(taught / temperature, dim=-1).mean(dim=0)
+    return F.cross_entropy(logits / temperature, targets) * temperature**2
+
+
 def learning_rate(schedule: Schedule, epoch: float) -> float:
     """Linear warm-up, then half a cosine to zero; `epoch` may be fractional."""
     if epoch < schedule.warmup_epochs:
@@ -90,6 +106,8 @@ class Trainer:
         torch.manual_seed(recipe.schedule.seed)
         self.network = architectures.build(recipe.architecture, recipe.arguments)
         self.network = self.network.to(memory_format=torch.channels_last)
+        self.teachers = [load_teacher(Path(name)) for name in recipe.distillation.teachers]
+        self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
         self.optimizer = self._make_optimizer()
         self.logs: list[EpochLog] = []
@@ -142,7 +160,12 @@ class Trainer:
         faces = faces.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.schedule.precision == "bf16"):
             logits = self.network(faces)
+            taught = [teacher(faces) for teacher in self.teachers]
         loss = F.cross_entropy(logits.float(), targets)
+        if taught:
+            settings = self.recipe.distillation
+            lesson = distillation_loss(logits.float(), torch.stack(taught).float(), settings.temperature)
+            loss = (1 - settings.share) * loss + settings.share * lesson
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -153,6 +176,9 @@ class Trainer:
     @torch.no_grad()
     def _average_weights(self) -> None:
         decay = self.recipe.schedule.ema_decay
+        if self.recipe.schedule.ema_warmup:
+            decay = min(decay, (1 + self.steps_done) / (10 + self.steps_done))
+        self.steps_done += 1
         for key, value in self.network.state_dict().items():
             if value.is_floating_point():
                 self.average[key].lerp_(value, 1 - decay)
@@ -176,10 +202,11 @@ class Trainer:
             with atomic_write(self.run / "best.pt") as temporary:
                 torch.save(self.average, temporary)
         state = {
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": recipe_as_json(self.recipe),
             "network": self.network.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
+            "steps_done": self.steps_done,
             "logs": [dataclasses.asdict(entry) for entry in self.logs],
             "best_accuracy": self.best_accuracy,
         }
@@ -193,13 +220,14 @@ class Trainer:
         if not path.is_file():
             return
         state = torch.load(path, weights_only=True)
-        if state["recipe"] != dataclasses.asdict(self.recipe):
+        if state["recipe"] != recipe_as_json(self.recipe):
             raise UsageError(
                 f"{path} was made by another recipe. Remove {self.run} to start anew, or restore the recipe."
             )
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
+        self.steps_done = state["steps_done"]
         self.logs = [EpochLog(**entry) for entry in state["logs"]]
         self.best_accuracy = state["best_accuracy"]
 
@@ -235,6 +263,11 @@ def single_run(run: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def recipe_as_json(recipe: Recipe) -> str:
+    """The whole recipe as one line, to compare runs by."""
+    return json.dumps(dataclasses.asdict(recipe), sort_keys=True)
 
 
 def write_log(path: Path, logs: list[EpochLog]) -> None:

@@ -7,14 +7,17 @@ import platform
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
+from fer_edge.metrics import classification_metrics, softmax
 
-from train import checkpoint, evaluate, plots
-from train.fer2013 import EXPRESSIONS, Fer2013
-from train.loop import EpochLog, write_log
+from train import architectures, checkpoint, evaluate, plots
+from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
+from train.loop import EpochLog, predict, write_log
 from train.recipe import Recipe
+from train.temperature import fit_temperature
 
 _CARD = """# {name}
 
@@ -29,6 +32,7 @@ Facial expression classifier of fer-edge: grey 48x48 face in, seven FER2013 clas
 | training | {epochs} epochs, {minutes:.0f} minutes, {hardware}; selected by PublicTest |
 | PublicTest | **{accuracy:.2%}** accuracy, **{macro_f1:.2%}** macro-F1, ECE {ece:.3f} (n = {n}, single crop, float) |
 | PublicTest, averaged with the mirror image | {flip_accuracy:.2%}, macro-F1 {flip_macro_f1:.2%} |
+| temperature | {temperature:.3f}, fitted on PublicTest; the ECE above is after it |
 | checkpoint SHA-256 | `{sha256}` |
 | licence | Apache-2.0 |
 
@@ -52,10 +56,9 @@ def publish(recipe: Recipe, data: Fer2013, run: Path, models: Path) -> Path:
     folder = models / recipe.name
     path = folder / f"{recipe.name}.safetensors"
     state = torch.load(run / "best.pt", weights_only=True)
-    checkpoint.save(path, state, _info(recipe, measured={}))
-    measured = evaluate.evaluate(checkpoint.load(path), data, "PublicTest")
-    figures = {"n": measured.single.n, "accuracy": measured.single.accuracy, "macro_f1": measured.single.macro_f1}
-    checkpoint.save(path, state, _info(recipe, measured={"PublicTest": figures}))
+    temperature, figures = _fit_and_measure(recipe, state, data)
+    info = _info(recipe, temperature=temperature, measured={"PublicTest": figures})
+    checkpoint.save(path, state, info)
     result = evaluate.evaluate(checkpoint.load(path), data, "PublicTest")
     evaluate.append_result(models / "results.csv", result)
     write_log(folder / "log.csv", logs)
@@ -63,8 +66,19 @@ def publish(recipe: Recipe, data: Fer2013, run: Path, models: Path) -> Path:
     plots.plot_confusion(result.truth, result.predicted, folder / "confusion.png", f"{recipe.name}, PublicTest, %")
     _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
     parameters = sum(weights.numel() for weights in checkpoint.load(path).network.parameters())
-    _write_text(folder / "README.md", _card(recipe, logs, result, parameters))
+    _write_text(folder / "README.md", _card(recipe, logs, result, parameters, temperature))
     return path
+
+
+def _fit_and_measure(recipe: Recipe, state: dict[str, Tensor], data: Fer2013) -> tuple[float, dict[str, float]]:
+    """Temperature and accuracy figures on PublicTest, of weights that have no file yet."""
+    network = architectures.build(recipe.architecture, recipe.arguments)
+    network.load_state_dict(state)
+    chosen = data.usage == SPLITS.index("PublicTest")
+    logits, labels = predict(network, data.images[chosen]), data.emotions[chosen]
+    temperature = fit_temperature(logits, labels)
+    metrics = classification_metrics(labels, softmax(logits / temperature))
+    return temperature, {"n": metrics.n, "accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
 
 def _finished_logs(recipe: Recipe, run: Path) -> list[EpochLog]:
@@ -80,10 +94,14 @@ def _finished_logs(recipe: Recipe, run: Path) -> list[EpochLog]:
 def _trained_on(recipe: Recipe) -> str:
     share = recipe.labels.ferplus_share
     blend = f", labels blended with FER+ votes ({share:.0%})" if share else ""
-    return f"FER2013 Training{blend}"
+    teachers = [Path(name).stem for name in recipe.distillation.teachers]
+    taught = f", taught by {' and '.join(teachers)}" if teachers else ""
+    return f"FER2013 Training{blend}{taught}"
 
 
-def _info(recipe: Recipe, measured: dict[str, dict[str, float]]) -> checkpoint.CheckpointInfo:
+def _info(
+    recipe: Recipe, *, temperature: float = 1.0, measured: dict[str, dict[str, float]] | None = None
+) -> checkpoint.CheckpointInfo:
     return checkpoint.CheckpointInfo(
         name=recipe.name,
         architecture=recipe.architecture,
@@ -91,12 +109,15 @@ def _info(recipe: Recipe, measured: dict[str, dict[str, float]]) -> checkpoint.C
         task="expression7",
         labels=EXPRESSIONS,
         trained_on=_trained_on(recipe),
-        measured=measured,
+        measured=measured or {},
         recipe=dataclasses.asdict(recipe),
+        temperature=temperature,
     )
 
 
-def _card(recipe: Recipe, logs: list[EpochLog], result: evaluate.Evaluation, parameters: int) -> str:
+def _card(
+    recipe: Recipe, logs: list[EpochLog], result: evaluate.Evaluation, parameters: int, temperature: float
+) -> str:
     single, flip = result.single, result.flip
     recall = ", ".join(f"{label} {value:.0%}" for label, value in zip(EXPRESSIONS, single.recall, strict=True))
     return _CARD.format(
@@ -115,6 +136,7 @@ def _card(recipe: Recipe, logs: list[EpochLog], result: evaluate.Evaluation, par
         n=single.n,
         flip_accuracy=flip.accuracy,
         flip_macro_f1=flip.macro_f1,
+        temperature=temperature,
         sha256=result.checkpoint_sha256,
         recall=recall,
         disgust=int((result.truth == EXPRESSIONS.index("disgust")).sum()),

@@ -37,7 +37,10 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Schedule:
-    """SGD with Nesterov momentum, linear warm-up, cosine decay, weights averaged by EMA."""
+    """SGD with Nesterov momentum, linear warm-up, cosine decay, weights averaged by EMA.
+
+    `ema_warmup` averages over a shorter past in the first thousands of steps, so that early epochs mean something.
+    """
 
     epochs: int = 60
     batch: int = 128
@@ -45,8 +48,21 @@ class Schedule:
     weight_decay: float = 5e-4
     warmup_epochs: float = 2.0
     ema_decay: float = 0.999
+    ema_warmup: bool = False
     precision: str = "fp32"
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Learning from teachers as well (Hinton et al., 2015): checkpoints whose mean probabilities are the second target.
+
+    `share` weighs the teachers against the labels; `temperature` softens both sides before they are compared.
+    """
+
+    teachers: tuple[str, ...] = ()
+    share: float = 0.5
+    temperature: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,7 @@ class Recipe:
     labels: Labels = Labels()
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
+    distillation: Distillation = Distillation()
 
 
 def load(name_or_path: str) -> Recipe:
@@ -76,7 +93,12 @@ def load(name_or_path: str) -> Recipe:
 
 def from_table(table: dict[str, Any], where: str) -> Recipe:
     """Build a Recipe from parsed TOML; `where` names it in errors."""
-    sections = {"labels": Labels, "augmentation": Augmentation, "schedule": Schedule}
+    sections = {
+        "labels": Labels,
+        "augmentation": Augmentation,
+        "schedule": Schedule,
+        "distillation": Distillation,
+    }
     values: dict[str, Any] = {"arguments": {}, **table}
     for key in ("name", "architecture"):
         if not isinstance(values.get(key), str):
@@ -97,10 +119,20 @@ def _section(section: type, values: dict[str, Any], where: str) -> Any:
     if not isinstance(values, dict):
         raise UsageError(f"{where}: found {values!r}, expected a table.")
     _refuse_unknown(values, section, where)
+    if "teachers" in values:
+        values = {**values, "teachers": _teachers(values["teachers"], where)}
     for field in dataclasses.fields(section):
+        if field.type == tuple[str, ...]:
+            continue
         if field.name in values and not isinstance(values[field.name], (field.type, int)):
             raise UsageError(f"{where}: {field.name} is {values[field.name]!r}, expected a {field.type.__name__}.")
     return section(**values)
+
+
+def _teachers(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"{where}: teachers is {value!r}, expected a list of checkpoint files.")
+    return tuple(value)
 
 
 def _refuse_unknown(values: dict[str, Any], section: type, where: str) -> None:

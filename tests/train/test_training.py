@@ -75,6 +75,54 @@ def test_a_run_of_another_recipe_is_not_resumed(tiny: Fer2013, tmp_path: Path) -
         loop.fit(TINY, tiny, tmp_path)
 
 
+def test_a_student_learns_from_its_teachers_and_resumes_with_them(tiny: Fer2013, tmp_path: Path) -> None:
+    """Labels that say nothing, teachers that know: what the student learns comes from them, and survives a kill."""
+    knowing = dataclasses.replace(TINY, schedule=dataclasses.replace(TINY.schedule, epochs=15))
+    loop.fit(knowing, tiny, tmp_path / "teacher")
+    teacher = publish.publish(knowing, tiny, tmp_path / "teacher", tmp_path / "models")
+    student = dataclasses.replace(
+        TINY, name="student", distillation=recipes.Distillation((str(teacher), str(teacher)), share=1.0)
+    )
+    blind = dataclasses.replace(tiny, emotions=np.where(tiny.usage == 0, 0, tiny.emotions), votes=tiny.votes * 0)
+    before = {key: value.clone() for key, value in loop.load_teacher(teacher).state_dict().items()}
+    unbroken = loop.fit(student, blind, tmp_path / "unbroken")
+    assert len(set(loop.predict(unbroken.network, tiny.images).argmax(axis=1).tolist())) > 1
+    assert all(torch.equal(before[key], value) for key, value in unbroken.teachers[0].state_dict().items())
+    broken = loop.Trainer(student, blind, tmp_path / "broken")
+    (tmp_path / "broken").mkdir()
+    broken.finish_epoch(broken.train_epoch())
+    loop.fit(student, blind, tmp_path / "broken")
+    expected, found = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_distillation_loss_by_hand() -> None:
+    """Teacher 3:1 at temperature 1 is (log 3, 0); a student that is undecided pays log 2."""
+    taught = torch.tensor([[[np.log(3.0), 0.0]]])
+    assert loop.distillation_loss(torch.zeros(1, 2), taught, 1.0).item() == pytest.approx(np.log(2))
+    agreeing = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert loop.distillation_loss(taught[0], taught, 1.0).item() == pytest.approx(agreeing)
+    halved = torch.tensor([[[2 * np.log(3.0), 0.0]]])
+    assert loop.distillation_loss(halved[0], halved, 2.0).item() == pytest.approx(4 * agreeing)
+
+
+def test_a_teacher_that_is_not_there_is_one_error(tiny: Fer2013, tmp_path: Path) -> None:
+    taught = dataclasses.replace(TINY, distillation=recipes.Distillation(("absent.safetensors",)))
+    with pytest.raises(ModelError, match="checkpoint not found"):
+        loop.fit(taught, tiny, tmp_path)
+
+
+def test_averaging_that_warms_up_follows_the_first_steps(tiny: Fer2013, tmp_path: Path) -> None:
+    slow = dataclasses.replace(TINY.schedule, ema_decay=0.999, epochs=1)
+    distances = []
+    for warm in (False, True):
+        recipe = dataclasses.replace(TINY, schedule=dataclasses.replace(slow, ema_warmup=warm))
+        trainer = loop.fit(recipe, tiny, tmp_path / str(warm))
+        live = trainer.network.state_dict()["head.weight"]
+        distances.append((trainer.average["head.weight"] - live).abs().mean().item())
+    assert distances[1] < distances[0]
+
+
 def test_targets_blend_labels_and_votes(tiny: Fer2013) -> None:
     targets = loop.soft_targets(tiny, recipes.Labels(ferplus_share=0.5)).numpy()
     # Face 0 is angry by FER2013; FER+ gave anger 8 and neutral 2 of ten votes.
@@ -152,7 +200,7 @@ def test_a_published_model_can_be_rebuilt_and_measured(tiny: Fer2013, tmp_path: 
 
 def test_evaluating_twice_keeps_one_row(tiny: Fer2013, tmp_path: Path) -> None:
     state = architectures.build(TINY.architecture, TINY.arguments).state_dict()
-    checkpoint.save(tmp_path / "tiny.safetensors", state, publish._info(TINY, measured={}))
+    checkpoint.save(tmp_path / "tiny.safetensors", state, publish._info(TINY))
     cache.save(tiny, tmp_path / "data.npz")
     words = ["evaluate", str(tmp_path / "tiny.safetensors"), "--cache", str(tmp_path / "data.npz")]
     for split in ("PublicTest", "PublicTest", "PrivateTest"):
@@ -177,7 +225,7 @@ def test_a_checkpoint_with_a_damaged_header_is_refused(tmp_path: Path, header: s
 
 def test_a_checkpoint_can_be_read_by_others(tmp_path: Path) -> None:
     state = architectures.build(TINY.architecture, TINY.arguments).state_dict()
-    checkpoint.save(tmp_path / "x.safetensors", state, publish._info(TINY, measured={}))
+    checkpoint.save(tmp_path / "x.safetensors", state, publish._info(TINY))
     assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o644
 
 
@@ -199,6 +247,7 @@ def test_every_recipe_loads_and_builds() -> None:
         ('name = "x"\narchitecture = "y"\nlabels = 3', "found 3, expected a table"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nepochs = 0', "must be 1 or more"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nbatch = 0', "must be 1 or more"),
+        ('name = "x"\narchitecture = "y"\n[distillation]\nteachers = "one"', "expected a list of checkpoint files"),
         ("name = ", "not TOML"),
     ],
 )
