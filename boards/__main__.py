@@ -1,4 +1,4 @@
-"""`python -m boards`: bench, media, tables."""
+"""`python -m boards`: bench, margins, media, tables."""
 
 import argparse
 import sys
@@ -32,6 +32,14 @@ def _parser() -> argparse.ArgumentParser:
     media = commands.add_parser("media", help="bring the sample clip and photograph")
     media.set_defaults(run=_media)
 
+    margins = commands.add_parser("margins", help="which crop margin suits each detector, on FER2013 PublicTest faces")
+    margins.add_argument("model", type=Path, help="a classifier with a contract")
+    margins.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"))
+    margins.add_argument("--count", type=positive, default=1400, help="faces, class-balanced (default 1400)")
+    margins.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
+    margins.add_argument("--out", type=Path, default=Path("docs/measured/margins.csv"))
+    margins.set_defaults(run=_margins)
+
     tables = commands.add_parser("tables", help="print the README's tables from committed CSV files")
     tables.add_argument("folder", type=Path, nargs="?", default=Path("docs/measured"))
     tables.set_defaults(run=_tables)
@@ -61,6 +69,23 @@ def _bench(options: argparse.Namespace) -> None:
         print(f"{row.model:24}{row.stage:10}{times}    {row.model_kb:7.0f} {scores}")
     drawn = plot_latency_accuracy(rows, out.with_suffix(".png"))
     print(f"{out}" + (f"  {out.with_suffix('.png')}" if drawn else ""))
+
+
+def _margins(options: argparse.Namespace) -> None:
+    from fer_edge.classifier import Classifier
+    from fer_edge.detectors import open_detector
+    from fer_edge.faces import load_faces
+
+    from boards.margins import measure_margins, write_margins
+
+    classifier = Classifier(options.model)
+    faces = load_faces(options.faces, "PublicTest").balanced(options.count, 0)
+    detectors = [open_detector("mediapipe"), open_detector("yunet", options.detector_file)]
+    rows = [row for detector in detectors for row in measure_margins(classifier, detector, faces)]
+    write_margins(options.out, rows)
+    for row in rows:
+        print(f"{row.detector:10} margin {row.margin:+.2f}  found {row.found}/{row.n}  agreement {row.agreement:.2%}")
+    print(options.out)
 
 
 def _media(options: argparse.Namespace) -> None:

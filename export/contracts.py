@@ -5,15 +5,30 @@ import time
 from typing import Any
 
 import fer_edge
-from fer_edge.contract import FaceCrop, InputSpec, Measurement, ModelContract, OutputSpec, parse_contract
+from fer_edge.contract import (
+    DetectorMargin,
+    FaceCrop,
+    InputSpec,
+    Measurement,
+    ModelContract,
+    OutputSpec,
+    parse_contract,
+)
 from fer_edge.errors import UsageError
 
 from train.checkpoint import CheckpointInfo
 from train.fer2013 import SIDE_PX
 
-# MediaPipe's box is tighter than FER2013's framing: pasted into larger pictures, the 48x48 crop of a FER2013 face is
-# 1.13 times its box (median), which is a margin of 0.06 on each side.
-DEFAULT_FACE_CROP = FaceCrop(margin=0.06, square=True, alignment="none")
+# The middle of the margins that agree best with FER2013's own framing: docs/measured/margins.csv, `boards margins`.
+DEFAULT_FACE_CROP = FaceCrop(
+    margin=0.05,
+    square=True,
+    alignment="none",
+    detector_margins=(
+        DetectorMargin(detector="mediapipe", margin=0.05),
+        DetectorMargin(detector="yunet", margin=-0.01),
+    ),
+)
 LICENCE = "Apache-2.0"
 PRODUCER = f"fer-edge {fer_edge.__version__}"
 # One image a time decides nothing else, so single crop is what `measured` of a checkpoint means.

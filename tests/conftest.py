@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_edge.contract import FaceCrop, InputSpec, ModelContract, OutputSpec
+from fer_edge.contract import DetectorMargin, FaceCrop, InputSpec, ModelContract, OutputSpec
 from fer_edge.detectors import DATA, DETECTOR_FILES
 from fer_edge.faces import LabelledFaces, load_faces
 from fer_edge.models import DEFAULT_MODEL
@@ -65,7 +65,12 @@ def contract() -> ModelContract:
         task="expression7",
         labels=("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"),
         input=InputSpec(height_px=48, width_px=48, colour="grey", layout="NCHW", dtype="uint8", low=0, high=255),
-        face_crop=FaceCrop(margin=0.05, square=True, alignment="none"),
+        face_crop=FaceCrop(
+            margin=0.05,
+            square=True,
+            alignment="none",
+            detector_margins=(DetectorMargin(detector="yunet", margin=-0.02),),
+        ),
         output=OutputSpec(meaning="logits", temperature=1.0),
         precision="int8",
         checkpoint_sha256="0" * 64,

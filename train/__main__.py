@@ -51,11 +51,14 @@ def _data(options: argparse.Namespace) -> None:
 def _fit(options: argparse.Namespace) -> None:
     # torch takes seconds to import; the data command and --help do without it.
     from train import loop, publish, recipe
+    from train.workers import joined
 
     chosen, data = recipe.load(options.recipe), cache.load(options.cache)
     run = options.runs / chosen.name
-    loop.fit(chosen, data, run)
-    print(publish.publish(chosen, data, run, options.models))
+    with joined() as workers:
+        loop.fit(chosen, data, run, workers)
+        if workers.leads:
+            print(publish.publish(chosen, data, run, options.models))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

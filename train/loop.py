@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,10 @@ from train import architectures, checkpoint
 from train.augment import augment
 from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
 from train.recipe import Labels, Recipe, Schedule
+from train.workers import ALONE, Workers
 
+# Keeps the random numbers of different workers, and of order and augmentation, apart.
+_SEED_STRIDE = 1_000_003
 _LOG_FIELDS = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
 
 
@@ -67,12 +70,13 @@ def soft_targets(data: Fer2013, labels: Labels) -> Tensor:
 def predict(network: nn.Module, images: np.ndarray, batch: int = 512) -> np.ndarray:
     """Logits (n, classes) float32 of raw grey faces (n, 48, 48) uint8, single crop, float arithmetic."""
     network.eval()
+    device = next(network.parameters()).device
     with torch.inference_mode():
         parts = [
-            network(checkpoint.normalise(torch.from_numpy(images[start : start + batch])).unsqueeze(1))
+            network(checkpoint.normalise(torch.from_numpy(images[start : start + batch]).to(device)).unsqueeze(1))
             for start in range(0, len(images), batch)
         ]
-    return torch.cat(parts).numpy()
+    return torch.cat(parts).cpu().numpy()
 
 
 def load_teacher(path: Path) -> nn.Module:
@@ -101,12 +105,13 @@ def learning_rate(schedule: Schedule, epoch: float) -> float:
 class Trainer:
     """Holds what changes during a run: live weights, averaged weights, optimizer, epochs done, best so far."""
 
-    def __init__(self, recipe: Recipe, data: Fer2013, run: Path) -> None:
-        self.recipe, self.run = recipe, run
+    def __init__(self, recipe: Recipe, data: Fer2013, run: Path, workers: Workers = ALONE) -> None:
+        self.recipe, self.run, self.workers = recipe, run, workers
         torch.manual_seed(recipe.schedule.seed)
         self.network = architectures.build(recipe.architecture, recipe.arguments)
-        self.network = self.network.to(memory_format=torch.channels_last)
-        self.teachers = [load_teacher(Path(name)) for name in recipe.distillation.teachers]
+        self.network = self.network.to(workers.device, memory_format=torch.channels_last)
+        self.parallel = workers.parallel(self.network)
+        self.teachers = [load_teacher(Path(name)).to(workers.device) for name in recipe.distillation.teachers]
         self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
         self.optimizer = self._make_optimizer()
@@ -126,20 +131,27 @@ class Trainer:
         return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
 
     def train_epoch(self) -> EpochLog:
-        """One pass over Training, then PublicTest with the averaged weights."""
+        """One pass over Training, shared among the workers, then PublicTest with the averaged weights."""
         started, epoch, schedule = time.perf_counter(), len(self.logs), self.recipe.schedule
         # Everything random in an epoch follows from the seed and its number, so a resumed run repeats an unbroken one.
-        torch.manual_seed(schedule.seed * 10_000 + epoch)
-        generator = torch.Generator().manual_seed(schedule.seed * 10_000 + epoch)
-        order = torch.randperm(len(self.faces), generator=generator)
+        seed = schedule.seed * 10_000 + epoch
+        order = torch.randperm(len(self.faces), generator=torch.Generator().manual_seed(seed))
+        own_seed = seed + _SEED_STRIDE * (1 + self.workers.rank)
+        torch.manual_seed(own_seed)
+        generator = torch.Generator().manual_seed(own_seed)
         steps = max(len(order) // schedule.batch, 1)
-        self.network.train()
+        self.parallel.train()
         losses = []
         bar = tqdm(
-            range(steps), desc=f"epoch {epoch + 1}/{schedule.epochs}", unit=" batches", leave=False, mininterval=2
+            range(steps),
+            desc=f"epoch {epoch + 1}/{schedule.epochs}",
+            unit=" batches",
+            leave=False,
+            mininterval=2,
+            disable=not self.workers.leads,
         )
         for step in bar:
-            batch = order[step * schedule.batch : (step + 1) * schedule.batch]
+            batch = order[step * schedule.batch : (step + 1) * schedule.batch][self.workers.rank :: self.workers.count]
             rate = learning_rate(schedule, epoch + step / steps)
             faces = augment(self.faces[batch], self.recipe.augmentation, generator)
             losses.append(self._step(faces, self.targets[batch], rate))
@@ -157,11 +169,12 @@ class Trainer:
     def _step(self, faces: Tensor, targets: Tensor, rate: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        faces = faces.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.schedule.precision == "bf16"):
-            logits = self.network(faces)
+        device, low_precision = self.workers.device, self.recipe.schedule.precision == "bf16"
+        faces = faces.to(device).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
+            logits = self.parallel(faces)
             taught = [teacher(faces) for teacher in self.teachers]
-        loss = F.cross_entropy(logits.float(), targets)
+        loss = F.cross_entropy(logits.float(), targets.to(device))
         if taught:
             settings = self.recipe.distillation
             lesson = distillation_loss(logits.float(), torch.stack(taught).float(), settings.temperature)
@@ -197,6 +210,11 @@ class Trainer:
     def finish_epoch(self, log: EpochLog) -> None:
         """Keep the averaged weights when they are the best so far, then the state a restart resumes from."""
         self.logs.append(log)
+        if self.workers.leads:
+            self._write(log)
+        self.workers.wait()
+
+    def _write(self, log: EpochLog) -> None:
         if log.val_accuracy > self.best_accuracy:
             self.best_accuracy = log.val_accuracy
             with atomic_write(self.run / "best.pt") as temporary:
@@ -219,7 +237,7 @@ class Trainer:
         path = self.run / "state.pt"
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.workers.device)
         if state["recipe"] != recipe_as_json(self.recipe):
             raise UsageError(
                 f"{path} was made by another recipe. Remove {self.run} to start anew, or restore the recipe."
@@ -232,23 +250,25 @@ class Trainer:
         self.best_accuracy = state["best_accuracy"]
 
 
-def fit(recipe: Recipe, data: Fer2013, run: Path) -> Trainer:
+def fit(recipe: Recipe, data: Fer2013, run: Path, workers: Workers = ALONE) -> Trainer:
     """Train to the end of the schedule in folder `run`, from where an earlier start got to."""
     run.mkdir(parents=True, exist_ok=True)
-    with single_run(run):
-        trainer = Trainer(recipe, data, run)
+    with single_run(run) if workers.leads else nullcontext():
+        trainer = Trainer(recipe, data, run, workers)
         trainer.resume()
-        if trainer.logs:
+        if trainer.logs and workers.leads:
             print(f"resuming {recipe.name} after epoch {len(trainer.logs)} of {recipe.schedule.epochs}", flush=True)
         while len(trainer.logs) < recipe.schedule.epochs:
             log = trainer.train_epoch()
             trainer.finish_epoch(log)
-            print(
-                f"epoch {log.epoch}/{recipe.schedule.epochs}  loss {log.train_loss:.3f}  PublicTest "
-                f"{log.val_accuracy:.2%}  macro-F1 {log.val_macro_f1:.2%}  {log.seconds:.0f} s",
-                flush=True,
-            )
+            if workers.leads:
+                print(_one_line(log, recipe.schedule.epochs), flush=True)
     return trainer
+
+
+def _one_line(log: EpochLog, epochs: int) -> str:
+    figures = f"PublicTest {log.val_accuracy:.2%}  macro-F1 {log.val_macro_f1:.2%}"
+    return f"epoch {log.epoch}/{epochs}  loss {log.train_loss:.3f}  {figures}  {log.seconds:.0f} s"
 
 
 @contextmanager

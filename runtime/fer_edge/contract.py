@@ -48,12 +48,28 @@ class InputSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DetectorMargin:
+    """The margin measured for one detector, whose boxes are tighter or wider than others'."""
+
+    detector: str
+    margin: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaceCrop:
-    """How a face is cut out of a frame: the detector's box, squared, widened by `margin` of its side each way."""
+    """How a face is cut out of a frame: the detector's box, squared, widened by a margin of its side each way.
+
+    `margin` holds for every detector without an entry in `detector_margins`.
+    """
 
     margin: float
     square: bool
     alignment: str
+    detector_margins: tuple[DetectorMargin, ...] = ()
+
+    def margin_for(self, detector: str) -> float:
+        """The margin for boxes of `detector`, as a fraction of the box's side."""
+        return next((entry.margin for entry in self.detector_margins if entry.detector == detector), self.margin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +198,9 @@ def _check(contract: ModelContract, where: str) -> None:
         raise ModelError(f"{where}: contract schema {contract.schema_version}, expected 1. Export the model again.")
     if contract.input.height_px <= 0 or contract.input.width_px <= 0:
         raise ModelError(f"{where}: contract input is {contract.input.width_px}x{contract.input.height_px} px.")
-    if not -0.4 <= contract.face_crop.margin <= 2.0:
-        raise ModelError(f"{where}: contract margin is {contract.face_crop.margin}, expected -0.4 to 2.0.")
+    for margin in (contract.face_crop.margin, *(entry.margin for entry in contract.face_crop.detector_margins)):
+        if not -0.4 <= margin <= 2.0:
+            raise ModelError(f"{where}: contract margin is {margin}, expected -0.4 to 2.0.")
     if not 0 < contract.output.temperature < math.inf:
         raise ModelError(f"{where}: contract temperature is {contract.output.temperature}, expected above 0.")
     if (contract.input.low, contract.input.high) != ((-128, 127) if contract.input.dtype == "int8" else (0, 255)):

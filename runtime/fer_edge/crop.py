@@ -4,25 +4,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import ModelContract
+from fer_edge.contract import FaceCrop, ModelContract
 from fer_edge.frames import Box
 
 
-def crop_faces(image_bgr: NDArray[np.uint8], boxes: list[Box], contract: ModelContract) -> NDArray[np.uint8]:
-    """Grey crops (n, height_px, width_px) uint8 of an image (h, w, 3) uint8, ready for `Classifier.classify`."""
+def crop_faces(
+    image_bgr: NDArray[np.uint8], boxes: list[Box], contract: ModelContract, detector: str
+) -> NDArray[np.uint8]:
+    """Grey crops (n, height_px, width_px) uint8 of an image (h, w, 3) uint8, ready for `Classifier.classify`.
+
+    `detector` names who found the boxes, because the contract knows how tight they are.
+    """
     size = (contract.input.height_px, contract.input.width_px)
     if not boxes:
         return np.zeros((0, *size), dtype=np.uint8)
-    return np.stack([_crop(image_bgr, crop_box(box, contract), size) for box in boxes])
+    return np.stack([_crop(image_bgr, crop_box(box, contract.face_crop, detector), size) for box in boxes])
 
 
-def crop_box(box: Box, contract: ModelContract) -> Box:
-    """The region the contract takes for a detector's box: squared on the longer side, widened by the margin."""
+def crop_box(box: Box, face_crop: FaceCrop, detector: str) -> Box:
+    """The region taken for a detector's box: squared on the longer side, widened by the margin."""
     width, height = box.width_px, box.height_px
-    if contract.face_crop.square:
+    if face_crop.square:
         width = height = max(width, height)
-    width *= 1 + 2 * contract.face_crop.margin
-    height *= 1 + 2 * contract.face_crop.margin
+    width *= 1 + 2 * face_crop.margin_for(detector)
+    height *= 1 + 2 * face_crop.margin_for(detector)
     centre_x, centre_y = box.left_px + box.width_px / 2, box.top_px + box.height_px / 2
     return Box(centre_x - width / 2, centre_y - height / 2, width, height)
 

@@ -59,7 +59,8 @@ class Pipeline:
         watch.lap("detect")
         track_ids = self._tracker.update(detections)
         watch.lap("track")
-        crops = crop_faces(frame.image_bgr, [detection.box for detection in detections], self.classifier.contract)
+        boxes = [detection.box for detection in detections]
+        crops = crop_faces(frame.image_bgr, boxes, self.classifier.contract, self.detector.name)
         watch.lap("crop")
         probabilities = self.classifier.classify(crops)
         watch.lap("classify")

@@ -62,6 +62,8 @@ def test_json_round_trip(contract: ModelContract, margin: float, labels: list[st
         ({"input__low": -128}, "range -128..255 does not fit uint8"),
         ({"task": "mind-reading"}, "task is 'mind-reading'"),
         ({"face_crop__margin": 9}, "margin is 9.0"),
+        ({"face_crop__detector_margins": [{"detector": "x", "margin": -1}]}, "margin is -1.0"),
+        ({"face_crop__detector_margins": [{"detector": "x"}]}, "lacks 'margin'"),
         ({"output__temperature": 0}, "temperature is 0.0"),
         ({"labels": ["sad"] * 7}, "labels repeat"),
         ({"labels": ["sad", "happy"]}, "task expression7 with 2 labels"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fer_edge.annotate import blur_faces
 from fer_edge.classifier import Classifier
-from fer_edge.contract import ModelContract
+from fer_edge.contract import DetectorMargin, FaceCrop, ModelContract
 from fer_edge.crop import crop_box, crop_faces
 from fer_edge.detectors import open_detector
 from fer_edge.frames import Box, Detection, Frame, FrameResult
@@ -29,18 +29,25 @@ def with_margin(contract: ModelContract, margin: float) -> ModelContract:
 def test_a_crop_is_the_grey_box_at_the_models_size(contract: ModelContract) -> None:
     image = np.zeros((200, 300, 3), np.uint8)
     image[50:98, 100:148] = (255, 0, 0)  # pure blue is 29 in grey
-    (crop,) = crop_faces(image, [Box(100, 50, 48, 48)], with_margin(contract, 0.0))
+    (crop,) = crop_faces(image, [Box(100, 50, 48, 48)], with_margin(contract, 0.0), "mediapipe")
     assert crop.shape == (48, 48)
     assert (crop == 29).all()
 
 
 def test_the_box_is_squared_on_its_longer_side_and_widened_by_the_margin(contract: ModelContract) -> None:
-    assert crop_box(Box(100, 100, 40, 80), with_margin(contract, 0.25)) == Box(60, 80, 120, 120)
+    assert crop_box(Box(100, 100, 40, 80), with_margin(contract, 0.25).face_crop, "mediapipe") == Box(60, 80, 120, 120)
+
+
+def test_each_detector_has_the_margin_that_was_measured_for_it() -> None:
+    measured = (DetectorMargin(detector="yunet", margin=-0.1),)
+    face_crop = FaceCrop(margin=0.25, square=True, alignment="none", detector_margins=measured)
+    assert crop_box(Box(100, 100, 80, 80), face_crop, "yunet").width_px == pytest.approx(64)
+    assert crop_box(Box(100, 100, 80, 80), face_crop, "another").width_px == pytest.approx(120)
 
 
 def test_what_lies_outside_the_frame_repeats_its_edge(contract: ModelContract) -> None:
     image = np.full((60, 60, 3), 200, np.uint8)
-    (crop,) = crop_faces(image, [Box(-30, -30, 60, 60)], with_margin(contract, 0.0))
+    (crop,) = crop_faces(image, [Box(-30, -30, 60, 60)], with_margin(contract, 0.0), "mediapipe")
     assert (crop == 200).all()
 
 
@@ -48,7 +55,7 @@ def test_what_lies_outside_the_frame_repeats_its_edge(contract: ModelContract) -
 @given(box=boxes, height=st.integers(1, 300), width=st.integers(1, 300))
 def test_any_box_gives_a_crop(contract: ModelContract, box: Box, height: int, width: int) -> None:
     image = np.full((height, width, 3), 77, np.uint8)
-    (crop,) = crop_faces(image, [box], contract)
+    (crop,) = crop_faces(image, [box], contract, "mediapipe")
     assert crop.shape == (48, 48)
     assert (crop == 77).all()
 

@@ -2,6 +2,9 @@
 
 import dataclasses
 import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,28 @@ def _hold_lock(run: Path, held: "multiprocessing.Event", release: "multiprocessi
     with loop.single_run(run):
         held.set()
         release.wait(30)
+
+
+def test_torchrun_shares_a_run_among_processes(tiny: Fer2013, tmp_path: Path) -> None:
+    cache.save(tiny, tmp_path / "data.npz")
+    recipe = tmp_path / "shared.toml"
+    recipe.write_text(
+        'name = "shared"\narchitecture = "fer_residual"\n[arguments]\nstem = 4\nwidths = [4, 8]\ndepths = [1, 1]\n'
+        "[schedule]\nepochs = 2\nbatch = 14\n"
+    )
+    places = ["--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path), "--models", str(tmp_path / "models")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*torchrun, "-m", "train", "fit", str(recipe), *places],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("epoch 2/2") == 1  # one of them speaks for both
+    assert len((tmp_path / "shared" / "log.csv").read_text().splitlines()) == 3
+    checkpoint.load(tmp_path / "models" / "shared" / "shared.safetensors")
 
 
 def test_a_second_start_is_refused_while_one_runs(tiny: Fer2013, tmp_path: Path) -> None:
