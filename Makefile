@@ -4,7 +4,9 @@
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
 #   PYTHON=python3.11     the interpreter the environment is made with
 
-MODEL   ?= fer-base
+# The model inside the runtime package.
+DEFAULT_MODEL := fer-base
+MODEL   ?= $(DEFAULT_MODEL)
 RECIPE  ?= $(MODEL)
 SPLIT   ?= PublicTest
 PYTHON  ?= python3
@@ -59,11 +61,13 @@ quantize: $(READY) $(DATA) ## float -> INT8 ONNX and TFLite, calibrated on FER20
 release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready calibration, default model, figures
 	$(RUN) -m export $(CHECKPOINT)
 	$(RUN) -m quantize $(FOLDER) --save-cache models/$(MODEL)/calibration.json
-	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
 	$(MAKE) bench
-	mkdir -p docs/measured
-	cp $(FOLDER)/bench.csv $(FOLDER)/bench.png $(FOLDER)/quantize.csv docs/measured/
-	$(RUN) -m boards tables
+	mkdir -p docs/measured/$(MODEL)
+	cp $(FOLDER)/bench.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
+ifeq ($(MODEL),$(DEFAULT_MODEL))
+	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
+endif
+	$(RUN) -m boards figures
 
 bench: media $(DATA) ## latency by stage and accuracy of every artefact: CSV and plot
 	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)

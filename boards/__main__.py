@@ -1,4 +1,4 @@
-"""`python -m boards`: bench, margins, media, tables."""
+"""`python -m boards`: bench, figures, margins, media."""
 
 import argparse
 import sys
@@ -40,9 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     margins.add_argument("--out", type=Path, default=Path("docs/measured/margins.csv"))
     margins.set_defaults(run=_margins)
 
-    tables = commands.add_parser("tables", help="print the README's tables from committed CSV files")
-    tables.add_argument("folder", type=Path, nargs="?", default=Path("docs/measured"))
-    tables.set_defaults(run=_tables)
+    figures = commands.add_parser(
+        "figures", help="print the README's tables and draw its plot, from committed CSV files"
+    )
+    figures.add_argument("folder", type=Path, nargs="?", default=Path("docs/measured"))
+    figures.add_argument("--loop-of", default="fer-base.int8.tflite", help="the model whose whole loop is shown")
+    figures.set_defaults(run=_figures)
     return parser
 
 
@@ -95,10 +98,11 @@ def _media(options: argparse.Namespace) -> None:
         print(path)
 
 
-def _tables(options: argparse.Namespace) -> None:
-    from boards.tables import accuracy_table, loop_table
+def _figures(options: argparse.Namespace) -> None:
+    from boards.figures import accuracy_table, draw, loop_table
 
-    print(accuracy_table(options.folder), loop_table(options.folder), sep="\n\n")
+    print(accuracy_table(options.folder), loop_table(options.folder, options.loop_of), sep="\n\n")
+    print(f"\n{draw(options.folder)}")
 
 
 if __name__ == "__main__":

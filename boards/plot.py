@@ -31,7 +31,7 @@ def plot_latency_accuracy(rows: list[BenchRow], path: Path) -> bool:
     )
     axes.set_xlim(left=0, right=1.1 * max(row.p95_ms for row in points))
     _keep_proportion(axes, [100 * (row.accuracy or 0.0) for row in points])
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.legend(frameon=False, fontsize=8, loc="best")
     axes.grid(alpha=0.25)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

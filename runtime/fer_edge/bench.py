@@ -9,6 +9,7 @@ import datetime
 import itertools
 import tempfile
 import time
+import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 from fer_edge import __version__
 from fer_edge.board import BoardState, board_info, board_state
 from fer_edge.classifier import Classifier
-from fer_edge.errors import UsageError
+from fer_edge.errors import DataError, UsageError
 from fer_edge.files import atomic_write, sha256_of
 from fer_edge.frames import STAGES, Frame
 from fer_edge.pipeline import Pipeline
@@ -152,6 +153,39 @@ def write_rows(path: Path, rows: Iterable[BenchRow]) -> None:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows({key: _cell(value) for key, value in dataclasses.asdict(row).items()} for row in rows)
+
+
+def read_rows(path: Path) -> list[BenchRow]:
+    """Read a CSV that `write_rows` wrote. Raises DataError naming the file, the row and the column that is wrong."""
+    if not path.is_file():
+        raise DataError(f"{path} not found. Make it with `make bench`.")
+    with open(path, newline="") as stream:
+        reader = csv.DictReader(stream)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            odd = set(COLUMNS) ^ set(reader.fieldnames or ())
+            raise DataError(f"{path}: other columns than the benchmark's: {', '.join(sorted(odd)) or 'another order'}.")
+        return [_parse_row(cells, f"{path}, row {number}") for number, cells in enumerate(reader, start=2)]
+
+
+def _parse_row(cells: dict[str, str], where: str) -> BenchRow:
+    hints = typing.get_type_hints(BenchRow)
+    values: dict[str, Any] = {}
+    for name, text in cells.items():
+        kinds = [kind for kind in typing.get_args(hints[name]) or (hints[name],) if kind is not type(None)]
+        optional = len(typing.get_args(hints[name])) > 0
+        try:
+            values[name] = None if text == "" and optional else _PARSERS[kinds[0]](text)
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{where}: {name} is {text!r}, expected {kinds[0].__name__}.") from None
+    return BenchRow(**values)
+
+
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    bool: {"True": True, "False": False}.__getitem__,
+}
 
 
 def _cell(value: object) -> object:

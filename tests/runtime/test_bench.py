@@ -1,6 +1,7 @@
 """The benchmark's CSV, and what it refuses."""
 
 import csv
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import numpy as np
 import pytest
 
 from fer_edge import board
-from fer_edge.bench import COLUMNS, bench_classifier, bench_pipeline, measured_sink, write_rows
+from fer_edge.bench import COLUMNS, bench_classifier, bench_pipeline, measured_sink, read_rows, write_rows
 from fer_edge.board import board_info, board_state
 from fer_edge.classifier import Classifier
 from fer_edge.detectors import open_detector
-from fer_edge.errors import UsageError
+from fer_edge.errors import DataError, UsageError
 from fer_edge.frames import STAGES, Frame
 from fer_edge.pipeline import Pipeline
 
@@ -40,6 +41,35 @@ def test_classifier_row_holds_ordered_percentiles_and_empty_where_not_measured(
     assert read["n"] == "20"
     assert read["stage"] == "classify"
     assert read["accuracy"] == read["detector"] == read["dataset"] == ""
+
+
+def test_rows_are_read_back_as_they_were_written(default_model: Path, tmp_path: Path) -> None:
+    row = dataclasses.replace(bench_classifier(Classifier(default_model), n=5, warmup=1), throttled=False, accuracy=0.5)
+    write_rows(tmp_path / "bench.csv", [row, row])
+    (first, second) = read_rows(tmp_path / "bench.csv")
+    assert first == second
+    assert (first.throttled, first.accuracy, first.detector, first.n) == (False, 0.5, None, 5)
+    assert first.p50_ms == pytest.approx(row.p50_ms, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("accuracy,macro_f1", "accuracy", "other columns than the benchmark's: macro_f1"),
+        (",stage,n,", ",n,stage,", "another order"),
+        (",classify,5,", ",classify,five,", r"row 2: n is 'five', expected int"),
+        (",classify,5,", ",classify,,", r"row 2: n is '', expected int"),
+    ],
+)
+def test_a_csv_edited_by_hand_is_refused(
+    default_model: Path, tmp_path: Path, before: str, after: str, message: str
+) -> None:
+    write_rows(tmp_path / "bench.csv", [bench_classifier(Classifier(default_model), n=5, warmup=1)])
+    text = (tmp_path / "bench.csv").read_text()
+    assert before in text
+    (tmp_path / "bench.csv").write_text(text.replace(before, after, 1))
+    with pytest.raises(DataError, match=rf"bench\.csv.*{message}"):
+        read_rows(tmp_path / "bench.csv")
 
 
 @pytest.fixture
