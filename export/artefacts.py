@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fer_edge.classifier import Classifier
 from fer_edge.contract import ModelContract
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write, sha256_of
-
-from export.quiet import quiet
 
 CHECKSUMS = "SHA256SUMS"
 GOLDEN = "golden.npz"
@@ -72,9 +69,3 @@ def contract_path(model: Path) -> Path:
 def model_path(folder: Path, name: str, precision: str, suffix: str) -> Path:
     """Path of one artefact, such as folder/fer-base.int8.onnx; `suffix` is "onnx" or "tflite"."""
     return folder / f"{name}.{precision}.{suffix}"
-
-
-def open_model(path: Path) -> Classifier:
-    """Open a model as a board would, without the lines its engine writes to the terminal. Raises ModelError."""
-    with quiet():
-        return Classifier(path)

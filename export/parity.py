@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.artefacts import open_model
+from fer_edge.classifier import Classifier
+
 from export.errors import ExportError
 from export.golden import Golden
 
@@ -17,7 +18,7 @@ def check_parity(path: Path, golden: Golden) -> float:
 
     Returns the largest absolute logit difference over the golden inputs; raises ExportError above MAX_DIFFERENCE.
     """
-    logits = open_model(path).logits(golden.inputs)
+    logits = Classifier(path).logits(golden.inputs)
     difference = float(np.abs(logits - golden.logits).max())
     if not difference <= MAX_DIFFERENCE:  # a NaN must fail too
         raise ExportError(

@@ -13,7 +13,7 @@ from fer_edge.errors import DataError, ModelError
 from fer_edge.faces import LabelledFaces, load_faces
 from fer_edge.files import sha256_of
 
-from export.artefacts import GOLDEN, model_path, open_model, staged, write_contract
+from export.artefacts import GOLDEN, model_path, staged, write_contract
 from export.contracts import PRODUCER, build_date
 from export.golden import load_golden
 from export.metadata import put_in_onnx, put_in_tflite
@@ -62,7 +62,7 @@ def open_artefacts(folder: Path) -> FloatArtefacts:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise ModelError(f"{missing[0]} not found. Make it with `make export`, or name another artefact folder.")
-    models = [open_model(path) for path in paths]
+    models = [Classifier(path) for path in paths]
     if models[0].contract.checkpoint_sha256 != models[1].contract.checkpoint_sha256:
         raise ModelError(f"{folder}: the two float models are of different checkpoints. Run `make export` again.")
     return FloatArtefacts(folder, name, models[0], models[1], load_golden(folder / GOLDEN).inputs)
@@ -177,7 +177,7 @@ def _put_contract(path: Path, contract: ModelContract) -> None:
 
 def _candidates(reference: Classifier, path: Path, evaluation: Evaluation, limits: Limits) -> list[Candidate]:
     """The rows of the float model `reference` and of the INT8 model at `path`, which gets its figures put in."""
-    model = open_model(path)
+    model = Classifier(path)
     float_logits, logits = (logits_of(m, evaluation.images) for m in (reference, model))
     scores = [score(values, float_logits, evaluation.faces) for values in (float_logits, logits)]
     latencies = paired_latency(reference, model, evaluation.images[0])

@@ -59,13 +59,14 @@ def publish(recipe: Recipe, data: Fer2013, run: Path, models: Path) -> Path:
     temperature, figures = _fit_and_measure(recipe, state, data)
     info = _info(recipe, temperature=temperature, measured={"PublicTest": figures})
     checkpoint.save(path, state, info)
-    result = evaluate.evaluate(checkpoint.load(path), data, "PublicTest")
+    loaded = checkpoint.load(path)
+    result = evaluate.evaluate(loaded, data, "PublicTest")
     evaluate.append_result(models / "results.csv", result)
     write_log(folder / "log.csv", logs)
     plots.plot_curves(logs, folder / "curves.png", recipe.name)
     plots.plot_confusion(result.truth, result.predicted, folder / "confusion.png", f"{recipe.name}, PublicTest, %")
     _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-    parameters = sum(weights.numel() for weights in checkpoint.load(path).network.parameters())
+    parameters = sum(weights.numel() for weights in loaded.network.parameters())
     _write_text(folder / "README.md", _card(recipe, logs, result, parameters, temperature))
     return path
 
