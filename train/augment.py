@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -9,19 +10,39 @@ from torch import Generator, Tensor
 from train.recipe import Augmentation
 
 
-def augment(faces: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
-    """Flip, rotate, shift, scale, relight and erase at random: (n, 1, h, w) float, normalised -> the same shape."""
-    faces = _warp(faces, settings, generator)
+def augment(faces: Tensor, settings: Augmentation, generator: Generator, side: int | None = None) -> Tensor:
+    """Flip, rotate, shift, scale, relight and erase at random: (n, 1, h, w) float, normalised -> the same shape.
+
+    With `side`, the warp samples (n, 1, side, side) at once.
+    """
+    faces = _warp(faces, settings, generator, side)
     faces = _relight(faces, settings, generator)
     return _erase(faces, settings, generator)
+
+
+def mixup(count: int, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """How to mix a batch: for each of `count` faces its own share, (n,) in [0.5, 1], and the index of its partner.
+
+    The shares follow Beta(alpha, alpha) folded at one half, so that a face stays the greater part of its own mixture.
+    (Zhang et al., 2018.)
+    """
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    share = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, count).astype(np.float32))
+    return torch.maximum(share, 1 - share), torch.randperm(count, generator=generator)
+
+
+def mixed(values: Tensor, share: Tensor, partner: Tensor) -> Tensor:
+    """Rows of `values`, (n, ...), mixed with their partners' rows."""
+    return torch.lerp(values[partner], values, share.view(-1, *[1] * (values.ndim - 1)))
 
 
 def _uniform(count: int, half_range: float, generator: Generator) -> Tensor:
     return (torch.rand(count, generator=generator) * 2 - 1) * half_range
 
 
-def _warp(faces: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
+def _warp(faces: Tensor, settings: Augmentation, generator: Generator, side: int | None) -> Tensor:
     n = len(faces)
+    shape = [n, 1, side, side] if side else list(faces.shape)
     angle = _uniform(n, math.radians(settings.rotation_deg), generator)
     zoom = 1 + _uniform(n, settings.scale, generator)
     mirror = torch.ones(n)
@@ -31,7 +52,7 @@ def _warp(faces: Tensor, settings: Augmentation, generator: Generator) -> Tensor
     shift_x, shift_y = _uniform(n, 2 * settings.shift, generator), _uniform(n, 2 * settings.shift, generator)
     cos, sin = zoom * torch.cos(angle), zoom * torch.sin(angle)
     rows = torch.stack([cos * mirror, -sin, shift_x, sin * mirror, cos, shift_y], dim=1).view(n, 2, 3)
-    grid = F.affine_grid(rows, list(faces.shape), align_corners=False)
+    grid = F.affine_grid(rows, shape, align_corners=False)
     return F.grid_sample(faces, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 

@@ -23,13 +23,14 @@ from fer_edge.files import atomic_write
 from fer_edge.metrics import ClassificationMetrics, classification_metrics, softmax
 
 from train import architectures, checkpoint
-from train.augment import augment
+from train.augment import augment, mixed, mixup
 from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
 from train.recipe import Labels, Recipe, Schedule
 from train.workers import ALONE, Workers
 
 # Keeps the random numbers of different workers, and of order and augmentation, apart.
 _SEED_STRIDE = 1_000_003
+_FERPLUS_CLASSES = 8
 _LOG_FIELDS = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
 
 
@@ -67,6 +68,15 @@ def soft_targets(data: Fer2013, labels: Labels) -> Tensor:
     return torch.from_numpy(targets.astype(np.float32))
 
 
+def second_targets(data: Fer2013) -> Tensor:
+    """Distributions of the votes for the eight classes of FER+, (n, 8) float32; zeros where a face has none."""
+    votes = data.ferplus_votes()
+    if votes is None:
+        raise UsageError("the recipe has a second head for FER+, but no votes were read. Give FERPLUS to `make data`.")
+    counts = votes.astype(np.float32)
+    return torch.from_numpy(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+
+
 def predict(network: nn.Module, images: np.ndarray, batch: int = 512) -> np.ndarray:
     """Logits (n, classes) float32 of raw grey faces (n, 48, 48) uint8, single crop, float arithmetic."""
     network.eval()
@@ -85,12 +95,22 @@ def load_teacher(path: Path) -> nn.Module:
     return teacher.requires_grad_(False)
 
 
-def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of the student, logits (n, classes), to its teachers' mean probabilities, taught (t, n, classes).
+def answers(teacher: nn.Module, images: np.ndarray) -> Tensor:
+    """A teacher's logits, (n, classes) float32, averaged over each raw grey face and its mirror image."""
+    mirrored = np.ascontiguousarray(images[:, :, ::-1])
+    return torch.from_numpy((predict(teacher, images) + predict(teacher, mirrored)) / 2)
 
-    Both at `temperature`, times its square, so that the gradient keeps its size (Hinton et al., 2015, section 2).
+
+def lesson(taught: Tensor, temperature: float) -> Tensor:
+    """Mean probabilities (n, classes) of the teachers' logits, (t, n, classes), softened by `temperature`."""
+    return F.softmax(taught / temperature, dim=-1).mean(dim=0)
+
+
+def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of the student, logits (n, classes), to a lesson (n, classes) softened by the same `temperature`.
+
+    Times its square, so that the gradient keeps its size (Hinton et al., 2015, section 2).
     """
-    targets = F.softmax(taught / temperature, dim=-1).mean(dim=0)
     return F.cross_entropy(logits / temperature, targets) * temperature**2
 
 
@@ -111,7 +131,8 @@ class Trainer:
         self.network = architectures.build(recipe.architecture, recipe.arguments)
         self.network = self.network.to(workers.device, memory_format=torch.channels_last)
         self.parallel = workers.parallel(self.network)
-        self.teachers = [load_teacher(Path(name)).to(workers.device) for name in recipe.distillation.teachers]
+        teachers = [load_teacher(Path(name)).to(workers.device) for name in recipe.distillation.teachers]
+        self.teachers = teachers if recipe.distillation.live else []
         self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
         self.optimizer = self._make_optimizer()
@@ -120,7 +141,14 @@ class Trainer:
         training = data.usage == SPLITS.index("Training")
         validation = data.usage == SPLITS.index("PublicTest")
         self.faces = checkpoint.normalise(torch.from_numpy(data.images[training])).unsqueeze(1)
-        self.targets = soft_targets(data, recipe.labels)[torch.from_numpy(training)]
+        self.wanted = {"labels": soft_targets(data, recipe.labels)[torch.from_numpy(training)]}
+        if recipe.labels.second_head > 0:
+            if recipe.arguments.get("second_classes") != _FERPLUS_CLASSES:
+                raise UsageError(f"{recipe.name}: a second head needs second_classes = {_FERPLUS_CLASSES}.")
+            self.wanted["second"] = second_targets(data)[torch.from_numpy(training)]
+        if teachers and not recipe.distillation.live:
+            taught = torch.stack([answers(teacher, data.images[training]) for teacher in teachers])
+            self.wanted["lesson"] = lesson(taught, recipe.distillation.temperature)
         self.val_images, self.val_labels = data.images[validation], data.emotions[validation]
 
     def _make_optimizer(self) -> torch.optim.SGD:
@@ -153,8 +181,7 @@ class Trainer:
         for step in bar:
             batch = order[step * schedule.batch : (step + 1) * schedule.batch][self.workers.rank :: self.workers.count]
             rate = learning_rate(schedule, epoch + step / steps)
-            faces = augment(self.faces[batch], self.recipe.augmentation, generator)
-            losses.append(self._step(faces, self.targets[batch], rate))
+            losses.append(self._step(*self._draw(batch, schedule.size(epoch), generator), rate))
         metrics, val_loss = self.validate()
         return EpochLog(
             epoch + 1,
@@ -166,7 +193,18 @@ class Trainer:
             time.perf_counter() - started,
         )
 
-    def _step(self, faces: Tensor, targets: Tensor, rate: float) -> float:
+    def _draw(self, rows: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Augmented faces (n, 1, side, side) of these rows, and what is wanted of the network for each."""
+        settings = self.recipe.augmentation
+        faces = augment(self.faces[rows], settings, generator, side)
+        wanted = {name: table[rows] for name, table in self.wanted.items()}
+        if settings.mixup > 0:
+            share, partner = mixup(len(rows), settings.mixup, generator)
+            faces = mixed(faces, share, partner)
+            wanted = {name: mixed(rows_wanted, share, partner) for name, rows_wanted in wanted.items()}
+        return faces, wanted
+
+    def _step(self, faces: Tensor, wanted: dict[str, Tensor], rate: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device, low_precision = self.workers.device, self.recipe.schedule.precision == "bf16"
@@ -174,17 +212,28 @@ class Trainer:
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             logits = self.parallel(faces)
             taught = [teacher(faces) for teacher in self.teachers]
-        loss = F.cross_entropy(logits.float(), targets.to(device))
+        wanted = {name: rows.to(device) for name, rows in wanted.items()}
         if taught:
-            settings = self.recipe.distillation
-            lesson = distillation_loss(logits.float(), torch.stack(taught).float(), settings.temperature)
-            loss = (1 - settings.share) * loss + settings.share * lesson
+            wanted["lesson"] = lesson(torch.stack(taught).float(), self.recipe.distillation.temperature)
+        loss = self._loss(logits.float(), wanted)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         self._average_weights()
         return loss.item()
+
+    def _loss(self, logits: Tensor, wanted: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy to the labels, shared with the teachers' lesson, plus that of the second head."""
+        classes = wanted["labels"].shape[1]
+        loss = F.cross_entropy(logits[:, :classes], wanted["labels"])
+        if "lesson" in wanted:
+            settings = self.recipe.distillation
+            taught = distillation_loss(logits[:, :classes], wanted["lesson"], settings.temperature)
+            loss = (1 - settings.share) * loss + settings.share * taught
+        if "second" in wanted:
+            loss = loss + self.recipe.labels.second_head * F.cross_entropy(logits[:, classes:], wanted["second"])
+        return loss
 
     @torch.no_grad()
     def _average_weights(self) -> None:

@@ -4,26 +4,37 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import tomllib
 
 from fer_edge.errors import UsageError
 
+from train.fer2013 import SIDE_PX
+
 RECIPES = Path(__file__).parent / "recipes"
+_LIST_OF = {str: "checkpoint files", int: "whole numbers"}
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What the network is asked to say. `ferplus_share` blends FER+ vote distributions into FER2013's own labels."""
+    """What the network is asked to say.
+
+    `ferplus_share` blends FER+ vote distributions into FER2013's own labels. `second_head` weighs a second task, the
+    eight classes of FER+ with contempt, which the network learns beside its own and which no export holds.
+    """
 
     ferplus_share: float = 0.5
     smoothing: float = 0.0
+    second_head: float = 0.0
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes drawn for a whole batch at once; angles in degrees, shifts as fractions of the side."""
+    """Random changes drawn for a whole batch at once; angles in degrees, shifts as fractions of the side.
+
+    `mixup` is alpha of the Beta distribution two faces are mixed by (Zhang et al., 2018); 0 mixes none.
+    """
 
     flip: bool = True
     rotation_deg: float = 10.0
@@ -33,6 +44,7 @@ class Augmentation:
     contrast: float = 0.2
     erase_probability: float = 0.25
     erase_side: float = 0.35
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class Schedule:
     """SGD with Nesterov momentum, linear warm-up, cosine decay, weights averaged by EMA.
 
     `ema_warmup` averages over a shorter past in the first thousands of steps, so that early epochs mean something.
+    `sizes` are the sides in pixels the faces are trained at, each for an equal share of the epochs: small faces first
+    cost less (progressive resizing). Validation is always at the full 48.
     """
 
     epochs: int = 60
@@ -51,6 +65,11 @@ class Schedule:
     ema_warmup: bool = False
     precision: str = "fp32"
     seed: int = 0
+    sizes: tuple[int, ...] = (SIDE_PX,)
+
+    def size(self, epoch: int) -> int:
+        """Side in pixels of the faces in `epoch`, counted from 0."""
+        return self.sizes[min(epoch * len(self.sizes) // self.epochs, len(self.sizes) - 1)]
 
 
 @dataclass(frozen=True)
@@ -58,11 +77,14 @@ class Distillation:
     """Learning from teachers as well (Hinton et al., 2015): checkpoints whose mean probabilities are the second target.
 
     `share` weighs the teachers against the labels; `temperature` softens both sides before they are compared.
+    `live` teachers see each augmented face; otherwise they answer once, on the plain face and its mirror image, which
+    costs nothing in a step.
     """
 
     teachers: tuple[str, ...] = ()
     share: float = 0.5
     temperature: float = 2.0
+    live: bool = True
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,8 @@ def from_table(table: dict[str, Any], where: str) -> Recipe:
         raise UsageError(f"{where}: epochs and batch must be 1 or more, arguments a table.")
     if recipe.schedule.precision not in ("fp32", "bf16"):
         raise UsageError(f"{where}: precision is {recipe.schedule.precision!r}, expected fp32 or bf16.")
+    if not recipe.schedule.sizes or min(recipe.schedule.sizes) < 8 or max(recipe.schedule.sizes) > SIDE_PX:
+        raise UsageError(f"{where}: sizes is {list(recipe.schedule.sizes)}, expected sides of 8 to {SIDE_PX} pixels.")
     return recipe
 
 
@@ -119,20 +143,20 @@ def _section(section: type, values: dict[str, Any], where: str) -> Any:
     if not isinstance(values, dict):
         raise UsageError(f"{where}: found {values!r}, expected a table.")
     _refuse_unknown(values, section, where)
-    if "teachers" in values:
-        values = {**values, "teachers": _teachers(values["teachers"], where)}
-    for field in dataclasses.fields(section):
-        if field.type == tuple[str, ...]:
-            continue
-        if field.name in values and not isinstance(values[field.name], (field.type, int)):
-            raise UsageError(f"{where}: {field.name} is {values[field.name]!r}, expected a {field.type.__name__}.")
-    return section(**values)
+    fields = {field.name: field for field in dataclasses.fields(section)}
+    return section(**{key: _typed(value, fields[key].type, f"{where}: {key}") for key, value in values.items()})
 
 
-def _teachers(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"{where}: teachers is {value!r}, expected a list of checkpoint files.")
-    return tuple(value)
+def _typed(value: Any, kind: Any, what: str) -> Any:
+    """`value` as the field wants it. A whole number may stand for a fraction; a list becomes a tuple."""
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        if not isinstance(value, list) or not all(type(entry) is item for entry in value):
+            raise UsageError(f"{what} is {value!r}, expected a list of {_LIST_OF[item]}.")
+        return tuple(value)
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise UsageError(f"{what} is {value!r}, expected a {kind.__name__}.")
+    return value
 
 
 def _refuse_unknown(values: dict[str, Any], section: type, where: str) -> None:

@@ -124,11 +124,11 @@ def test_a_student_learns_from_its_teachers_and_resumes_with_them(tiny: Fer2013,
 def test_distillation_loss_by_hand() -> None:
     """Teacher 3:1 at temperature 1 is (log 3, 0); a student that is undecided pays log 2."""
     taught = torch.tensor([[[np.log(3.0), 0.0]]])
-    assert loop.distillation_loss(torch.zeros(1, 2), taught, 1.0).item() == pytest.approx(np.log(2))
+    assert loop.distillation_loss(torch.zeros(1, 2), loop.lesson(taught, 1.0), 1.0).item() == pytest.approx(np.log(2))
     agreeing = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
-    assert loop.distillation_loss(taught[0], taught, 1.0).item() == pytest.approx(agreeing)
+    assert loop.distillation_loss(taught[0], loop.lesson(taught, 1.0), 1.0).item() == pytest.approx(agreeing)
     halved = torch.tensor([[[2 * np.log(3.0), 0.0]]])
-    assert loop.distillation_loss(halved[0], halved, 2.0).item() == pytest.approx(4 * agreeing)
+    assert loop.distillation_loss(halved[0], loop.lesson(halved, 2.0), 2.0).item() == pytest.approx(4 * agreeing)
 
 
 def test_a_teacher_that_is_not_there_is_one_error(tiny: Fer2013, tmp_path: Path) -> None:

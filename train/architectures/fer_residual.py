@@ -36,7 +36,9 @@ class ResidualBlock(nn.Module):
 class FerResidual(nn.Module):
     """Grey 48x48 face to logits: (n, 1, 48, 48) float, normalised -> (n, classes) float.
 
-    `widths` are the channels of the stages at 24, 12, 6, ... pixels; `depths` their numbers of blocks.
+    `widths` are the channels of the stages at 24, 12, 6, ... pixels; `depths` their numbers of blocks. A `stem_stride`
+    of 1 doubles those sides: for teachers, which no board runs. With `second_classes`, training mode answers
+    (n, classes + second_classes): a second task, learned beside the first and left out of every export.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class FerResidual(nn.Module):
         stem: int = 32,
         widths: Sequence[int] = (32, 64, 128),
         depths: Sequence[int] = (2, 2, 2),
+        stem_stride: int = 2,
         classes: int = 7,
+        second_classes: int = 0,
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.stem = _conv_bn(1, stem, 3, 2)
+        self.stem = _conv_bn(1, stem, 3, stem_stride)
         blocks: list[nn.Module] = []
         channels = stem
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
@@ -60,8 +64,11 @@ class FerResidual(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(channels, classes)
+        self.second_head = nn.Linear(channels, second_classes) if second_classes else None
 
     def forward(self, faces: Tensor) -> Tensor:
         """See the class."""
-        features = self.blocks(torch.relu(self.stem(faces)))
-        return self.head(self.dropout(features.mean((2, 3))))
+        features = self.dropout(self.blocks(torch.relu(self.stem(faces))).mean((2, 3)))
+        if self.training and self.second_head is not None:
+            return torch.cat([self.head(features), self.second_head(features)], dim=1)
+        return self.head(features)
