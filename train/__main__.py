@@ -1,12 +1,16 @@
-"""`python -m train`: data, fit, evaluate."""
+"""`python -m train`: data, fit, ablate, family, evaluate."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_edge.errors import run_reporting
 
 from train import cache
+
+if TYPE_CHECKING:
+    from train.evaluate import Evaluation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,13 +32,31 @@ def _parser() -> argparse.ArgumentParser:
 
     fit = commands.add_parser("fit", help="train a recipe, resuming where an earlier start got to")
     fit.add_argument("recipe", help="a name in train/recipes, or a path ending in .toml")
+    fit.add_argument("--seed", type=int, help="another seed than the recipe's; the name tells it")
     fit.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
     fit.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
     fit.add_argument("--models", type=Path, default=Path("models"), help="where the finished model lands")
     fit.set_defaults(run=_fit)
 
-    measure = commands.add_parser("evaluate", help="measure a finished checkpoint on a split; appends to results.csv")
-    measure.add_argument("checkpoint", type=Path)
+    ablate = commands.add_parser("ablate", help="train variants of a recipe by one protocol and compare them")
+    ablate.add_argument("plan", type=Path, help="a TOML file, for example train/ablations/fer-nano.toml")
+    ablate.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    ablate.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
+    ablate.add_argument("--output", type=Path, default=Path("docs/measured/ablation.csv"))
+    ablate.add_argument("--jobs", type=int, default=1, help="runs at a time; the cores are shared among them")
+    ablate.set_defaults(run=_ablate)
+
+    family = commands.add_parser("family", help="train large teachers, then the students they teach (wants a GPU)")
+    family.add_argument("--teacher", default="fer-teacher", help="recipe of the teachers")
+    family.add_argument("--seeds", type=int, default=3, help="how many teachers")
+    family.add_argument("--students", nargs="+", default=["fer-base", "fer-small", "fer-nano"], help="recipes")
+    family.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    family.add_argument("--runs", type=Path, default=Path("runs"), help="run folders, and the teachers' weights")
+    family.add_argument("--models", type=Path, default=Path("models"), help="where the students land")
+    family.set_defaults(run=_family)
+
+    measure = commands.add_parser("evaluate", help="measure finished models on a split; appends to results.csv")
+    measure.add_argument("models", type=Path, nargs="+", help="checkpoints (.safetensors), or .onnx and .tflite files")
     measure.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
     measure.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
     measure.add_argument("--results", type=Path, default=Path("models/results.csv"))
@@ -54,6 +76,8 @@ def _fit(options: argparse.Namespace) -> None:
     from train.workers import joined
 
     chosen, data = recipe.load(options.recipe), cache.load(options.cache)
+    if options.seed is not None:
+        chosen = recipe.seeded(chosen, options.seed)
     run = options.runs / chosen.name
     with joined() as workers:
         loop.fit(chosen, data, run, workers)
@@ -61,13 +85,40 @@ def _fit(options: argparse.Namespace) -> None:
             print(publish.publish(chosen, data, run, options.models))
 
 
-def _evaluate(options: argparse.Namespace) -> None:
-    from train import checkpoint, evaluate
+def _ablate(options: argparse.Namespace) -> None:
+    from train import ablation
 
-    result = evaluate.evaluate(checkpoint.load(options.checkpoint), cache.load(options.cache), options.split)
-    evaluate.append_result(options.results, result)
+    plan = ablation.load_plan(options.plan)
+    results = ablation.run_plan(plan, options.cache, options.runs, jobs=options.jobs)
+    ablation.write_csv(options.output, results)
+    print(ablation.table(options.output))
+
+
+def _family(options: argparse.Namespace) -> None:
+    from train import family, recipe
+    from train.workers import joined
+
+    data = cache.load(options.cache)
+    with joined() as workers:
+        places = family.Places(options.runs, options.models)
+        teachers = family.train_teachers(recipe.load(options.teacher), options.seeds, data, places, workers)
+        for name in options.students:
+            print(family.train_student(recipe.load(name), teachers, data, places, workers))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from train import evaluate
+
+    data = cache.load(options.cache)
+    for path in options.models:
+        result = evaluate.evaluate(evaluate.open_candidate(path), data, options.split)
+        evaluate.append_result(options.results, result)
+        _print(result)
+
+
+def _print(result: "Evaluation") -> None:
     single, flip = result.single, result.flip
-    print(f"{result.model} on FER2013 {result.split}, n = {single.n}")
+    print(f"{result.file} on FER2013 {result.split}, n = {single.n}")
     print(f"  single crop       accuracy {single.accuracy:.2%}  macro-F1 {single.macro_f1:.2%}  ECE {single.ece:.3f}")
     print(f"  averaged flip     accuracy {flip.accuracy:.2%}  macro-F1 {flip.macro_f1:.2%}")
 

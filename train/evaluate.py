@@ -1,16 +1,19 @@
-"""Measure a finished checkpoint on one split and keep the figure in models/results.csv.
+"""Measure a finished model on one split and keep the figure in models/results.csv.
 
 Training and selection see Training and PublicTest only; PrivateTest is read here alone, once a model is done.
 """
 
 import csv
 import datetime
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fer_edge.errors import UsageError
+from fer_edge.classifier import Classifier
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import atomic_write
 from fer_edge.metrics import ClassificationMetrics, classification_metrics, softmax
 
@@ -18,9 +21,11 @@ from train import checkpoint
 from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
 from train.loop import predict
 
+_BATCH = 64
 RESULTS_FIELDS = (
     "date",
     "model",
+    "file",
     "checkpoint_sha256",
     "dataset",
     "split",
@@ -35,10 +40,24 @@ RESULTS_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A checkpoint on one split: `single` sees each face once; `flip` averages it with its mirror image."""
+class Candidate:
+    """A finished model: its file, the checkpoint that came from, and its answers.
+
+    `probabilities` takes grey faces (n, 48, 48) uint8 and gives (n, 7) in the order of EXPRESSIONS.
+    """
 
     model: str
+    file: str
+    checkpoint_sha256: str
+    probabilities: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model file on one split: `single` sees each face once; `flip` averages it with its mirror image."""
+
+    model: str
+    file: str
     checkpoint_sha256: str
     split: str
     single: ClassificationMetrics
@@ -47,18 +66,50 @@ class Evaluation:
     predicted: np.ndarray
 
 
-def evaluate(loaded: checkpoint.Checkpoint, data: Fer2013, split: str) -> Evaluation:
-    """Run every face of `split` through the network in float. Raises UsageError for an unknown split."""
+def open_candidate(path: Path) -> Candidate:
+    """A checkpoint (.safetensors, run in float), or a deployable .onnx or .tflite. Raises ModelError."""
+    return _deployable(path) if path.suffix in (".onnx", ".tflite") else from_checkpoint(checkpoint.load(path), path)
+
+
+def from_checkpoint(loaded: checkpoint.Checkpoint, path: Path) -> Candidate:
+    """A checkpoint that is already open."""
+    info = loaded.info
+    if tuple(info.labels) != EXPRESSIONS:
+        raise ModelError(f"{path}: its classes are {', '.join(info.labels)}; FER2013 has {', '.join(EXPRESSIONS)}.")
+    return Candidate(
+        info.name,
+        path.name,
+        loaded.sha256,
+        lambda images: softmax(predict(loaded.network, images) / info.temperature),
+    )
+
+
+def _deployable(path: Path) -> Candidate:
+    classifier = Classifier(path, threads=os.cpu_count() or 1)
+    contract = classifier.contract
+    if sorted(contract.labels) != sorted(EXPRESSIONS):
+        raise ModelError(f"{path}: its classes are {', '.join(contract.labels)}; FER2013 has {', '.join(EXPRESSIONS)}.")
+    order = [contract.labels.index(label) for label in EXPRESSIONS]
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        parts = [classifier.classify(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
+        return np.concatenate(parts)[:, order]
+
+    return Candidate(contract.name, path.name, contract.checkpoint_sha256, probabilities)
+
+
+def evaluate(candidate: Candidate, data: Fer2013, split: str) -> Evaluation:
+    """Run every face of `split` through the model. Raises UsageError for an unknown split."""
     if split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown; there are: {', '.join(SPLITS)}.")
     chosen = data.usage == SPLITS.index(split)
     images, truth = data.images[chosen], data.emotions[chosen]
-    temperature = loaded.info.temperature
-    single = softmax(predict(loaded.network, images) / temperature)
-    mirrored = softmax(predict(loaded.network, np.ascontiguousarray(images[:, :, ::-1])) / temperature)
+    single = candidate.probabilities(images)
+    mirrored = candidate.probabilities(np.ascontiguousarray(images[:, :, ::-1]))
     return Evaluation(
-        loaded.info.name,
-        loaded.sha256,
+        candidate.model,
+        candidate.file,
+        candidate.checkpoint_sha256,
         split,
         classification_metrics(truth, single),
         classification_metrics(truth, (single + mirrored) / 2),
@@ -68,13 +119,13 @@ def evaluate(loaded: checkpoint.Checkpoint, data: Fer2013, split: str) -> Evalua
 
 
 def append_result(path: Path, result: Evaluation) -> None:
-    """Add one row to results.csv; a row for the same checkpoint and split is replaced."""
+    """Add one row to results.csv; a row for the same checkpoint, file and split is replaced."""
     row = _row(result)
     rows = []
     if path.is_file():
         with open(path, newline="") as stream:
             rows = list(csv.DictReader(stream))
-    same = ("checkpoint_sha256", "split")
+    same = ("checkpoint_sha256", "file", "split")
     rows = [old for old in rows if any(old[key] != row[key] for key in same)]
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
         writer = csv.DictWriter(stream, RESULTS_FIELDS)
@@ -94,6 +145,7 @@ def _row(result: Evaluation) -> dict[str, str]:
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "model": result.model,
+        "file": result.file,
         "checkpoint_sha256": result.checkpoint_sha256,
         "dataset": "FER2013",
         "split": result.split,

@@ -14,6 +14,7 @@ from fer_edge.files import atomic_write
 from fer_edge.metrics import classification_metrics, softmax
 
 from train import architectures, checkpoint, evaluate, plots
+from train.cost import Cost, cost_of
 from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
 from train.loop import EpochLog, predict, write_log
 from train.recipe import Recipe
@@ -27,6 +28,7 @@ Facial expression classifier of fer-edge: grey 48x48 face in, seven FER2013 clas
 |---|---|
 | architecture | `{architecture}` {arguments} |
 | parameters | {parameters:,} |
+| multiplications | {mmac:.1f} million for a face |
 | trained on | {trained_on} |
 | recipe | `train/recipes/{name}.toml`, kept beside this card in `recipe.json` |
 | training | {epochs} epochs, {minutes:.0f} minutes, {hardware}; selected by PublicTest |
@@ -50,24 +52,28 @@ is measured on {disgust} faces only.
 """
 
 
+def checkpoint_path(models: Path, name: str) -> Path:
+    """Where `publish` writes the weights of the recipe `name`."""
+    return models / name / f"{name}.safetensors"
+
+
 def publish(recipe: Recipe, data: Fer2013, run: Path, models: Path) -> Path:
     """Write models/<name>/ from the best weights of a finished run; the path of the checkpoint."""
     logs = _finished_logs(recipe, run)
-    folder = models / recipe.name
-    path = folder / f"{recipe.name}.safetensors"
+    path = checkpoint_path(models, recipe.name)
+    folder = path.parent
     state = torch.load(run / "best.pt", weights_only=True)
     temperature, figures = _fit_and_measure(recipe, state, data)
     info = _info(recipe, temperature=temperature, measured={"PublicTest": figures})
     checkpoint.save(path, state, info)
     loaded = checkpoint.load(path)
-    result = evaluate.evaluate(loaded, data, "PublicTest")
+    result = evaluate.evaluate(evaluate.from_checkpoint(loaded, path), data, "PublicTest")
     evaluate.append_result(models / "results.csv", result)
     write_log(folder / "log.csv", logs)
     plots.plot_curves(logs, folder / "curves.png", recipe.name)
     plots.plot_confusion(result.truth, result.predicted, folder / "confusion.png", f"{recipe.name}, PublicTest, %")
     _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-    parameters = sum(weights.numel() for weights in loaded.network.parameters())
-    _write_text(folder / "README.md", _card(recipe, logs, result, parameters, temperature))
+    _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(loaded.network), temperature))
     return path
 
 
@@ -116,9 +122,7 @@ def _info(
     )
 
 
-def _card(
-    recipe: Recipe, logs: list[EpochLog], result: evaluate.Evaluation, parameters: int, temperature: float
-) -> str:
+def _card(recipe: Recipe, logs: list[EpochLog], result: evaluate.Evaluation, cost: Cost, temperature: float) -> str:
     single, flip = result.single, result.flip
     recall = ", ".join(f"{label} {value:.0%}" for label, value in zip(EXPRESSIONS, single.recall, strict=True))
     return _CARD.format(
@@ -126,7 +130,8 @@ def _card(
         labels=", ".join(EXPRESSIONS),
         architecture=recipe.architecture,
         arguments=json.dumps(recipe.arguments),
-        parameters=parameters,
+        parameters=cost.parameters,
+        mmac=cost.mmac,
         trained_on=_trained_on(recipe),
         epochs=len(logs),
         minutes=sum(log.seconds for log in logs) / 60,

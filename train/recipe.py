@@ -102,15 +102,26 @@ class Recipe:
 
 def load(name_or_path: str) -> Recipe:
     """Read `train/recipes/<name>.toml`, or a TOML file by its path. Raises UsageError on anything unknown."""
+    return from_table(*read_table(name_or_path))
+
+
+def read_table(name_or_path: str) -> tuple[dict[str, Any], str]:
+    """The parsed TOML of a recipe, unchecked, and the path it came from. Raises UsageError."""
     path = Path(name_or_path) if name_or_path.endswith(".toml") else RECIPES / f"{name_or_path}.toml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise UsageError(f"recipe {name_or_path!r} not found; there are: {known}. A path must end in .toml.")
     try:
-        table = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text()), str(path)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not TOML: {error}.") from None
-    return from_table(table, str(path))
+
+
+def seeded(recipe: Recipe, seed: int) -> Recipe:
+    """The same recipe with another seed, under a name that tells it."""
+    return dataclasses.replace(
+        recipe, name=f"{recipe.name}-seed{seed}", schedule=dataclasses.replace(recipe.schedule, seed=seed)
+    )
 
 
 def from_table(table: dict[str, Any], where: str) -> Recipe:

@@ -17,7 +17,8 @@ from fer_edge.errors import ModelError, UsageError
 from train import __main__ as command
 from train import architectures, cache, checkpoint, evaluate, loop, publish
 from train import recipe as recipes
-from train.augment import augment
+from train.augment import augment, mixed, mixup
+from train.cost import cost_of
 from train.fer2013 import Fer2013
 
 TINY = recipes.Recipe(
@@ -194,15 +195,132 @@ def test_augmentation_keeps_shape_and_range_and_repeats_with_its_seed() -> None:
     assert not torch.equal(first, faces)
 
 
-def test_gradient_reaches_every_parameter() -> None:
-    network = architectures.build("fer_residual", {})
+def test_augmentation_can_sample_a_smaller_side() -> None:
+    faces = torch.rand(3, 1, 48, 48) * 4 - 2
+    assert augment(faces, recipes.Augmentation(), torch.Generator().manual_seed(0), 32).shape == (3, 1, 32, 32)
+
+
+def test_sizes_share_the_epochs_equally_and_the_last_takes_the_rest() -> None:
+    schedule = recipes.Schedule(epochs=7, sizes=(32, 40, 48))
+    assert [schedule.size(epoch) for epoch in range(7)] == [32, 32, 32, 40, 40, 48, 48]
+    assert recipes.Schedule(epochs=1, sizes=(32, 48)).size(0) == 32
+
+
+def test_a_face_stays_the_greater_part_of_its_mixture() -> None:
+    share, partner = mixup(500, 0.4, torch.Generator().manual_seed(0))
+    assert share.min() >= 0.5
+    assert 0.5 < share.mean() < 0.99
+    assert sorted(partner.tolist()) == list(range(500))
+    again, _ = mixup(500, 0.4, torch.Generator().manual_seed(0))
+    assert torch.equal(share, again)
+
+
+def test_mixing_by_hand() -> None:
+    values = torch.tensor([[0.0, 4.0], [8.0, 0.0]])
+    found = mixed(values, torch.tensor([0.75, 1.0]), torch.tensor([1, 0]))
+    torch.testing.assert_close(found, torch.tensor([[2.0, 3.0], [8.0, 0.0]]))
+    assert mixed(torch.zeros(2, 1, 5, 5), torch.ones(2), torch.tensor([1, 0])).shape == (2, 1, 5, 5)
+
+
+def test_mixed_targets_belong_to_mixed_faces(tiny: Fer2013, tmp_path: Path) -> None:
+    """Every face is one brightness and every target its class number, so a mixture shows in both by the same share."""
+    flat = np.repeat(np.arange(70, dtype=np.uint8)[:, None] * 3, 48 * 48, axis=1).reshape(70, 48, 48)
+    still = recipes.Augmentation(
+        flip=False, rotation_deg=0, shift=0, scale=0, brightness=0, contrast=0, erase_probability=0, mixup=0.4
+    )
+    data = dataclasses.replace(tiny, images=flat)
+    trainer = loop.Trainer(dataclasses.replace(TINY, augmentation=still), data, tmp_path)
+    trainer.wanted["labels"] = torch.arange(42.0).view(-1, 1) * 3
+    faces, wanted = trainer._draw(torch.arange(42), 48, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(faces[:, 0, 20, 20] * 64 + 128, wanted["labels"][:, 0], atol=0.01, rtol=0)
+
+
+def test_mixup_small_sizes_second_head_and_a_teacher_that_answered_once_resume_exactly(
+    tiny: Fer2013, tmp_path: Path
+) -> None:
+    loop.fit(TINY, tiny, tmp_path / "teacher")
+    teacher = str(publish.publish(TINY, tiny, tmp_path / "teacher", tmp_path / "models"))
+    rich = dataclasses.replace(
+        TINY,
+        arguments={**TINY.arguments, "second_classes": 8},
+        labels=recipes.Labels(second_head=0.3),
+        augmentation=recipes.Augmentation(mixup=0.3),
+        schedule=dataclasses.replace(TINY.schedule, sizes=(16, 48)),
+        distillation=recipes.Distillation((teacher,), live=False),
+    )
+    before = architectures.build(rich.architecture, rich.arguments)
+    unbroken = loop.fit(rich, tiny, tmp_path / "unbroken")
+    assert unbroken.teachers == []
+    torch.testing.assert_close(unbroken.wanted["lesson"].sum(dim=1), torch.ones(42))
+    assert not torch.equal(before.second_head.weight, unbroken.network.second_head.weight)
+    broken = loop.Trainer(rich, tiny, tmp_path / "broken")
+    (tmp_path / "broken").mkdir()
+    for _ in range(3):
+        broken.finish_epoch(broken.train_epoch())
+    loop.fit(rich, tiny, tmp_path / "broken")
+    expected, found = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_the_second_head_answers_in_training_alone() -> None:
+    network = architectures.build("fer_residual", {**TINY.arguments, "second_classes": 8})
+    faces = torch.zeros(2, 1, 48, 48)
+    assert network.train()(faces).shape == (2, 15)
+    assert network.eval()(faces).shape == (2, 7)
+
+
+def test_targets_of_the_second_head_are_the_votes_of_all_eight(tiny: Fer2013) -> None:
+    votes = tiny.votes.copy()
+    votes[0] = 0
+    targets = loop.second_targets(dataclasses.replace(tiny, votes=votes)).numpy()
+    np.testing.assert_allclose(targets[0], 0)
+    # Face 3 is happy: eight votes for happiness, the second of FER+, and two for neutral, its first.
+    np.testing.assert_allclose(targets[3], [0.2, 0.8, 0, 0, 0, 0, 0, 0], atol=1e-6)
+
+
+def test_a_second_head_without_its_classes_is_refused(tiny: Fer2013, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs second_classes = 8"):
+        loop.Trainer(dataclasses.replace(TINY, labels=recipes.Labels(second_head=0.3)), tiny, tmp_path)
+
+
+def test_a_seed_changes_name_and_start(tmp_path: Path) -> None:
+    other = recipes.seeded(TINY, 5)
+    assert (other.name, other.schedule.seed) == ("tiny-seed5", 5)
+    assert dataclasses.replace(other.schedule, seed=0) == TINY.schedule
+
+
+def test_cost_by_hand() -> None:
+    """A 3x3 convolution to 4 channels at 24x24 and a linear layer from 4 to 2."""
+
+    class Small(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(1, 4, 3, stride=2, padding=1, bias=False)
+            self.head = torch.nn.Linear(4, 2)
+
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            return self.head(self.conv(faces).mean((2, 3)))
+
+    cost = cost_of(Small())
+    assert (cost.parameters, cost.macs) == (36 + 10, 9 * 4 * 24 * 24 + 8)
+
+
+@pytest.mark.parametrize("second_classes", [0, 8])
+def test_gradient_reaches_every_parameter(second_classes: int) -> None:
+    network = architectures.build("fer_residual", {"second_classes": second_classes})
     network(torch.randn(4, 1, 48, 48)).square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-def test_the_default_network_keeps_to_its_size() -> None:
-    network = architectures.build("fer_residual", recipes.load("fer-base").arguments)
-    assert sum(p.numel() for p in network.parameters()) <= 800_000
+@pytest.mark.parametrize(
+    ("name", "parameters", "mmac"), [("base", 800_000, 60), ("small", 350_000, 30), ("nano", 90_000, 10)]
+)
+def test_the_family_keeps_to_its_sizes(name: str, parameters: int, mmac: float) -> None:
+    chosen = recipes.load(f"fer-{name}")
+    network = architectures.build(chosen.architecture, chosen.arguments)
+    cost = cost_of(network)
+    assert cost.parameters <= parameters
+    assert cost.mmac <= mmac
     assert network(torch.zeros(2, 1, 48, 48)).shape == (2, 7)
 
 
@@ -210,7 +328,7 @@ def test_a_published_model_can_be_rebuilt_and_measured(tiny: Fer2013, tmp_path: 
     trainer = loop.fit(TINY, tiny, tmp_path / "run")
     path = publish.publish(TINY, tiny, tmp_path / "run", tmp_path / "models")
     loaded = checkpoint.load(path)
-    result = evaluate.evaluate(loaded, tiny, "PublicTest")
+    result = evaluate.evaluate(evaluate.open_candidate(path), tiny, "PublicTest")
     assert result.single.accuracy == pytest.approx(trainer.best_accuracy)
     assert loaded.info.measured["PublicTest"]["accuracy"] == pytest.approx(trainer.best_accuracy)
     assert {p.name for p in path.parent.iterdir()} == {
@@ -268,6 +386,9 @@ def test_every_recipe_loads_and_builds() -> None:
         ('name = "x"\narchitecture = "y"\ncolour = 1', "unknown key 'colour'"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nepoch = 3', "did you mean 'epochs'"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nepochs = "many"', "epochs is 'many', expected a int"),
+        ('name = "x"\narchitecture = "y"\n[schedule]\nsizes = [32, 64]', "expected sides of 8 to 48"),
+        ('name = "x"\narchitecture = "y"\n[schedule]\nsizes = [4.5]', "expected a list of whole numbers"),
+        ('name = "x"\narchitecture = "y"\n[distillation]\nlive = 1', "live is 1, expected a bool"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nprecision = "fp8"', "expected fp32 or bf16"),
         ('name = "x"\narchitecture = "y"\nlabels = 3', "found 3, expected a table"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nepochs = 0', "must be 1 or more"),

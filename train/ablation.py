@@ -1,0 +1,163 @@
+"""What each part of a recipe is worth: variants of one recipe, trained by one protocol, compared on PublicTest."""
+
+import contextlib
+import csv
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomllib
+import torch
+from tqdm import tqdm
+
+from fer_edge.errors import UsageError
+from fer_edge.files import atomic_write
+
+from train import architectures, cache, loop, recipe
+from train.cost import cost_of
+from train.fer2013 import SPLITS
+from train.recipe import Recipe
+
+_KEYS = {"recipe", "seeds", "common", "rows"}
+_FIELDS = (
+    *("row", "parameters", "mmac", "epochs", "seeds", "split", "n"),
+    *("accuracy", "accuracy_lowest", "accuracy_highest", "macro_f1"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant: its name in the table and its recipe, whose seed is set for each run."""
+
+    name: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Variants of one recipe and the seeds each is trained with."""
+
+    name: str
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A variant's figures, of the averaged weights after the last epoch on PublicTest (n faces); one value a seed."""
+
+    row: Row
+    n: int
+    accuracies: tuple[float, ...]
+    macro_f1s: tuple[float, ...]
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan: `recipe`, `seeds`, tables that override it in all rows (`common`) and row by row. UsageError."""
+    if not path.is_file():
+        raise UsageError(f"{path}: not found; expected a TOML file like train/ablations/fer-nano.toml.")
+    try:
+        plan = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not TOML: {error}.") from None
+    if set(plan) - _KEYS or not {"recipe", "seeds", "rows"} <= set(plan):
+        raise UsageError(f"{path}: found {', '.join(sorted(plan))}; expected recipe, seeds, rows and perhaps common.")
+    table, _ = recipe.read_table(plan["recipe"])
+    common = _merged(table, plan.get("common", {}))
+    rows = []
+    for row in plan["rows"]:
+        if not isinstance(row.get("name"), str):
+            raise UsageError(f"{path}: a row without a name.")
+        own = {key: value for key, value in row.items() if key != "name"}
+        name = f"{path.stem}-{_slug(row['name'])}"
+        rows.append(Row(row["name"], recipe.from_table({**_merged(common, own), "name": name}, f"{path}, {name}")))
+    return Plan(path.stem, tuple(rows), tuple(plan["seeds"]))
+
+
+def _merged(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(table)
+    for key, value in changes.items():
+        merged[key] = _merged(table.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def run_plan(plan: Plan, cache_path: Path, runs: Path, *, jobs: int = 1) -> list[RowResult]:
+    """Train every row with every seed, `jobs` at a time, resuming runs an earlier call left; the rows' figures."""
+    folder = runs / f"ablation-{plan.name}"
+    wanted = [recipe.seeded(row.recipe, seed) for row in plan.rows for seed in plan.seeds]
+    context = multiprocessing.get_context("spawn")
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    ended: dict[str, loop.EpochLog] = {}
+    with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        running = {pool.submit(_run, one, cache_path, folder / one.name): one.name for one in wanted}
+        for done in tqdm(as_completed(running), total=len(running), desc=f"ablation {plan.name}", unit=" runs"):
+            ended[running[done]] = done.result()
+    n = int((cache.load(cache_path).usage == SPLITS.index("PublicTest")).sum())
+    return [_result(row, plan.seeds, ended, n) for row in plan.rows]
+
+
+def _run(one: Recipe, cache_path: Path, run: Path) -> loop.EpochLog:
+    """Train one recipe to its end, what it prints going to its own folder; the last epoch's figures."""
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / "output.txt", "a") as output, _printing_to(output):
+        return loop.fit(one, cache.load(cache_path), run).logs[-1]
+
+
+@contextlib.contextmanager
+def _printing_to(stream: Any) -> Iterator[None]:
+    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+        yield
+
+
+def _result(row: Row, seeds: tuple[int, ...], ended: dict[str, loop.EpochLog], n: int) -> RowResult:
+    logs = [ended[recipe.seeded(row.recipe, seed).name] for seed in seeds]
+    return RowResult(row, n, tuple(log.val_accuracy for log in logs), tuple(log.val_macro_f1 for log in logs))
+
+
+def write_csv(path: Path, results: list[RowResult]) -> None:
+    """The figures as CSV, one line a row; accuracy and macro-F1 are means over the seeds, in [0, 1]."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, _FIELDS)
+        writer.writeheader()
+        writer.writerows(_fields(result) for result in results)
+
+
+def _fields(result: RowResult) -> dict[str, Any]:
+    chosen = result.row.recipe
+    cost = cost_of(architectures.build(chosen.architecture, chosen.arguments))
+    return {
+        "row": result.row.name,
+        "parameters": cost.parameters,
+        "mmac": f"{cost.mmac:.1f}",
+        "epochs": chosen.schedule.epochs,
+        "seeds": len(result.accuracies),
+        "split": "PublicTest",
+        "n": result.n,
+        "accuracy": f"{np.mean(result.accuracies):.4f}",
+        "accuracy_lowest": f"{min(result.accuracies):.4f}",
+        "accuracy_highest": f"{max(result.accuracies):.4f}",
+        "macro_f1": f"{np.mean(result.macro_f1s):.4f}",
+    }
+
+
+def table(path: Path) -> str:
+    """The CSV `write_csv` wrote as a Markdown table."""
+    with open(path, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    lines = ["| | MMAC | accuracy | lowest, highest | macro-F1 |", "|---|---|---|---|---|"]
+    for row in rows:
+        accuracy, low, high, f1 = (
+            f"{float(row[key]):.2%}" for key in ("accuracy", "accuracy_lowest", "accuracy_highest", "macro_f1")
+        )
+        lines.append(f"| {row['row']} | {row['mmac']} | {accuracy} | {low}, {high} | {f1} |")
+    return "\n".join(lines)
