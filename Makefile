@@ -8,7 +8,8 @@
 DEFAULT_MODEL := fer-base
 MODEL   ?= $(DEFAULT_MODEL)
 RECIPE  ?= $(MODEL)
-SPLIT   ?= PublicTest
+# What a finished model is measured on; training and selection see Training and PublicTest alone.
+SPLIT   ?= PrivateTest
 PYTHON  ?= python3
 VENV    := .venv
 RUN     := $(VENV)/bin/python
@@ -49,8 +50,8 @@ data: $(READY) ## read FER2013 (and FERPLUS) once into data/fer2013.npz
 train: $(READY) $(DATA) ## train RECIPE, resuming where an earlier start got to
 	$(TRAIN_ENV) $(RUN) -m train fit $(RECIPE)
 
-evaluate: $(READY) $(DATA) ## measure MODEL on SPLIT and add the row to models/results.csv
-	$(RUN) -m train evaluate $(CHECKPOINT) --split $(SPLIT)
+evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv
+	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT)
 
 export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden vectors
 	$(RUN) -m export $(CHECKPOINT)

@@ -109,9 +109,11 @@ def _family(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from train import evaluate
 
+    candidates = [evaluate.open_candidate(path) for path in options.models]
+    evaluate.refuse_strangers(candidates)
     data = cache.load(options.cache)
-    for path in options.models:
-        result = evaluate.evaluate(evaluate.open_candidate(path), data, options.split)
+    for candidate in candidates:
+        result = evaluate.evaluate(candidate, data, options.split)
         evaluate.append_result(options.results, result)
         _print(result)
 

@@ -98,6 +98,17 @@ def _deployable(path: Path) -> Candidate:
     return Candidate(contract.name, path.name, contract.checkpoint_sha256, probabilities)
 
 
+def refuse_strangers(candidates: list[Candidate]) -> None:
+    """Raise UsageError unless all come from one checkpoint: a stale export would be reported as the new model."""
+    first = candidates[0]
+    for other in candidates[1:]:
+        if other.checkpoint_sha256 != first.checkpoint_sha256:
+            raise UsageError(
+                f"{other.file} comes from checkpoint {other.checkpoint_sha256[:12]}, {first.file} from "
+                f"{first.checkpoint_sha256[:12]}. Run `make export quantize` again, or measure them apart."
+            )
+
+
 def evaluate(candidate: Candidate, data: Fer2013, split: str) -> Evaluation:
     """Run every face of `split` through the model. Raises UsageError for an unknown split."""
     if split not in SPLITS:

@@ -17,7 +17,7 @@ from train import architectures, checkpoint, evaluate, plots
 from train.cost import Cost, cost_of
 from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
 from train.loop import EpochLog, predict, write_log
-from train.recipe import Recipe
+from train.recipe import RECIPES, Recipe
 from train.temperature import fit_temperature
 
 _CARD = """# {name}
@@ -35,10 +35,11 @@ Facial expression classifier of fer-edge: grey 48x48 face in, seven FER2013 clas
 | PublicTest | **{accuracy:.2%}** accuracy, **{macro_f1:.2%}** macro-F1, ECE {ece:.3f} (n = {n}, single crop, float) |
 | PublicTest, averaged with the mirror image | {flip_accuracy:.2%}, macro-F1 {flip_macro_f1:.2%} |
 | temperature | {temperature:.3f}, fitted on PublicTest; the ECE above is after it |
+| PrivateTest, and the INT8 files | rows of [results.csv](../results.csv) with the checkpoint below |
 | checkpoint SHA-256 | `{sha256}` |
 | licence | Apache-2.0 |
 
-Recall by class on PublicTest: {recall}.
+{note}Recall by class on PublicTest: {recall}.
 
 ![training curves](curves.png)
 ![confusion matrix](confusion.png)
@@ -75,6 +76,12 @@ def publish(recipe: Recipe, data: Fer2013, run: Path, models: Path) -> Path:
     _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
     _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(loaded.network), temperature))
     return path
+
+
+def _note(recipe: Recipe) -> str:
+    """What the author says of the model: `train/recipes/<name>.md`, where there is one."""
+    path = RECIPES / f"{recipe.name}.md"
+    return path.read_text().strip() + "\n\n" if path.is_file() else ""
 
 
 def _fit_and_measure(recipe: Recipe, state: dict[str, Tensor], data: Fer2013) -> tuple[float, dict[str, float]]:
@@ -127,6 +134,7 @@ def _card(recipe: Recipe, logs: list[EpochLog], result: evaluate.Evaluation, cos
     recall = ", ".join(f"{label} {value:.0%}" for label, value in zip(EXPRESSIONS, single.recall, strict=True))
     return _CARD.format(
         name=recipe.name,
+        note=_note(recipe),
         labels=", ".join(EXPRESSIONS),
         architecture=recipe.architecture,
         arguments=json.dumps(recipe.arguments),

@@ -341,16 +341,6 @@ def test_a_published_model_can_be_rebuilt_and_measured(tiny: Fer2013, tmp_path: 
     }
 
 
-def test_evaluating_twice_keeps_one_row(tiny: Fer2013, tmp_path: Path) -> None:
-    state = architectures.build(TINY.architecture, TINY.arguments).state_dict()
-    checkpoint.save(tmp_path / "tiny.safetensors", state, publish._info(TINY))
-    cache.save(tiny, tmp_path / "data.npz")
-    words = ["evaluate", str(tmp_path / "tiny.safetensors"), "--cache", str(tmp_path / "data.npz")]
-    for split in ("PublicTest", "PublicTest", "PrivateTest"):
-        assert command.main([*words, "--split", split, "--results", str(tmp_path / "results.csv")]) == 0
-    assert len((tmp_path / "results.csv").read_text().splitlines()) == 3
-
-
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 100])
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
