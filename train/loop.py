@@ -25,6 +25,7 @@ from fer_edge.metrics import ClassificationMetrics, classification_metrics, soft
 from train import architectures, checkpoint
 from train.augment import augment, mixed, mixup
 from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
+from train.optimizer import make_optimizers
 from train.recipe import Labels, Recipe, Schedule
 from train.workers import ALONE, Workers
 
@@ -114,12 +115,12 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
     return F.cross_entropy(logits / temperature, targets) * temperature**2
 
 
-def learning_rate(schedule: Schedule, epoch: float) -> float:
-    """Linear warm-up, then half a cosine to zero; `epoch` may be fractional."""
+def rate_share(schedule: Schedule, epoch: float) -> float:
+    """Share of the highest learning rate: linear warm-up, then half a cosine to zero; `epoch` may be fractional."""
     if epoch < schedule.warmup_epochs:
-        return schedule.learning_rate * epoch / schedule.warmup_epochs
+        return epoch / schedule.warmup_epochs
     progress = (epoch - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
-    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 class Trainer:
@@ -135,7 +136,7 @@ class Trainer:
         self.teachers = teachers if recipe.distillation.live else []
         self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
-        self.optimizer = self._make_optimizer()
+        self.optimizers = make_optimizers(self.network, recipe.schedule)
         self.logs: list[EpochLog] = []
         self.best_accuracy = -1.0
         training = data.usage == SPLITS.index("Training")
@@ -150,13 +151,6 @@ class Trainer:
             taught = torch.stack([answers(teacher, data.images[training]) for teacher in teachers])
             self.wanted["lesson"] = lesson(taught, recipe.distillation.temperature)
         self.val_images, self.val_labels = data.images[validation], data.emotions[validation]
-
-    def _make_optimizer(self) -> torch.optim.SGD:
-        """Weight decay on weights alone: BatchNorm and biases are left free."""
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        free = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.recipe.schedule.weight_decay}, {"params": free}]
-        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
 
     def train_epoch(self) -> EpochLog:
         """One pass over Training, shared among the workers, then PublicTest with the averaged weights."""
@@ -180,12 +174,12 @@ class Trainer:
         )
         for step in bar:
             batch = order[step * schedule.batch : (step + 1) * schedule.batch][self.workers.rank :: self.workers.count]
-            rate = learning_rate(schedule, epoch + step / steps)
-            losses.append(self._step(*self._draw(batch, schedule.size(epoch), generator), rate))
+            share = rate_share(schedule, epoch + step / steps)
+            losses.append(self._step(*self._draw(batch, schedule.size(epoch), generator), share))
         metrics, val_loss = self.validate()
         return EpochLog(
             epoch + 1,
-            rate,
+            share * schedule.learning_rate,
             float(np.mean(losses)),
             val_loss,
             metrics.accuracy,
@@ -204,9 +198,7 @@ class Trainer:
             wanted = {name: mixed(rows_wanted, share, partner) for name, rows_wanted in wanted.items()}
         return faces, wanted
 
-    def _step(self, faces: Tensor, wanted: dict[str, Tensor], rate: float) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+    def _step(self, faces: Tensor, wanted: dict[str, Tensor], share: float) -> float:
         device, low_precision = self.workers.device, self.recipe.schedule.precision == "bf16"
         faces = faces.to(device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
@@ -216,10 +208,14 @@ class Trainer:
         if taught:
             wanted["lesson"] = lesson(torch.stack(taught).float(), self.recipe.distillation.temperature)
         loss = self._loss(logits.float(), wanted)
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * share
+            optimizer.step()
         self._average_weights()
         return loss.item()
 
@@ -272,7 +268,7 @@ class Trainer:
             "recipe": recipe_as_json(self.recipe),
             "network": self.network.state_dict(),
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps_done": self.steps_done,
             "logs": [dataclasses.asdict(entry) for entry in self.logs],
             "best_accuracy": self.best_accuracy,
@@ -293,7 +289,8 @@ class Trainer:
             )
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.steps_done = state["steps_done"]
         self.logs = [EpochLog(**entry) for entry in state["logs"]]
         self.best_accuracy = state["best_accuracy"]
