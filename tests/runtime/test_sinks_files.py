@@ -12,6 +12,7 @@ import pytest
 from fer_edge.annotate import blur_faces, colour_of, draw
 from fer_edge.errors import SourceError, UsageError
 from fer_edge.frames import Box, FrameResult
+from fer_edge.pictures import Pictures
 from fer_edge.sinks import CsvSink, JsonlSink, VideoSink
 from fer_edge.sinks.csv_file import COLUMNS
 from fer_edge.sinks.video import letterboxed
@@ -314,7 +315,7 @@ def test_a_blurred_video_shows_no_face(tmp_path):
     frame, result = taken(0, face(box=Box(200, 200, 100, 100)), width=640, height=480)
     frame.image_bgr[::2] = 255  # stripes: any picture that keeps them would show them
     for name, blur in (("plain.avi", False), ("hidden.avi", True)):
-        with VideoSink(tmp_path / name, 10.0, blur=blur) as sink:
+        with VideoSink(tmp_path / name, 10.0, Pictures("blur" if blur else "none")) as sink:
             sink.write(frame, result)
     contrast = [np.std(read_video(tmp_path / name)[0][220:280, 220:280]) for name in ("plain.avi", "hidden.avi")]
     assert contrast[1] < contrast[0] / 4

@@ -21,6 +21,7 @@ class MediaPipeDetector:
     """Faces up to about five metres away. See `Detector`."""
 
     name = "mediapipe"
+    side_px = _SIDE_PX
 
     def __init__(self, path: Path, min_score: float, threads: int) -> None:
         self._engine = open_engine(path, threads=threads)

@@ -28,7 +28,7 @@ class YuNetDetector:
         shape = self._engine.input.shape
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
             raise ModelError(f"{path}: input {shape}, expected (1, 3, side, side). Is it YuNet?")
-        self._side_px, self._min_score = shape[2], min_score
+        self.side_px, self._min_score = shape[2], min_score
         self._index = {spec.name: position for position, spec in enumerate(self._engine.outputs)}
         missing = {f"{head}_{stride}" for head in ("cls", "obj", "bbox") for stride in _STRIDES} - set(self._index)
         if missing:
@@ -36,7 +36,7 @@ class YuNetDetector:
 
     def detect(self, image_bgr: NDArray[np.uint8]) -> list[Detection]:
         """See `Detector.detect`."""
-        fitted = letterbox(image_bgr, self._side_px)
+        fitted = letterbox(image_bgr, self.side_px)
         tensor = np.ascontiguousarray(fitted.image_bgr.transpose(2, 0, 1)[None], dtype=np.float32)
         outputs = self._engine.run(tensor)
         parts = [self._decode(outputs, stride) for stride in _STRIDES]
@@ -47,7 +47,7 @@ class YuNetDetector:
     def _decode(self, outputs: list[NDArray[Any]], stride: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Boxes (n, 4) in letterbox pixels and scores (n,) of one stride."""
         cls, obj, raw = (outputs[self._index[f"{head}_{stride}"]][0] for head in ("cls", "obj", "bbox"))
-        side = self._side_px // stride
+        side = self.side_px // stride
         rows, columns = np.divmod(np.arange(side * side), side)
         centre = (np.stack([columns, rows], axis=1) + raw[:, :2]) * stride
         size = np.exp(raw[:, 2:4]) * stride
