@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -12,11 +13,14 @@ from fer_edge.errors import UsageError
 from fer_edge.serving.access import COOKIE, Access
 from fer_edge.serving.address import ListenAddress
 
+logger = logging.getLogger("fer_edge")
+
 if TYPE_CHECKING:
     from microdot import Microdot, Request, Response
 
 _START_S = 5.0
 _JOIN_S = 1.0
+_FAREWELL_S = 0.4
 _YEAR_S = 31_536_000
 # Nothing from elsewhere is loaded, nobody may frame the page, nothing is kept in a cache.
 _HEADERS = {
@@ -41,6 +45,8 @@ class Server:
         self._ended: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self.port = address.port
+        self.ending = False
+        """Streams must end."""
 
     @property
     def url(self) -> str:
@@ -65,6 +71,7 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End every connection and join the thread."""
+        self.ending = True
         if self._loop is not None and self._ended is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ended.set)
         if self._thread is not None:
@@ -86,6 +93,7 @@ class Server:
 
     async def _serve(self, app: Microdot) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_note)
         try:
             where = (self._address.host, self._address.port)
             # Its type hints leave out what it gives back when it does not serve yet.
@@ -98,8 +106,11 @@ class Server:
         self.port = listener.sockets[0].getsockname()[1]
         self._ready.set()
         await self._ended.wait()
-        # asyncio.run() cancels what still streams.
         listener.close()
+        # Streams end by themselves when they see `ending`; asyncio.run() cancels one whose viewer takes nothing more.
+        streams = asyncio.all_tasks() - {asyncio.current_task()}
+        if streams:
+            await asyncio.wait(streams, timeout=_FAREWELL_S)
 
     async def _admit(self, request: Request) -> Any:
         """None lets the request through. A token in the address moves into a cookie, out of sight."""
@@ -115,6 +126,11 @@ class Server:
             kept = f"{COOKIE}={self.access.token}; Path=/; Max-Age={_YEAR_S}; HttpOnly; SameSite=Lax"
             return Response("", 302, {"Location": "/", "Set-Cookie": kept})
         return None
+
+
+def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A viewer that left in the middle of a picture is no news."""
+    logger.debug("web server: %s", context.get("exception") or context.get("message"))
 
 
 async def _harden(request: Request, response: Response) -> Response:

@@ -84,7 +84,7 @@ class WebSink:
     async def _event_stream(self) -> AsyncIterator[bytes]:
         """Server-sent events: the history once, then the newest values as they change."""
         sent = 0
-        while True:
+        while not self.server.ending:
             number = self.view.state_number
             if number != sent:
                 state = self.view.state(with_history=sent == 0)
@@ -97,7 +97,7 @@ class WebSink:
         self.view.viewers += 1
         sent = 0
         try:
-            while True:
+            while not self.server.ending:
                 number, data = self.view.jpeg()
                 if data and number != sent:
                     sent = number

@@ -94,6 +94,19 @@ function tracks() {
   return [...rows.entries()].slice(-8);
 }
 
+// Neighbouring points of one expression as one stretch, so that no seams show.
+function stretches(points) {
+  const found = [];
+  points.forEach(([t, expression], place) => {
+    const next = place + 1 < points.length ? points[place + 1][0] : t + 0.25;
+    const until = next - t > GAP_S ? t + 0.25 : next;
+    const last = found[found.length - 1];
+    if (last && last[2] === expression && t - last[1] < 0.01) last[1] = until;
+    else found.push([t, until, expression]);
+  });
+  return found;
+}
+
 function drawTimeline() {
   const canvas = $("timeline");
   const rows = tracks();
@@ -125,12 +138,10 @@ function drawTimeline() {
     const top = row * 26 + 3;
     pen.fillStyle = "#93a1b3";
     pen.fillText(`face ${id}`, 0, top + 14);
-    points.forEach(([t, expression], place) => {
-      const next = place + 1 < points.length ? points[place + 1][0] : t + 0.25;
-      const until = next - t > GAP_S ? t + 0.25 : next;
+    for (const [start, until, expression] of stretches(points)) {
       pen.fillStyle = colours[expression] || "#ffffff";
-      pen.fillRect(x(t), top, Math.max(x(until) - x(t) + 0.5, 1), 20);
-    });
+      pen.fillRect(x(start), top, Math.max(x(until) - x(start), 1), 20);
+    }
   });
 }
 
