@@ -25,6 +25,7 @@ EFFORTS = (Effort(1, 1), Effort(2, 1), Effort(3, 1), Effort(3, 2), Effort(5, 2),
 _TOO_BUSY, _IDLE = 0.9, 0.45
 _WINDOW_S = 1.0
 _MIN_FRAMES = 5
+_CATCH_UP_S = 1.0
 # After a try that was too much, wait this many windows before the next.
 _PATIENCE_WINDOWS = 20
 # A board that throttles is given half the work until it has been well for this long.
@@ -73,8 +74,10 @@ class RateGovernor:
         now_s = self._clock_s()
         if self._next_at_s > now_s:
             self._sleep(self._next_at_s - now_s)
-        # The grid goes on from where it was, unless a frame took longer than its time.
-        self._next_at_s = max(self._next_at_s, now_s) + 1 / rate
+        # The grid goes on from where it was, so that a frame with a detection is made up for by those without; but
+        # not a camera that was away.
+        begin_s = now_s if now_s - self._next_at_s > _CATCH_UP_S else self._next_at_s
+        self._next_at_s = begin_s + 1 / rate
 
     def done(self, busy_s: float, state: BoardState) -> None:
         """A frame took `busy_s` of work; `state` is how the board is."""

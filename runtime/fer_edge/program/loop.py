@@ -15,7 +15,8 @@ from fer_edge.sinks.base import Sink
 class Loop:
     """Sends frames through `pipeline` into `sink`, at the pace `governor` sets.
 
-    `shield` guards the work on one frame against being broken off. `board` says how the board is.
+    `frames` were processed before. `shield` guards the work on one frame against being broken off. `board` says how the
+    board is.
     """
 
     def __init__(
@@ -24,13 +25,14 @@ class Loop:
         sink: Sink,
         governor: RateGovernor,
         *,
+        frames: int = 0,
         supervisor: Supervisor,
         board: Callable[[], BoardState],
         shield: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.pipeline, self.sink, self.governor = pipeline, sink, governor
         self._supervisor, self._board, self._shield = supervisor, board, shield
-        self.frames = 0
+        self.frames = frames
 
     def run(self, source: Iterable[Frame], max_frames: int | None = None, *, continuous: bool = True) -> None:
         """Until the source ends or `max_frames` were processed in all.

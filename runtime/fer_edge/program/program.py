@@ -88,18 +88,20 @@ class Program:
     def run(self, read_again: Callable[[], Settings] | None) -> None:
         """Until the source ends."""
         loop = self._make_loop()
+        frames = iter(self._source)
         while True:
             self._signals.reload_at_once = self._source.live
             try:
-                loop.run(self._source, self._settings.source.max_frames, continuous=self._source.continuous)
+                loop.run(frames, self._settings.source.max_frames, continuous=self._source.continuous)
                 return
             except ReloadRequested:
                 self._signals.reload_at_once = False
                 assert read_again is not None
-                frames = loop.frames
+                source = self._source
                 self._reload(read_again)
-                loop = self._make_loop()
-                loop.frames = frames
+                loop = self._make_loop(loop.frames)
+                # A file is read on; a live source may have been broken off while it waited, and can be iterated again.
+                frames = frames if self._source is source and not source.live else iter(self._source)
 
     def _reload(self, read_again: Callable[[], Settings]) -> None:
         """Take new settings over, or keep the old ones and say why."""
@@ -150,11 +152,12 @@ class Program:
     def _make_governor(self) -> RateGovernor:
         return RateGovernor(self._pipeline, self._settings.rate.target_fps, paced=self._source.live)
 
-    def _make_loop(self) -> Loop:
+    def _make_loop(self, frames: int = 0) -> Loop:
         return Loop(
             self._pipeline,
             self._sinks,
             self._governor,
+            frames=frames,
             supervisor=self._supervisor,
             board=lambda: self._monitor.state,
             shield=self._signals.shielded,
