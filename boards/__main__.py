@@ -1,4 +1,4 @@
-"""`python -m boards`: bench, compare, figures, margins, media."""
+"""`python -m boards`: bench, compare, figures, margins, media, screenshots."""
 
 import argparse
 import sys
@@ -50,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--core", type=int, default=0, help="the core all of them are pinned to")
     compare.add_argument("--out", type=Path, default=Path("docs/measured/loop.csv"))
     compare.set_defaults(run=_compare)
+
+    screenshots = commands.add_parser("screenshots", help="pictures of the web page for docs/, the face hidden")
+    screenshots.add_argument("--clip", type=Path, default=Path("media/WolfgangLanger_Pexels.mp4"))
+    screenshots.add_argument("--chromium", default="/usr/bin/chromium")
+    screenshots.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")
+    screenshots.set_defaults(run=_screenshots)
 
     figures = commands.add_parser(
         "figures", help="print the README's tables and draw its plot, from committed CSV files"
@@ -109,6 +115,13 @@ def _compare(options: argparse.Namespace) -> None:
     rows = compare(options.clip, options.peer_python, files, n=options.n, warmup=options.warmup, core=options.core)
     write_loop(options.out, rows)
     print(*lines(rows), options.out, sep="\n")
+
+
+def _screenshots(options: argparse.Namespace) -> None:
+    from boards.screenshots import take_screenshots
+
+    for path in take_screenshots(options.clip, options.out, options.chromium):
+        print(path)
 
 
 def _media(options: argparse.Namespace) -> None:
