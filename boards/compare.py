@@ -25,18 +25,18 @@ from fer_edge.board import board_info
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
 
-from boards.workers import MEDIAPIPE, OURS, PEER
+from boards.workers import MEDIAPIPE, OURS, PEER, SHAPE
 
 WORKER = Path(__file__).parent / "workers.py"
 RUNTIME = Path(__file__).parent.parent / "runtime"
-SIZE = (640, 480)
 
 
 @dataclass(frozen=True)
 class LoopRow:
     """Latency of one contestant over the frames all were given. `times_peer` is the median of fer / its own, by frame.
 
-    `wall` is what a clock shows, with whatever else the machine does; `cpu` the time the process itself had a core.
+    Milliseconds are what a clock shows, with whatever else the machine does; those with `cpu` count only while the
+    process itself had a core. `start` is from the first import to the first result.
     """
 
     contestant: str
@@ -50,6 +50,7 @@ class LoopRow:
     times_peer_cpu: float
     rss_mb: float
     start_s: float
+    start_cpu_s: float
     installed_mb: float | None
     cpu: str
     python: str
@@ -72,7 +73,7 @@ class Contestant:
             env=environ,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
-        self.start_s = float(self._answer()["start_s"])
+        self.start = self._answer()
         self.answers: list[dict[str, float]] = []
 
     def ask(self, frame: int) -> None:
@@ -98,8 +99,8 @@ class Contestant:
 def compare(clip: Path, peer_python: str, files: Sequence[Path], *, n: int, warmup: int, core: int) -> list[LoopRow]:
     """Rows of all contestants; `files` are the classifier as .onnx and YuNet, for those that use onnxruntime."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
-        path = Path(folder) / "frames.npy"
-        np.save(path, _frames(clip, n + warmup))
+        path = Path(folder) / "frames"
+        _frames(clip, n + warmup).tofile(path)
         pythons = {PEER: peer_python, **dict.fromkeys(OURS, sys.executable)}
         contestants = []
         for name, python in pythons.items():
@@ -127,7 +128,7 @@ def _frames(clip: Path, count: int) -> NDArray[np.uint8]:
 
 def _filled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The right part of a wide picture, as large as it fits: that is where the sample clip's face is."""
-    width, height = SIZE
+    height, width = SHAPE[:2]
     scale = height / image.shape[0]
     large = cv2.resize(image, (round(image.shape[1] * scale), height), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(large[:, -width:], dtype=np.uint8)
@@ -153,7 +154,8 @@ def _row(
         times_peer=ratio("ms"),
         times_peer_cpu=ratio("cpu_ms"),
         rss_mb=answers[-1]["rss_mb"],
-        start_s=contestant.start_s,
+        start_s=contestant.start["start_s"],
+        start_cpu_s=contestant.start["start_cpu_s"],
         installed_mb=size_mb if contestant.name == MEDIAPIPE else None,
         cpu=board_info().cpu,
         python=platform.python_version(),
@@ -186,6 +188,19 @@ def _cell(value: object) -> object:
     if value is None:
         return ""
     return f"{value:.3f}" if isinstance(value, float) else value
+
+
+def table(path: Path) -> str:
+    """Markdown of the CSV that `write_loop` wrote."""
+    with open(path, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    heads = ["", "p50, ms", "p95", "p99", "processor time, p50 ms", "times fer", "times fer, processor", "RSS, MB"]
+    keys = ["p50_ms", "p95_ms", "p99_ms", "cpu_p50_ms", "times_peer", "times_peer_cpu"]
+    made = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        cells = [row["contestant"], *(f"{float(row[key]):.1f}" for key in keys), f"{float(row['rss_mb']):.0f}"]
+        made.append("| " + " | ".join(cells) + " |")
+    return "\n".join(made)
 
 
 def lines(rows: Sequence[LoopRow]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One contestant of `boards.compare`, in a process of its own: `python workers.py NAME FRAMES.npy [ONNX_MODEL YUNET]`.
+"""One contestant of `boards.compare`, in a process of its own: `python workers.py NAME FRAMES [ONNX_MODEL YUNET]`.
 
 It answers each frame number on standard input with a line of JSON. The peer's interpreter runs this file as well, so
 everything is imported by the contestant that needs it.
@@ -16,6 +16,8 @@ from typing import Any
 BEGIN_S = time.perf_counter()
 
 PEER = "fer"
+SHAPE = (480, 640, 3)
+FRAME_BYTES = 480 * 640 * 3
 MEDIAPIPE, YUNET, TRACKED, ONNX = "mediapipe each frame", "yunet each frame", "tracked frames", "onnxruntime alone"
 OURS = (MEDIAPIPE, YUNET, TRACKED, ONNX)
 # Longer than any comparison, so that all but the first frame are tracked.
@@ -30,11 +32,15 @@ def main() -> None:
     process = _peer() if name == PEER else _ours(name, [Path(file) for file in files])
     import numpy as np
 
-    frames = np.load(frames_path, mmap_mode="r")
-    faces = process(np.array(frames[0]), 0)
-    print(json.dumps({"start_s": time.perf_counter() - BEGIN_S, "faces": faces}), flush=True)
+    def frame(index: int) -> Any:
+        # Read one by one: mapped into memory, the clip would count as the contestant's own.
+        return np.fromfile(frames_path, np.uint8, count=FRAME_BYTES, offset=index * FRAME_BYTES).reshape(SHAPE)
+
+    faces = process(frame(0), 0)
+    start = {"start_s": time.perf_counter() - BEGIN_S, "start_cpu_s": time.process_time(), "faces": faces}
+    print(json.dumps(start), flush=True)
     for line in sys.stdin:
-        image = np.array(frames[int(line)])
+        image = frame(int(line))
         before, cpu_before = time.perf_counter(), time.process_time()
         faces = process(image, int(line))
         ms, cpu_ms = (time.perf_counter() - before) * 1e3, (time.process_time() - cpu_before) * 1e3

@@ -64,6 +64,13 @@ def test_away_from_loopback_it_wants_the_token_as_a_bearer():
         assert read(sink, Authorization="Bearer correct-horse-battery")["fer_edge_fps",] == 14.5
 
 
+def test_a_token_made_here_is_printed_once(capsys):
+    with MetricsSink("0.0.0.0:0", None, lambda: VITALS) as sink:
+        token = sink.server.access.token
+        assert read(sink, Authorization=f"Bearer {token}")["fer_edge_fps",] == 14.5
+    assert capsys.readouterr().err.count(token) == 1
+
+
 def test_a_port_that_is_taken_is_a_usage_error():
     with (
         MetricsSink("0", None, lambda: VITALS) as sink,

@@ -5,6 +5,7 @@ Names follow https://prometheus.io/docs/practices/naming/: base units, `_seconds
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -65,8 +66,10 @@ class MetricsSink:
         registry.register(_VitalsCollector(self._vitals))
 
     def __enter__(self) -> MetricsSink:
-        """Listen. Raises UsageError."""
+        """Listen, and print the token where one was made here. Raises UsageError."""
         self.server.__enter__()
+        if self.server.access.made:
+            print(f"fer-edge: /metrics wants the bearer token {self.server.access.token}", file=sys.stderr, flush=True)
         return self
 
     def __exit__(
