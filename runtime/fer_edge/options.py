@@ -149,10 +149,14 @@ def _one(option: Option, value: Any, where: str) -> Any:
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Settings:
-    """The settings `words` and their configuration file ask for. Bad words end the program with exit code 2."""
+    """The settings `words` and their configuration file ask for.
+
+    Bad words end the program with exit code 2. Raises UsageError for a file that is wrong.
+    """
     namespace = parser.parse_args(words)
     settings = settings_from(namespace)
-    source = settings.source
-    if (source.camera is None) == (source.address is None):
-        parser.error("exactly one of --camera and --source is needed")
+    if (settings.source.camera is None) == (settings.source.address is None):
+        if namespace.config is None:
+            parser.error("exactly one of --camera and --source is needed")
+        raise UsageError(f"{namespace.config}: [source] must name exactly one of camera and address.")
     return settings

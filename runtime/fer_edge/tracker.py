@@ -17,7 +17,7 @@ def intersection_over_union(first: Box, second: Box) -> float:
     height = min(first.top_px + first.height_px, second.top_px + second.height_px) - max(first.top_px, second.top_px)
     overlap = max(width, 0.0) * max(height, 0.0)
     union = first.width_px * first.height_px + second.width_px * second.height_px - overlap
-    return overlap / union if union > 0 else 0.0
+    return min(overlap / union, 1.0) if union > 0 else 0.0
 
 
 @dataclass

@@ -98,6 +98,9 @@ def test_sighup_reads_the_configuration_again_and_keeps_what_did_not_change(tmp_
             config.write_text(source + "jsnol = 1\n")
             process.send_signal(signal.SIGHUP)
             wait_for_lines(first, first.read_bytes().count(b"\n") + 5, process)
+            config.write_text("[output]\nquiet = true\n")  # no source at all
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(first, first.read_bytes().count(b"\n") + 5, process)
             config.write_text(source + f'jsonl = "{second}"\n[detection]\nwhen = 5\n')
             process.send_signal(signal.SIGHUP)
             wait_for_lines(second, 5, process)
@@ -122,6 +125,29 @@ def test_sighup_on_a_file_goes_on_where_it_was(clip, tmp_path):
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and "configuration read again" in errors
     assert indices(out) == list(range(60))
+
+
+@needs_detector
+def test_sighup_changes_the_source_or_keeps_it_where_the_new_one_cannot_be_opened(clip, tmp_path):
+    out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
+    output = f'[output]\nquiet = true\njsonl = "{out}"\n'
+    with MjpegServer() as server:
+        config.write_text(f'[source]\naddress = "http://127.0.0.1:{server.port}/"\n' + output)
+        with started("--config", config) as process:
+            wait_for_lines(out, 5, process)
+            config.write_text(f'[source]\naddress = "{tmp_path}/absent.mp4"\n' + output)
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(out, out.read_bytes().count(b"\n") + 5, process)
+            config.write_text(f'[source]\naddress = "{clip}"\nmax_frames = 1000000\n' + output)
+            process.send_signal(signal.SIGHUP)
+            end_s = time.monotonic() + 30
+            while str(clip) not in out.read_text():
+                assert time.monotonic() < end_s and process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "the new source is not taken over" in errors and "absent.mp4" in errors
 
 
 @needs_detector

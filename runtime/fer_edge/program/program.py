@@ -48,6 +48,7 @@ class Program:
         self._settings, self._supervisor, self._signals = settings, supervisor, signals
         self._pipeline: Pipeline = make_pipeline(settings)
         self._source: Source = make_source(settings)
+        self._openings = 0
         self._monitor = BoardMonitor()
         self._pictures = Pictures(settings.output.privacy)
         self._governor = self._make_governor()
@@ -97,11 +98,12 @@ class Program:
             except ReloadRequested:
                 self._signals.reload_at_once = False
                 assert read_again is not None
-                source = self._source
+                openings = self._openings
                 self._reload(read_again)
                 loop = self._make_loop(loop.frames)
                 # A file is read on; a live source may have been broken off while it waited, and can be iterated again.
-                frames = frames if self._source is source and not source.live else iter(self._source)
+                if self._source.live or self._openings > openings:
+                    frames = iter(self._source)
 
     def _reload(self, read_again: Callable[[], Settings]) -> None:
         """Take new settings over, or keep the old ones and say why."""
@@ -114,10 +116,9 @@ class Program:
             logger.warning("configuration not taken over: %s", " ".join(str(error).split()))
             return
         self._pipeline = pipeline
-        if (new.source, new.camera) != (self._settings.source, self._settings.camera) and not self._exchange_source(
-            new
-        ):
-            new = dataclasses.replace(new, source=self._settings.source, camera=self._settings.camera)
+        old = self._settings
+        if (new.source, new.camera) != (old.source, old.camera) and not self._exchange_source(new):
+            new = dataclasses.replace(new, source=old.source, camera=old.camera)
         if new.output.privacy != self._settings.output.privacy:
             self._pictures = Pictures(new.output.privacy)
         self._settings = new
@@ -134,6 +135,7 @@ class Program:
         False where the new one cannot be opened and the old one is back. Raises SourceError where neither can.
         """
         self._source.__exit__(None, None, None)
+        self._openings += 1
         self._pipeline.forget()
         try:
             source = make_source(new)

@@ -6,6 +6,7 @@ Topics below the prefix: `available` (online or offline; retained), `events` (a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -36,7 +37,8 @@ _STATE_PERIOD_S = 1.0
 _KEEPALIVE_S = 30
 _CONNECT_S = 3.0
 _FAREWELL_S = 0.5
-_JOIN_S = 1.2
+_JOIN_S = 1.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,8 @@ class MqttSink:
         self._events = TrackEvents()
         self._client: Client | None = None
         self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._wait_s = _FIRST_WAIT_S
         self.sent = self.lost = 0
         self._lost_told = 0
         self._state: tuple[int, str | None] | None = None
@@ -96,21 +100,19 @@ class MqttSink:
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError:
             raise UsageError('--mqtt needs paho-mqtt. Install it: pip install "fer-edge[mqtt]"') from None
-        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311)
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311, reconnect_on_failure=False)
         if self._broker.user is not None:
             client.username_pw_set(self._broker.user, self._broker.password)
         if self._broker.tls:
             client.tls_set()
         client.will_set(f"{self._topic}/available", "offline", qos=1, retain=True)
         client.max_queued_messages_set(MAX_WAITING)
-        client.reconnect_delay_set(1, 30)
         client.connect_timeout = _CONNECT_S
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        client.on_connect_fail = self._on_connect_fail
-        client.connect_async(self._broker.host, self._broker.port, _KEEPALIVE_S)
         self._client = client
-        # A thread of our own instead of paho's, because that one cannot be waited for with a limit.
-        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._stop.clear()
+        # A thread of our own instead of paho's, because that one sleeps through a request to stop.
+        self._thread = threading.Thread(target=self._run, args=(client,), name="mqtt", daemon=True)
         self._thread.start()
         return self
 
@@ -120,9 +122,11 @@ class MqttSink:
         """Say goodbye if the broker listens, and join the thread."""
         if self._client is None or self._thread is None:
             return
+        self._stop.set()
         if self._client.is_connected():
             said = self._client.publish(f"{self._topic}/available", "offline", qos=1, retain=True)
-            said.wait_for_publish(_FAREWELL_S)
+            with contextlib.suppress(RuntimeError, ValueError):  # it went away at this very moment
+                said.wait_for_publish(_FAREWELL_S)
         self._client.disconnect()
         self._thread.join(_JOIN_S)
 
@@ -174,17 +178,24 @@ class MqttSink:
         assert self._client is not None, "enter the sink before writing"
         return self._client.publish(f"{self._topic}/{name}", json.dumps(value), qos=0, retain=retain).rc == 0
 
-    def _run(self) -> None:
-        assert self._client is not None
-        try:
-            self._client.loop_forever(retry_first_connection=True)
-        except Exception as error:  # whatever a network library raises, the loop goes on without it
-            logger.warning("%s: gave up: %s", self.name, " ".join(str(error).split()) or type(error).__name__)
+    def _run(self, client: Client) -> None:
+        """Stay connected; after each loss wait, ever longer, and connect again."""
+        while not self._stop.is_set():
+            try:
+                client.connect(self._broker.host, self._broker.port, _KEEPALIVE_S)
+                client.loop_forever()
+            except Exception as error:  # whatever a network library raises, it is tried again
+                if self._wait_s == _FIRST_WAIT_S:
+                    reason = " ".join(str(error).split()) or type(error).__name__
+                    logger.warning("%s: no broker answers (%s); trying again.", self.name, reason)
+            self._stop.wait(self._wait_s)
+            self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
 
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             logger.warning("%s: the broker refuses: %s. Check user and password.", self.name, reason)
             return
+        self._wait_s = _FIRST_WAIT_S
         if self.lost > self._lost_told:
             logger.warning("%s: connected; %d events were lost meanwhile.", self.name, self.lost - self._lost_told)
             self._lost_told = self.lost
@@ -197,10 +208,6 @@ class MqttSink:
     def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             logger.warning("%s: connection lost (%s); trying again.", self.name, reason)
-
-    def _on_connect_fail(self, client: Client, data: Any) -> None:
-        if self._lost_told == 0 and self.sent == 0 and self.lost == 0:
-            logger.warning("%s: no broker answers; trying again.", self.name)
 
 
 def _queue_full() -> Any:
