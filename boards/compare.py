@@ -38,7 +38,8 @@ class LoopRow:
     """Latency of one contestant over the frames all were given. `times_peer` is the median of fer / its own, by frame.
 
     Milliseconds are what a clock shows, with whatever else the machine does; those with `cpu` count only while the
-    process itself had a core; `min_ms` is the frame with one face that the machine disturbed least. `start` is from the first import to the first result.
+    process itself had a core; `min_ms` is the frame with one face that the machine disturbed least. `start` is from the
+    first import to the first result.
     """
 
     contestant: str

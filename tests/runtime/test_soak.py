@@ -3,6 +3,7 @@
 A minute in `make test`; FER_EDGE_SOAK_S=1800 makes it half an hour.
 """
 
+import contextlib
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ import cv2
 import pytest
 
 from tests.runtime.fakes.mjpeg_server import free_port
+from tests.runtime.fakes.servers import has_mosquitto, mosquitto
 
 pytest.importorskip("microdot", reason="microdot is absent; the extra `web` brings it")
 pytestmark = pytest.mark.usefixtures("mediapipe_file")
@@ -68,10 +70,19 @@ def watch(port: int, stop: threading.Event) -> None:
 @pytest.mark.timeout(SECONDS * 3 + 240)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
 def test_a_long_run_grows_by_less_than_one_percent_and_loses_nothing(long_clip, tmp_path):
+    with contextlib.ExitStack() as servers:
+        served = ["--metrics", "0"]
+        if has_mosquitto():
+            broker = free_port()
+            servers.enter_context(mosquitto(broker))
+            served += ["--mqtt", f"mqtt://127.0.0.1:{broker}"]
+        run_and_check(long_clip, tmp_path, served)
+
+
+def run_and_check(long_clip: Path, tmp_path: Path, served: list[str]) -> None:
     port, out = free_port(), tmp_path / "out.jsonl"
     words = ["--jsonl", out, "--rotate-mb", "0.2", "--keep-files", "1000", "--csv", tmp_path / "out.csv", "--quiet"]
-    served = ["--web", port, "--metrics", "0", "--mqtt", f"mqtt://127.0.0.1:{free_port()}"]
-    command = [sys.executable, "-c", SCRIPT, "--source", long_clip, *words, *served]
+    command = [sys.executable, "-c", SCRIPT, "--source", long_clip, "--web", port, *words, *served]
     samples = []
     stop = threading.Event()
     viewer = threading.Thread(target=watch, args=(port, stop))

@@ -37,9 +37,17 @@ def running(command: list[str], port: int) -> Iterator[subprocess.Popen]:
         process.wait()
 
 
+def has_mosquitto() -> bool:
+    return _mosquitto_command() is not None
+
+
+def _mosquitto_command() -> str | None:
+    return shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+
 def mosquitto(port: int) -> contextlib.AbstractContextManager[subprocess.Popen]:
     """Debian's MQTT broker; anybody may publish, nothing is kept on disk."""
-    command = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    command = _mosquitto_command()
     if command is None:
         pytest.skip("mosquitto is absent; `apt install mosquitto` brings it")
     return running([command, "-p", str(port)], port)
