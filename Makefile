@@ -23,7 +23,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train evaluate export quantize release-model bench media demo test lint format clean
+.PHONY: help setup data train evaluate export quantize release-model bench media demo screenshots test lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -80,11 +80,14 @@ demo: media ## the whole chain on a sample clip: export, quantize, run
 	$(RUN) -m export $(CHECKPOINT)
 	$(RUN) -m quantize $(FOLDER)
 	@mkdir -p demo
-	$(VENV)/bin/fer-edge --model $(FOLDER)/$(MODEL).int8.tflite --source $(CLIP) --jsonl demo/faces.jsonl --csv demo/faces.csv --save-video demo/annotated.mp4
+	$(VENV)/bin/fer-edge --model $(FOLDER)/$(MODEL).int8.tflite --source $(CLIP) --as-fast-as-possible --jsonl demo/faces.jsonl --csv demo/faces.csv --save-video demo/annotated.mp4
 	@echo
 	@echo "annotated video  demo/annotated.mp4"
 	@echo "results          demo/faces.jsonl demo/faces.csv"
 	@echo "models           $(FOLDER)/ (quantize.csv has the table above)"
+
+screenshots: media ## pictures of the web page for docs/ (needs chromium)
+	$(RUN) -m boards screenshots
 
 test: media ## run the tests
 	$(RUN) -m pytest

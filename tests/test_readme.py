@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from boards.compare import table
 from boards.figures import MEASURED, accuracy_table, loop_table
 from tests.conftest import ROOT
 
@@ -14,6 +15,10 @@ README = (ROOT / "README.md").read_text()
 def test_tables_are_those_of_the_committed_csv_files() -> None:
     assert accuracy_table(ROOT / MEASURED) in README
     assert loop_table(ROOT / MEASURED, "fer-base.int8.tflite") in README
+
+
+def test_the_comparison_with_fer_is_that_of_the_committed_csv_file() -> None:
+    assert table(ROOT / MEASURED / "loop.csv") in (ROOT / "docs/service.md").read_text()
 
 
 def test_figures_are_of_the_model_that_is_committed() -> None:
