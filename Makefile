@@ -22,7 +22,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train evaluate export quantize release-model bench media demo test lint format clean
+.PHONY: help setup data train evaluate export quantize release-model bench instructions media demo test lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,9 @@ endif
 
 bench: media $(DATA) ## latency by stage and accuracy of every artefact: CSV and plot
 	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)
+
+instructions: $(READY) ## count instructions an inference on emulated Arm cores, for every model in artifacts/
+	$(RUN) -m boards instructions --fresh artifacts/*/*.tflite artifacts/*/*.onnx runtime/fer_edge/data/face_detection_full_range_sparse.tflite
 
 media: $(READY) ## bring the sample clip and photograph, unless they are there
 	$(RUN) -m boards media

@@ -1,4 +1,4 @@
-"""`python -m boards`: bench, figures, margins, media."""
+"""`python -m boards`: bench, figures, instructions, lock, margins, media."""
 
 import argparse
 import sys
@@ -39,6 +39,16 @@ def _parser() -> argparse.ArgumentParser:
     margins.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
     margins.add_argument("--out", type=Path, default=Path("docs/measured/margins.csv"))
     margins.set_defaults(run=_margins)
+
+    instructions = commands.add_parser("instructions", help="count instructions an inference on emulated Arm cores")
+    instructions.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=".tflite or .onnx")
+    instructions.add_argument("--cpu", action="append", help="cortex-a72 or cortex-a76 (default: both)")
+    instructions.add_argument("--fresh", action="store_true", help="forget the rows of earlier runs")
+    instructions.add_argument("--out", type=Path, default=Path("boards/instructions.csv"))
+    instructions.set_defaults(run=_instructions)
+
+    lock = commands.add_parser("lock", help="resolve the boards' wheels anew and write boards/locks/")
+    lock.set_defaults(run=_lock)
 
     figures = commands.add_parser(
         "figures", help="print the README's tables and draw its plot, from committed CSV files"
@@ -89,6 +99,31 @@ def _margins(options: argparse.Namespace) -> None:
     for row in rows:
         print(f"{row.detector:10} margin {row.margin:+.2f}  found {row.found}/{row.n}  agreement {row.agreement:.2%}")
     print(options.out)
+
+
+def _instructions(options: argparse.Namespace) -> None:
+    from boards.arm64.cores import CORES, core_named
+    from boards.arm64.counting import count_instructions
+    from boards.arm64.userland import make_userland
+    from boards.instructions import merged, read_instructions, write_instructions
+
+    cores = [core_named(name) for name in options.cpu or CORES]
+    rows = [row for core in cores for row in count_instructions(make_userland(core), options.models)]
+    old = read_instructions(options.out) if options.out.exists() and not options.fresh else []
+    write_instructions(merged(old, rows), options.out)
+    for row in rows:
+        counts = f"{row.instructions / 1e6:9.2f} M instructions{row.dot_products / 1e6:9.2f} M dot products"
+        print(f"{row.model:40}{row.cpu:12}{counts}")
+    print(options.out)
+
+
+def _lock(options: argparse.Namespace) -> None:
+    from boards.arm64.cores import CORES
+    from boards.arm64.userland import lock_of, write_emulated_lock
+
+    for core in CORES.values():
+        write_emulated_lock(core)
+        print(lock_of(core))
 
 
 def _media(options: argparse.Namespace) -> None:

@@ -1,0 +1,58 @@
+"""Count what an inference costs on an emulated core."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from fer_edge.errors import UsageError
+from fer_edge.files import sha256_of
+
+from boards.arm64.emulator import GuestError, Mark, run_guest
+from boards.arm64.userland import Userland
+from boards.instructions import InstructionRow
+
+_MAX_SPREAD = 0.02
+
+
+def count_instructions(userland: Userland, models: Sequence[Path]) -> list[InstructionRow]:
+    """A row for each .tflite or .onnx file: the median of three inferences after a warm-up of three.
+
+    Raises UsageError for a file that is not there, GuestError when a model fails or its counts differ by over 2 %.
+    """
+    missing = [str(path) for path in models if not path.is_file()]
+    if missing:
+        raise UsageError(f"{', '.join(missing)} not found. Make models with `make export quantize`.")
+    printed, marks = run_guest(userland, "count.py", [str(path.absolute()) for path in models])
+    facts = [json.loads(line) for line in printed.splitlines()]
+    runs = _by_model(marks)
+    return [_row(userland, *items) for items in zip(models, facts, runs, strict=True)]
+
+
+def _by_model(marks: Sequence[Mark]) -> list[list[Mark]]:
+    """Marks count from 0 again at every model."""
+    runs: list[list[Mark]] = []
+    for mark in marks:
+        if mark.number == 0:
+            runs.append([])
+        runs[-1].append(mark)
+    return runs
+
+
+def _row(userland: Userland, path: Path, facts: dict[str, str], marks: Sequence[Mark]) -> InstructionRow:
+    counts = [after.instructions - before.instructions for before, after in pairwise(marks)]
+    dots = [after.dot_products - before.dot_products for before, after in pairwise(marks)]
+    spread = (max(counts) - min(counts)) / min(counts)
+    if spread > _MAX_SPREAD:
+        raise GuestError(f"{path.name}: three inferences took {counts} instructions, expected a spread of 2 % at most.")
+    return InstructionRow(
+        model=path.name,
+        model_sha256=sha256_of(path),
+        engine=facts["engine"],
+        engine_version=facts["version"],
+        cpu=userland.core.name,
+        suite=userland.core.suite,
+        instructions=int(statistics.median(counts)),
+        dot_products=int(statistics.median(dots)),
+    )
