@@ -2,12 +2,14 @@
 #
 #   MODEL=fer-base        the model export, quantize and bench work on
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
+#   BOARD=pi5            the board bundle and arm64-install work for; `make boards` lists them
 #   PYTHON=python3.11     the interpreter the environment is made with
 
 # The model inside the runtime package.
 DEFAULT_MODEL := fer-base
 MODEL   ?= $(DEFAULT_MODEL)
 RECIPE  ?= $(MODEL)
+BOARD   ?= pi5
 SPLIT   ?= PublicTest
 PYTHON  ?= python3
 VENV    := .venv
@@ -22,7 +24,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train evaluate export quantize release-model bench instructions media demo test lint format clean
+.PHONY: help setup data train evaluate export quantize release-model bench instructions boards bundle arm64-smoke arm64-install media demo test lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +76,21 @@ bench: media $(DATA) ## latency by stage and accuracy of every artefact: CSV and
 
 instructions: $(READY) ## count instructions an inference on emulated Arm cores, for every model in artifacts/
 	$(RUN) -m boards instructions --fresh artifacts/*/*.tflite artifacts/*/*.onnx runtime/fer_edge/data/face_detection_full_range_sparse.tflite
+
+boards: $(READY) ## print the table of board profiles
+	@$(RUN) -m boards profiles
+
+bundle: $(READY) ## everything BOARD needs in dist/, for a copy and ./install.sh; KEY=FILE signs it
+	$(RUN) -m boards bundle $(BOARD) --model $(MODEL) $(if $(KEY),--key $(KEY)) $(if $(DETECTOR_FILE),--detector-file $(DETECTOR_FILE))
+
+$(FOLDER)/SHA256SUMS:
+	$(MAKE) export quantize
+
+arm64-smoke: media | $(FOLDER)/SHA256SUMS ## the runtime on emulated Cortex-A72 and A76: same faces, logits and counts
+	$(RUN) -m boards arm64-smoke $(FOLDER) $(OR_SKIP)
+
+arm64-install: media ## BOARD's bundle in an emulated chroot: install, run, upgrade, roll back, uninstall (root, minutes)
+	$(RUN) -m boards arm64-install $(BOARD)
 
 media: $(READY) ## bring the sample clip and photograph, unless they are there
 	$(RUN) -m boards media

@@ -15,8 +15,10 @@ from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write, sha256_of
 
 CONSTRAINTS = Path("constraints.txt")
+LOCKS = Path("boards/locks")
 _OLDEST_MINOR = 17  # manylinux2014, the oldest tag that exists for aarch64
-_NEWEST_OF_UV = {"aarch64": 40, "x86_64": 40}
+_ASKED = "# for: "
+_NEWEST_OF_UV = 40  # uv knows no newer manylinux platform
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def resolve(requirements: Sequence[str], target: Target) -> list[str]:
 
     Raises UsageError when there is no solution.
     """
-    newest = min(target.glibc[1], _NEWEST_OF_UV[target.arch])
+    newest = min(target.glibc[1], _NEWEST_OF_UV)
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate"]
     command += ["--python-version", target.python, "--python-platform", f"{target.arch}-manylinux_2_{newest}"]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
@@ -76,10 +78,16 @@ def write_lock(path: Path, requirements: Sequence[str], target: Target) -> None:
         _download(resolve(requirements, target), target, Path(folder))
         wheels = sorted(Path(folder).glob("*.whl"))
         lines = [f"{_requirement(wheel)} --hash=sha256:{sha256_of(wheel)}" for wheel in wheels]
+    head = ["# made by `python -m boards lock`", f"{_ASKED}{' '.join(requirements)}"]
     with atomic_write(path) as temporary:
-        temporary.write_text(
-            f"# {target.arch}, Python {target.python}; made by `python -m boards lock`\n" + "\n".join(lines) + "\n"
-        )
+        temporary.write_text("\n".join([*head, *lines]) + "\n")
+
+
+def check_lock(path: Path, requirements: Sequence[str]) -> None:
+    """Raise UsageError unless `path` was made for these requirements."""
+    asked = [line.removeprefix(_ASKED) for line in path.read_text().splitlines() if line.startswith(_ASKED)]
+    if asked != [" ".join(requirements)]:
+        raise UsageError(f"{path} was made for {asked or 'nothing'}. Make it again with `python -m boards lock`.")
 
 
 def download(lock: Path, target: Target, folder: Path) -> list[Path]:

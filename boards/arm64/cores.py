@@ -46,10 +46,12 @@ _ARM_V82 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpui
 CORES = {
     core.name: core
     for core in (
+        Core("cortex-a53", "Raspberry Pi Zero 2 W", "bookworm", "3.11", (2, 36), "0xd03", _ARM_V8),
         Core("cortex-a72", "Raspberry Pi 4", "bookworm", "3.11", (2, 36), "0xd08", _ARM_V8),
         Core("cortex-a76", "Raspberry Pi 5", "trixie", "3.13", (2, 41), "0xd0b", _ARM_V82),
     )
 }
+COUNTED = ("cortex-a72", "cortex-a76")  # without and with dot products
 
 
 def core_named(name: str) -> Core:

@@ -25,9 +25,15 @@ def count_instructions(userland: Userland, models: Sequence[Path]) -> list[Instr
     if missing:
         raise UsageError(f"{', '.join(missing)} not found. Make models with `make export quantize`.")
     printed, marks = run_guest(userland, "count.py", [str(path.absolute()) for path in models])
-    facts = [json.loads(line) for line in printed.splitlines()]
-    runs = _by_model(marks)
-    return [_row(userland, *items) for items in zip(models, facts, runs, strict=True)]
+    return counted_rows(userland, models, printed.splitlines(), marks)
+
+
+def counted_rows(
+    userland: Userland, models: Sequence[Path], lines: Sequence[str], marks: Sequence[Mark]
+) -> list[InstructionRow]:
+    """The rows of a run of guest/count.py, from the line it printed and the marks it passed for each model."""
+    facts = [json.loads(line) for line in lines]
+    return [_row(userland, *items) for items in zip(models, facts, _by_model(marks), strict=True)]
 
 
 def _by_model(marks: Sequence[Mark]) -> list[list[Mark]]:

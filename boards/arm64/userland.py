@@ -11,10 +11,9 @@ from fer_edge.errors import UsageError
 from fer_edge.files import sha256_of
 
 from boards.arm64.cores import Core
-from boards.wheels import download, workbench_versions, write_lock
+from boards.wheels import LOCKS, download
 
 CACHE = Path("build/arm64")
-LOCKS = Path("boards/locks")
 _PACKAGES = (
     "base-files",
     "base-passwd",
@@ -38,7 +37,6 @@ _PACKAGES = (
     "tar",
     "util-linux",
 )
-_TRIED = ("ai-edge-litert", "numpy", "onnxruntime", "opencv-python-headless")
 _PACKAGES_NEEDED = "apt install qemu-user mmdebstrap arch-test gcc libc6-dev"
 
 
@@ -77,11 +75,6 @@ def make_userland(core: Core, cache: Path = CACHE) -> Userland:
 def lock_of(core: Core) -> Path:
     """The lock file of the wheels that are tried on `core`."""
     return LOCKS / f"emulated-{core.suite}.txt"
-
-
-def write_emulated_lock(core: Core) -> None:
-    """Resolve both engines and OpenCV, at the workbench's versions, for `core`."""
-    write_lock(lock_of(core), workbench_versions(_TRIED), core.target)
 
 
 def make_root(core: Core, root: Path) -> Path:

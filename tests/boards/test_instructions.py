@@ -8,7 +8,7 @@ import pytest
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import sha256_of
 
-from boards.arm64.cores import CORES, core_named
+from boards.arm64.cores import CORES, COUNTED, core_named
 from boards.arm64.counting import count_instructions
 from boards.arm64.emulator import GuestError, run_guest
 from boards.arm64.userland import CACHE, EmulationError, Userland, make_userland, require_tools
@@ -57,13 +57,13 @@ def test_a_csv_edited_by_hand_is_refused(text: str, message: str, tmp_path: Path
 def test_the_default_model_was_counted_on_both_cores() -> None:
     model = sha256_of(ROOT / "runtime/fer_edge/data/fer-base.int8.tflite")
     cpus = {row.cpu: row for row in read_instructions(ROOT / INSTRUCTIONS) if row.model_sha256 == model}
-    assert cpus.keys() == CORES.keys()
+    assert set(COUNTED) <= cpus.keys()
     assert cpus["cortex-a72"].dot_products == 0
     assert cpus["cortex-a76"].instructions < cpus["cortex-a72"].instructions
 
 
 def test_an_unknown_core_is_named() -> None:
-    with pytest.raises(UsageError, match=r"core 'cortex-m4' is not emulated here; there are: cortex-a72, cortex-a76"):
+    with pytest.raises(UsageError, match=r"core 'cortex-m4' is not emulated here; there are: cortex-a53, cortex-a72"):
         core_named("cortex-m4")
 
 
