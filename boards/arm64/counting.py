@@ -13,13 +13,13 @@ from boards.arm64.emulator import GuestError, Mark, run_guest
 from boards.arm64.userland import Userland
 from boards.instructions import InstructionRow
 
-_MAX_SPREAD = 0.02
+_MAX_SPREAD = 0.01
 
 
 def count_instructions(userland: Userland, models: Sequence[Path]) -> list[InstructionRow]:
-    """A row for each .tflite or .onnx file: the median of three inferences after a warm-up of three.
+    """A row for each .tflite or .onnx file: the median of five inferences after a warm-up of three.
 
-    Raises UsageError for a file that is not there, GuestError when a model fails or its counts differ by over 2 %.
+    Raises UsageError for a file that is not there, GuestError when a model fails or its counts do not repeat.
     """
     missing = [str(path) for path in models if not path.is_file()]
     if missing:
@@ -49,9 +49,10 @@ def _by_model(marks: Sequence[Mark]) -> list[list[Mark]]:
 def _row(userland: Userland, path: Path, facts: dict[str, str], marks: Sequence[Mark]) -> InstructionRow:
     counts = [after.instructions - before.instructions for before, after in pairwise(marks)]
     dots = [after.dot_products - before.dot_products for before, after in pairwise(marks)]
-    spread = (max(counts) - min(counts)) / min(counts)
-    if spread > _MAX_SPREAD:
-        raise GuestError(f"{path.name}: three inferences took {counts} instructions, expected a spread of 2 % at most.")
+    median = int(statistics.median(counts))
+    # An interpreter tidies up now and then, and a busy host lets threads wait in loops: most must agree, not all.
+    if sum(abs(count - median) <= _MAX_SPREAD * median for count in counts) * 2 <= len(counts):
+        raise GuestError(f"{path.name}: inferences took {counts} instructions, expected most within 1 % of each other.")
     return InstructionRow(
         model=path.name,
         model_sha256=sha256_of(path),
@@ -59,6 +60,6 @@ def _row(userland: Userland, path: Path, facts: dict[str, str], marks: Sequence[
         engine_version=facts["version"],
         cpu=userland.core.name,
         suite=userland.core.suite,
-        instructions=int(statistics.median(counts)),
+        instructions=median,
         dot_products=int(statistics.median(dots)),
     )

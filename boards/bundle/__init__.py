@@ -114,20 +114,25 @@ def _requirements(lock: Path, own: Path) -> str:
 
 
 def _configuration(profile: Profile, model: Path, detector: Path) -> str:
-    """Settings of the command's flags; install.sh puts the folder of the release in place of @RELEASE@."""
+    """What the profile settles; install.sh puts the folder of the release in use in place of @RELEASE@."""
     camera = profile.camera
+    buffers = f"buffer_count = {camera.buffer_count}\n" if camera.stack == "picamera2" else ""
     return f"""\
 # fer-edge on {profile.title}. Flags on the command line override what stands here.
-source = "{"picamera2" if camera.stack == "picamera2" else "0"}"
-model = "@RELEASE@/{model.as_posix()}"
-detector = "{profile.detector.name}"
-detector_file = "@RELEASE@/{detector.as_posix()}"
-threads = {profile.engine.threads}
+[source]
+camera = 0
 
 [camera]
 width_px = {camera.width_px}
 height_px = {camera.height_px}
-buffer_count = {camera.buffer_count}
+{buffers}
+[model]
+file = "@RELEASE@/{model.as_posix()}"
+threads = {profile.engine.threads}
+
+[detection]
+detector = "{profile.detector.name}"
+file = "@RELEASE@/{detector.as_posix()}"
 """
 
 

@@ -54,7 +54,7 @@ parse() {
         shift 2
     done
     case $prefix in /*) ;; *) fail "--prefix $prefix: expected an absolute path." ;; esac
-    config=${config:-$prefix/fer-edge.toml}
+    [ -n "$config" ] || if [ "$prefix" = /opt/fer-edge ]; then config=/etc/fer-edge/fer-edge.toml; else config=$prefix/fer-edge.toml; fi
 }
 
 # --- before anything is changed ------------------------------------------------------------------------------------
