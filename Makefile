@@ -24,7 +24,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train evaluate export quantize release-model bench instructions boards bundle arm64-smoke arm64-install media demo test lint format clean
+.PHONY: help setup data train evaluate export quantize release-model bench bench-noise bench-peers report instructions boards bundle arm64-smoke arm64-install media demo test lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,17 +65,27 @@ release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready 
 	$(RUN) -m quantize $(FOLDER) --save-cache models/$(MODEL)/calibration.json
 	$(MAKE) bench
 	mkdir -p docs/measured/$(MODEL)
-	cp $(FOLDER)/bench.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
+	cp $(FOLDER)/bench.csv $(FOLDER)/confusion.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
 ifeq ($(MODEL),$(DEFAULT_MODEL))
 	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
 endif
 	$(RUN) -m boards figures
 
-bench: media $(DATA) ## latency by stage and accuracy of every artefact: CSV and plot
+bench: media $(DATA) ## latency by stage and accuracy of every artefact, with the noise ladder where FER2013 is: CSV and plot
 	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)
+	@if [ -f data/fer2013.npz ]; then $(MAKE) bench-noise; else echo "no noise ladder: FER2013 is not here"; fi
 
 instructions: $(READY) ## count instructions an inference on emulated Arm cores, for every model in artifacts/
 	$(RUN) -m boards instructions --fresh artifacts/*/*.tflite artifacts/*/*.onnx runtime/fer_edge/data/face_detection_full_range_sparse.tflite
+
+bench-noise: $(READY) $(DATA) ## accuracy under six kinds of noise in five steps (needs FER2013)
+	$(RUN) -m boards noise $(FOLDER)/$(MODEL).fp32.tflite $(FOLDER)/$(MODEL).int8.tflite --out docs/measured/$(MODEL)/noise.csv
+
+bench-peers: $(READY) $(DATA) ## other people's classifiers beside MODEL, same faces, one thread (needs FER2013)
+	$(RUN) -m boards peers $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.onnx
+
+report: $(READY) ## one HTML page and plots of all CSV files in docs/measured: docs/report/
+	$(RUN) -m boards report
 
 boards: $(READY) ## print the table of board profiles
 	@$(RUN) -m boards profiles

@@ -8,13 +8,15 @@ from typing import Any
 from tqdm import tqdm
 
 from fer_edge.bench import BenchRow, bench_classifier, bench_pipeline, measured_sink
-from fer_edge.bench.accuracy import with_accuracy
+from fer_edge.bench.accuracy import probabilities_of, scored
 from fer_edge.classifier import Classifier
 from fer_edge.detectors import open_detector
 from fer_edge.errors import UsageError
 from fer_edge.faces import LabelledFaces
 from fer_edge.pipeline import Pipeline
 from fer_edge.sources import open_source
+
+from boards.confusion import ConfusionRow, confusion_rows
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,32 @@ def artefacts_in(folder: Path) -> list[Path]:
     return paths
 
 
-def bench_folder(folder: Path, settings: BenchSettings) -> list[BenchRow]:
+@dataclass(frozen=True)
+class FolderBench:
+    """What was measured of a folder: the benchmark's rows, and where there are labels, who was taken for whom."""
+
+    rows: list[BenchRow]
+    confusions: list[ConfusionRow]
+
+
+def bench_folder(folder: Path, settings: BenchSettings) -> FolderBench:
     """Classifier rows for every artefact, with accuracy where there is data, then the whole loop by stage."""
-    paths, rows = artefacts_in(folder), []
+    paths, rows, confusions = artefacts_in(folder), [], []
     for path in paths:
         classifier = Classifier(path, threads=settings.threads)
         row = bench_classifier(
             classifier, n=settings.n, warmup=settings.warmup, threads=settings.threads, progress=_bar(path.name)
         )
         if settings.faces is not None:
-            row = with_accuracy(row, classifier, settings.faces, _bar(f"{path.name} accuracy"))
+            faces = settings.faces.in_order_of(classifier.contract.labels)
+            probabilities = probabilities_of(classifier, faces.images, _bar(f"{path.name} accuracy"))
+            row = scored(row, faces, probabilities)
+            confusions += confusion_rows(row, faces, probabilities)
         rows.append(row)
     if settings.source is not None:
         for path in (path for path in paths if ".int8." in path.name):
             rows += _loop_rows(path, settings)
-    return rows
+    return FolderBench(rows, confusions)
 
 
 def _loop_rows(path: Path, settings: BenchSettings) -> list[BenchRow]:

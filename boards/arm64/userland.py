@@ -30,10 +30,12 @@ _PACKAGES = (
     "libstdc++6",  # numpy does not import without it
     "mount",
     "openssh-client",
+    "procps",
     "python3",
     "python3-pip",
     "python3-venv",
     "sed",
+    "systemd",  # so that systemd-analyze finds the targets a service names
     "tar",
     "util-linux",
 )
@@ -78,9 +80,14 @@ def lock_of(core: Core) -> Path:
 
 
 def make_root(core: Core, root: Path) -> Path:
-    """Unpack Debian's packages into `root`, complete or not at all, with what Linux would show of the core."""
-    if not root.is_dir():
+    """Unpack Debian's packages into `root`, complete or not at all, with what Linux would show of the core.
+
+    A root made of another list of packages is made anew.
+    """
+    stamp = root / ".packages"
+    if not stamp.is_file() or stamp.read_text() != " ".join(_PACKAGES):
         require_tools("mmdebstrap")
+        shutil.rmtree(root, ignore_errors=True)
         partial = root.with_name(f"{root.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +96,7 @@ def make_root(core: Core, root: Path) -> Path:
         _run([*command, core.suite, str(partial), *_mirror()])
         for folder in ("proc", "sys/devices/system/cpu", "dev", "tmp"):
             (partial / folder).mkdir(parents=True, exist_ok=True)
+        (partial / stamp.name).write_text(" ".join(_PACKAGES))
         partial.rename(root)
     for name in ("present", "possible", "online"):
         (root / "sys/devices/system/cpu" / name).write_text("0-3\n")

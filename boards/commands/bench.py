@@ -38,15 +38,18 @@ def _bench(options: argparse.Namespace) -> None:
     from fer_edge.faces import load_faces
 
     from boards.bench import BenchSettings, bench_folder
+    from boards.confusion import write_confusions
     from boards.plot import plot_latency_accuracy
 
     faces = load_faces(options.faces, options.split) if options.faces.exists() else None
     if faces is None:
         print(f"{options.faces} is not here: latency only, accuracy stays empty")
     settings = BenchSettings(options.source, faces, options.n, options.warmup, options.threads)
-    rows = bench_folder(options.folder, settings)
-    out = options.out or options.folder / "bench.csv"
+    measured = bench_folder(options.folder, settings)
+    rows, out = measured.rows, options.out or options.folder / "bench.csv"
     write_rows(out, rows)
+    if measured.confusions:
+        write_confusions(out.with_name("confusion.csv"), measured.confusions)
     print(
         f"{'model':24}{'stage':10}{'p50':>8}{'p90':>8}{'p95':>8}{'p99':>8} ms {'KB':>7} {'accuracy':>9} {'macro-F1':>9}"
     )

@@ -36,7 +36,7 @@ function classify(index) {
   return tf.tidy(() => {
     const face = Float32Array.from(faces.subarray(index * pixels, (index + 1) * pixels), (value) => value / 255);
     const grey = tf.tensor4d(face, [1, Number(side), Number(side), 1]);
-    const input = tf.image.resizeBilinear(grey, [64, 64], false).sub(0.5).mul(2);
+    const input = tf.mul(tf.sub(tf.image.resizeBilinear(grey, [64, 64], false), 0.5), 2);
     return model.predict(input).dataSync();
   });
 }

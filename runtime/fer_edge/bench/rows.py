@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,16 @@ def read_rows(path: Path) -> list[BenchRow]:
     with open(path, newline="") as stream:
         reader = csv.DictReader(stream)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            odd = set(COLUMNS) ^ set(reader.fieldnames or ())
-            raise DataError(f"{path}: other columns than the benchmark's: {', '.join(sorted(odd)) or 'another order'}.")
+            raise DataError(f"{path}: other columns than the benchmark's: {_difference(reader.fieldnames or ())}.")
         return [_parse_row(cells, f"{path}, row {number}") for number, cells in enumerate(reader, start=2)]
+
+
+def _difference(found: Sequence[str]) -> str:
+    """How a header differs from COLUMNS."""
+    missing = [name for name in COLUMNS if name not in found]
+    unknown = [name for name in found if name not in COLUMNS]
+    parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
+    return "; ".join(parts) or "another order"
 
 
 def _parse_row(cells: dict[str, str], where: str) -> BenchRow:
