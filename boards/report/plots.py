@@ -23,7 +23,7 @@ _STAGES = ("detect", "track", "crop", "classify", "smooth", "sink")
 def pareto(measured: Measured, path: Path) -> bool:
     """Latency against accuracy of classifiers and peers, with the front no other point beats in both."""
     points = [
-        (row.p50_ms, 100 * row.accuracy, row.model, row.board)
+        (row.p50_ms, 100 * row.accuracy, row.model, f"{row.board}, {row.cpu}")
         for row in measured.bench
         if row.stage == "classify" and row.accuracy is not None and row.source is None
     ]
@@ -34,6 +34,7 @@ def pareto(measured: Measured, path: Path) -> bool:
         return False
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     boards = sorted({point[3] for point in points})
+    first = next(row for row in measured.bench if row.accuracy is not None)
     for x, y, name, board in points + peers:
         marker = "^" if board == "peer" else "os"[name.endswith(".tflite")]
         colour = COLOURS[-1] if board == "peer" else COLOURS[boards.index(board) % 6]
@@ -42,8 +43,13 @@ def pareto(measured: Measured, path: Path) -> bool:
     front = pareto_front([(x, y) for x, y, _, _ in points + peers])
     axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.8, linestyle="--", zorder=0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(x=0.25, y=0.12)
-    axes.set(xlabel="ms a face, p50, one thread (log scale)", ylabel="accuracy, %", title=f"on {', '.join(boards)}")
+    axes.set(
+        xlabel="ms a face, p50, one thread (log scale)",
+        ylabel="accuracy, %",
+        title=f"{first.dataset} {first.split}, on {', '.join(boards)}",
+    )
     axes.grid(alpha=0.25, which="both")
     _legend_of_markers(axes)
     return _save(figure, path)
@@ -163,9 +169,9 @@ def noise(measured: Measured, path: Path) -> bool:
 
 
 def confusions(measured: Measured, path: Path) -> bool:
-    """Who was taken for whom, in per cent of the true class; of the INT8 files where there are any."""
+    """Who was taken for whom, in per cent of the true class; of the INT8 TFLite files where there are any."""
     models = sorted({row.model for row in measured.confusions})
-    models = [model for model in models if ".int8." in model] or models
+    models = [model for model in models if model.endswith(".int8.tflite")] or models
     if not models:
         return False
     figure, panels = plt.subplots(1, len(models), figsize=(4.4 * len(models), 4.6), layout="constrained", squeeze=False)

@@ -5,12 +5,9 @@ The installer runs for real, venv and offline pip included. What arm64 adds is `
 
 import hashlib
 import os
-import platform
 import random
 import shutil
 import subprocess
-import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -19,30 +16,12 @@ import pytest
 from fer_edge.errors import UsageError
 from fer_edge.models import DEFAULT_MODEL
 
-from boards.bundle import BundleRequest, build_bundle, model_file
+from boards.bundle import BundleRequest, model_file
 from boards.bundle.archive import pack, sign, write_sums
 from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import load_profile
 
 INSTALL_TIMEOUT_S = 1500  # half a minute where the machine is quiet
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, default_model: Path, mediapipe_file: Path) -> Path:
-    """The x86-64 bundle for this Python alone, unpacked."""
-    if platform.machine() != "x86_64":
-        pytest.skip("the installer is tried with the x86-64 bundle")
-    profile = load_profile("x86-64")
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    here = profile.model_copy(update={"system": tuple(s for s in profile.system if s.python == python)})
-    folder = tmp_path_factory.mktemp("bundle")
-    try:
-        archive = build_bundle(BundleRequest(here, "fer-base", Path("nowhere"), folder))
-    except UsageError as error:
-        pytest.skip(f"no wheels to bundle: {error}")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    return folder / "fer-edge-0.1.0-x86-64"
 
 
 def install(bundle: Path, prefix: Path, *words: str) -> subprocess.CompletedProcess[str]:
