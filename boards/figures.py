@@ -68,7 +68,8 @@ def instructions_table(path: Path = INSTRUCTIONS) -> str:
     cores = sorted({cpu for _, cpu in rows})
     head = [f"{core.removeprefix('cortex-').upper()} {kind}" for core in cores for kind in ("float", "INT8", "factor")]
     lines = ["| | " + " | ".join(head) + " |", "|---|" + "---|" * len(head)]
-    for model in sorted({model for model, _ in rows if ".fp32." in model}):
+    measured = {model for model, _ in rows}
+    for model in sorted(name for name in measured if ".fp32." in name and name.replace(".fp32.", ".int8.") in measured):
         cells = []
         for core in cores:
             counts = [rows[name, core].instructions for name in (model, model.replace(".fp32.", ".int8."))]

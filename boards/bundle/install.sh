@@ -11,6 +11,7 @@
 set -eu
 
 main() {
+    umask 022 # the service runs as a user of its own, who must be able to read all this
     defaults
     parse "$@"
     case $action in
@@ -231,7 +232,10 @@ install_service() {
     mv -f "$units/.fer-edge.service.part" "$units/fer-edge.service"
 }
 
-has_systemd() { [ "$service" = yes ] && [ -d /run/systemd/system ] && [ -f "$units/fer-edge.service" ]; }
+has_systemd() {
+    [ "$service" = yes ] && [ "$units" = /etc/systemd/system ] && [ -d /run/systemd/system ] &&
+        [ -f "$units/fer-edge.service" ]
+}
 
 restart_service() {
     has_systemd || return 0

@@ -79,55 +79,57 @@ def _intro(measured: Measured) -> str:
 
 
 def _tables(measured: Measured) -> list[Table]:
-    classifiers = [row for row in measured.bench if row.stage == "classify" and row.detector is None]
-    return [
-        Table(
-            "Classifiers",
-            ("file", "board", "threads", "batch", "accuracy", "macro-F1", "ECE", "p50 ms", "p95 ms", "KB"),
-            [
-                (
-                    row.model,
-                    row.board,
-                    str(row.threads),
-                    (row.source or "batch 1").removeprefix("batch "),
-                    _percent(row.accuracy),
-                    _percent(row.macro_f1),
-                    "" if row.ece is None else f"{row.ece:.3f}",
-                    f"{row.p50_ms:.2f}",
-                    f"{row.p95_ms:.2f}",
-                    f"{row.model_kb:.0f}",
-                )
-                for row in classifiers
-            ],
-        ),
-        Table(
-            "Beside other people's classifiers: same faces, same run, one thread",
-            ("name", "file", "engine", "n", "accuracy", "macro-F1", "p50 ms", "ratio to ours", "KB", "ratio to ours"),
-            [
-                (
-                    row.name,
-                    row.model,
-                    f"{row.engine} {row.engine_version}",
-                    str(row.n),
-                    _percent(row.accuracy),
-                    _percent(row.macro_f1),
-                    f"{row.p50_ms:.2f}",
-                    f"{row.p50_ratio:.2f}",
-                    f"{row.size_kb:.0f}",
-                    f"{row.size_ratio:.2f}",
-                )
-                for row in measured.peers
-            ],
-        ),
-        Table(
-            "Instructions an inference, counted on emulated cores",
-            ("file", "engine", "core", "million instructions", "million int8 dot products"),
-            [
-                (row.model, row.engine, row.cpu, f"{row.instructions / 1e6:.2f}", f"{row.dot_products / 1e6:.2f}")
-                for row in measured.instructions
-            ],
-        ),
+    return [_classifiers(measured), _peers(measured), _instructions(measured)]
+
+
+def _classifiers(measured: Measured) -> Table:
+    head = ("file", "board", "threads", "batch", "accuracy", "macro-F1", "ECE", "p50 ms", "p95 ms", "KB")
+    rows = [
+        (
+            row.model,
+            row.board,
+            str(row.threads),
+            (row.source or "batch 1").removeprefix("batch "),
+            _percent(row.accuracy),
+            _percent(row.macro_f1),
+            "" if row.ece is None else f"{row.ece:.3f}",
+            f"{row.p50_ms:.2f}",
+            f"{row.p95_ms:.2f}",
+            f"{row.model_kb:.0f}",
+        )
+        for row in measured.bench
+        if row.stage == "classify" and row.detector is None
     ]
+    return Table("Classifiers", head, rows)
+
+
+def _peers(measured: Measured) -> Table:
+    head = ("name", "file", "engine", "n", "accuracy", "macro-F1", "p50 ms", "ratio to ours", "KB", "ratio to ours")
+    rows = [
+        (
+            row.name,
+            row.model,
+            f"{row.engine} {row.engine_version}",
+            str(row.n),
+            _percent(row.accuracy),
+            _percent(row.macro_f1),
+            f"{row.p50_ms:.2f}",
+            f"{row.p50_ratio:.2f}",
+            f"{row.size_kb:.0f}",
+            f"{row.size_ratio:.2f}",
+        )
+        for row in measured.peers
+    ]
+    return Table("Beside other people's classifiers: same faces, same run, one thread", head, rows)
+
+
+def _instructions(measured: Measured) -> Table:
+    head = ("file", "engine", "core", "million instructions", "million int8 dot products")
+    rows = [
+        (row.model, row.engine, row.cpu, f"{row.instructions / 1e6:.2f}", f"{row.dot_products / 1e6:.2f}")
+        for row in measured.instructions
+    ]
+    return Table("Instructions an inference, counted on emulated cores", head, rows)
 
 
 def _percent(value: float | None) -> str:

@@ -211,9 +211,13 @@ def test_install_upgrade_broken_upgrade_roll_back_uninstall(bundle: Path, keys: 
 
     second = copy_of(bundle, tmp_path / "second")
     rewrite(second / "README.txt", b"a later build\n")
+    unit = "[Service]\nExecStart=/opt/fer-edge/bin/fer-edge --config /etc/fer-edge/fer-edge.toml --quiet\n"
+    (second / "fer-edge.service").write_text(unit)
     write_sums_again(second)
-    finished = install(second, target)
+    finished = install(second, target, "--units", str(tmp_path / "units"))
     assert finished.returncode == 0, finished.stderr
+    started = f"ExecStart={current}/venv/bin/fer-edge --config {configuration} --quiet\n"
+    assert (tmp_path / "units/fer-edge.service").read_text() == f"[Service]\n{started}"
     assert current.readlink() != release_1
     assert (target / "fer-edge/previous").readlink() == release_1
     assert configuration.read_text() == "# mine\n"
