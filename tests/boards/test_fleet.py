@@ -35,7 +35,13 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = probe.getsockname()[1]
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
-    options = {"ListenAddress": f"127.0.0.1:{port}", "HostKey": folder / "host", "PidFile": "none", "UsePAM": "no"}
+    options = {
+        "ListenAddress": f"127.0.0.1:{port}",
+        "HostKey": folder / "host",
+        "PidFile": "none",
+        "UsePAM": "no",
+        "Subsystem": "sftp internal-sftp",
+    }
     options |= {
         "AuthorizedKeysFile": folder / "authorized",
         "StrictModes": "no",
