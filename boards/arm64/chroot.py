@@ -60,8 +60,9 @@ def _settle(root: Path) -> None:
     """What the packages' scripts would have done, as far as an installer looks."""
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nvideo:x:44:\n")
-    for folder in ("root", "tmp", "run", "usr/local/bin", "etc/systemd/system"):
+    for folder in ("root", "tmp", "run", "usr/local/bin", "etc/systemd/system", "etc/ssl/certs"):
         (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "etc/ssl/certs/ca-certificates.crt").touch()  # pip looks for it, even offline
 
 
 @contextmanager

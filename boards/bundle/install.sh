@@ -118,7 +118,7 @@ check_place() {
     parent=$prefix
     while [ ! -d "$parent" ]; do parent=$(dirname "$parent"); done
     [ -w "$parent" ] || fail "$parent cannot be written. Use sudo, or --prefix DIR."
-    free_mb=$(($(df -Pk "$parent" | tail -n 1 | tr -s ' ' | cut -d' ' -f4) / 1024))
+    free_mb=$(($(df -Pk "$parent" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d' ' -f4) / 1024))
     [ "$free_mb" -ge 600 ] || fail "$parent has $free_mb MB free, 600 are needed."
 }
 
