@@ -2,6 +2,7 @@
 #
 #   MODEL=fer-base        the model export, quantize and bench work on
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
+#   BOARD=pi5            the board bundle and arm64-install work for; `make boards` lists them
 #   PYTHON=python3.11     the interpreter the environment is made with
 
 # The model inside the runtime package.
@@ -10,6 +11,7 @@ MODEL   ?= $(DEFAULT_MODEL)
 RECIPE  ?= $(MODEL)
 # What a finished model is measured on; training and selection see Training and PublicTest alone.
 SPLIT   ?= PrivateTest
+BOARD   ?= pi5
 PYTHON  ?= python3
 VENV    := .venv
 RUN     := $(VENV)/bin/python
@@ -23,10 +25,10 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train evaluate export quantize release-model bench media demo screenshots test lint format clean
+.PHONY: help setup data train evaluate export quantize release-model bench bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo screenshots test lint format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## make the environment in .venv and bring the face detector
 $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
@@ -64,14 +66,51 @@ release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready 
 	$(RUN) -m quantize $(FOLDER) --save-cache models/$(MODEL)/calibration.json
 	$(MAKE) bench
 	mkdir -p docs/measured/$(MODEL)
-	cp $(FOLDER)/bench.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
+	cp $(FOLDER)/bench.csv $(FOLDER)/confusion.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
 ifeq ($(MODEL),$(DEFAULT_MODEL))
 	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
 endif
 	$(RUN) -m boards figures
 
-bench: media $(DATA) ## latency by stage and accuracy of every artefact: CSV and plot
+bench: media $(DATA) ## latency by stage and accuracy of every artefact, with the noise ladder where FER2013 is: CSV and plot
 	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)
+	@if [ -f data/fer2013.npz ]; then $(MAKE) bench-noise; else echo "no noise ladder: FER2013 is not here"; fi
+
+instructions: $(READY) ## count instructions an inference on emulated Arm cores, for every model in artifacts/
+	$(RUN) -m boards instructions --fresh $(wildcard artifacts/*/*.tflite artifacts/*/*.onnx build/peers/*.tflite) runtime/fer_edge/data/face_detection_full_range_sparse.tflite
+
+bench-noise: $(READY) $(DATA) ## accuracy under six kinds of noise in five steps (needs FER2013)
+	$(RUN) -m boards noise $(FOLDER)/$(MODEL).fp32.tflite $(FOLDER)/$(MODEL).int8.tflite --out docs/measured/$(MODEL)/noise.csv
+
+bench-peers: $(READY) $(DATA) ## other people's classifiers beside MODEL, same faces, one thread (needs FER2013)
+	$(RUN) -m boards peers $(FOLDER)/$(MODEL).int8.tflite $(filter-out $(FOLDER)/%,$(wildcard artifacts/*/*.int8.tflite))
+
+figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: half an hour)
+	for model in $(notdir $(wildcard artifacts/*)); do $(MAKE) bench MODEL=$$model && cp artifacts/$$model/bench.csv artifacts/$$model/confusion.csv artifacts/$$model/quantize.csv docs/measured/$$model/ || exit 1; done
+	$(MAKE) bench-peers instructions
+	$(RUN) -m boards figures
+
+report: $(READY) ## one HTML page and plots of all CSV files in docs/measured: docs/report/
+	$(RUN) -m boards report
+
+boards: $(READY) ## print the table of board profiles
+	@$(RUN) -m boards profiles
+
+bundle: $(READY) ## everything BOARD needs in dist/, for a copy and ./install.sh; KEY=FILE signs it
+	$(RUN) -m boards bundle $(BOARD) --model $(MODEL) $(if $(KEY),--key $(KEY)) $(if $(DETECTOR_FILE),--detector-file $(DETECTOR_FILE))
+
+$(FOLDER)/SHA256SUMS:
+	$(MAKE) export quantize
+
+arm64-smoke: media | $(FOLDER)/SHA256SUMS ## the runtime on emulated Cortex-A72 and A76: same faces, logits and counts
+	$(RUN) -m boards arm64-smoke $(FOLDER) $(OR_SKIP)
+
+arm64-install: media ## BOARD's bundle in an emulated chroot: install, run, upgrade, roll back, uninstall (root, minutes)
+	$(RUN) -m boards arm64-install $(BOARD)
+
+fleet: $(READY) ## install bundles on the boards of INVENTORY with Ansible and collect their CSV in fleet/
+	@test -n "$(INVENTORY)" || { echo "make: name the boards: make fleet INVENTORY=boards.yml (see boards/fleet/inventory.example.yml)" >&2; exit 2; }
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) boards/fleet/site.yml
 
 media: $(READY) ## bring the sample clip and photograph, unless they are there
 	$(RUN) -m boards media

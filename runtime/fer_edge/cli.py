@@ -57,21 +57,9 @@ def _doctor(words: list[str]) -> None:
 
 
 def _bench(words: list[str]) -> None:
-    options = _bench_parser().parse_args(words)
-    from fer_edge.bench import bench_classifier, bench_pipeline, measured_sink, repeated, write_rows
-    from fer_edge.sources import open_source
+    from fer_edge.bench.command import run_bench
 
-    pipeline = _pipeline(options)
-    rows = [bench_classifier(pipeline.classifier, n=options.n, warmup=options.warmup, threads=options.threads)]
-    if options.source is not None:
-        with open_source(options.source) as source, measured_sink() as sink:
-            frames = repeated(list(source)) if source.frame_count == 1 else source
-            rows += bench_pipeline(frames, pipeline, sink, n=options.n, warmup=options.warmup, threads=options.threads)
-    write_rows(options.out, rows)
-    print(f"{'stage':10}{'p50':>9}{'p90':>9}{'p95':>9}{'p99':>9}  ms")
-    for row in rows:
-        print(f"{row.stage:10}{row.p50_ms:9.2f}{row.p90_ms:9.2f}{row.p95_ms:9.2f}{row.p99_ms:9.2f}")
-    print(options.out)
+    run_bench(words, _COMMANDS["bench"])
 
 
 def _models(words: list[str]) -> None:
@@ -99,18 +87,6 @@ def _run_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fer-edge {__version__}")
     add_flags(parser)
-    return parser
-
-
-def _bench_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fer-edge bench", description=_COMMANDS["bench"])
-    parser.add_argument(
-        "--source", metavar="WHAT", help="video, photo or folder for the whole loop; without it the classifier alone"
-    )
-    _add_model_options(parser)
-    parser.add_argument("-n", type=positive, default=200, help="measured repetitions (default 200)")
-    parser.add_argument("--warmup", type=positive, default=20, help="repetitions before, not counted (default 20)")
-    parser.add_argument("--out", type=Path, default=Path("bench.csv"), help="CSV to write (default bench.csv)")
     return parser
 
 
