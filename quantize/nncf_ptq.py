@@ -9,7 +9,6 @@ import onnx
 from fer_edge.faces import LabelledFaces
 
 from export.quiet import quiet
-from quantize.faces import Evaluation
 from quantize.onnx_graph import FloatGraph, fold_weights, one_activation_type, session_of, take_pixels
 from quantize.recipes import Recipe
 
@@ -37,18 +36,16 @@ def quantized(graph: FloatGraph, faces: LabelledFaces, recipe: Recipe) -> onnx.M
 
 
 def accuracy_controlled(
-    graph: FloatGraph, faces: LabelledFaces, evaluation: Evaluation, recipe: Recipe, max_drop_points: float
+    graph: FloatGraph, faces: LabelledFaces, judged: LabelledFaces, recipe: Recipe, max_drop_points: float
 ) -> onnx.ModelProto:
     """The INT8 model by `nncf.quantize_with_accuracy_control`: layers go back to float until the drop is small enough.
 
-    The drop is of accuracy on the evaluation faces.
+    The drop is of accuracy on the faces `judged`.
     """
     with quiet():
         import nncf
         from nncf.quantization.advanced_parameters import AdvancedAccuracyRestorerParameters
 
-        judged = evaluation.faces
-        assert judged is not None, "the search leaves this recipe out where there are no labels"
         restorer = AdvancedAccuracyRestorerParameters(ranking_subset_size=_RANKING_FACES, num_ranking_workers=1)
         model = nncf.quantize_with_accuracy_control(
             _body(graph),
