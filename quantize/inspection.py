@@ -16,8 +16,10 @@ from quantize.recipes import ONNXRUNTIME, Recipe
 
 FACES = 64
 _MAX_DB = 99.0
-# Each costs a quantization; the layer at fault loses far more than its neighbours, so it is among the first.
-_SUSPECTS = 8
+# Each costs two quantizations; the layer at fault loses far more than its neighbours, so it is among the first.
+_SUSPECTS = 5
+# What leaving the layers before it float as well must bring, to be worth their time.
+_WORTH_DB = 3.0
 _NOT_COMPUTING = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast")
 
 
@@ -37,9 +39,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A layer to leave float, and the logits' signal-to-noise ratio with it integer and float, in decibels."""
+    """A layer to leave float, and the logits' signal-to-noise ratio with it integer and float, in decibels.
 
-    layer: str
+    `layers` begins with it; those that make what it takes follow where they must be float as well.
+    """
+
+    layers: tuple[str, ...]
     before_db: float
     after_db: float
 
@@ -134,14 +139,32 @@ def exclusion(
     if not suspects:
         return None
     if recipe.backend != ONNXRUNTIME:
-        return Exclusion(suspects[0].name, layers[-1].snr_db, math.nan)
+        return Exclusion((suspects[0].name,), layers[-1].snr_db, math.nan)
+
+    def tried(excluded: tuple[str, ...]) -> Exclusion:
+        without = replace(recipe, exclude=(*recipe.exclude, *excluded))
+        return Exclusion(excluded, before, _logits_db(graph, ranges, without, faces))
+
     before = _logits_db(graph, ranges, recipe, faces)
-    gains = [
-        (_logits_db(graph, ranges, replace(recipe, exclude=(*recipe.exclude, layer.name)), faces), layer.name)
-        for layer in suspects
-    ]
-    after, name = max(gains)
-    return Exclusion(name, before, after) if after >= before + 1 else None
+    alone = max((tried((layer.name,)) for layer in suspects), key=lambda found: found.after_db)
+    groups = (tried((layer.name, *_makers(graph, layer.name))) for layer in suspects)
+    together = max(groups, key=lambda found: found.after_db)
+    best = together if together.after_db >= alone.after_db + _WORTH_DB else alone
+    return best if best.after_db >= before + 1 else None
+
+
+def _makers(graph: FloatGraph, layer: str) -> list[str]:
+    """The layers that make what `layer` takes: only with them float are its inputs float too."""
+    made_by = {name: node for node in graph.body.graph.node for name in node.output}
+    (own,) = (node for node in graph.body.graph.node if node.name == layer)
+    found: list[str] = []
+    waiting = [made_by[name] for name in own.input if name in made_by]
+    while waiting:
+        node = waiting.pop()
+        found.append(node.name)
+        if node.op_type in ("Relu", "Clip"):
+            waiting += [made_by[name] for name in node.input if name in made_by]
+    return found
 
 
 def _logits_db(graph: FloatGraph, ranges: Ranges, recipe: Recipe, faces: NDArray[np.uint8]) -> float:
@@ -170,11 +193,12 @@ def advice(found: Exclusion | None) -> str:
     """What to do about the worst layer, in one sentence."""
     if found is None:
         return "no single layer stands out: leaving one float does not bring the logits a decibel closer."
+    options = " ".join(f"--exclude {layer}" for layer in found.layers)
     if math.isnan(found.after_db):
-        return f"the layer that loses most: {found.layer}. Leave it float: --exclude {found.layer}"
+        return f"the layer that loses most is {found.layers[0]}; to leave it float: {options}"
     return (
-        f"left float, {found.layer} brings the logits from {found.before_db:.1f} to {found.after_db:.1f} dB: "
-        f"--exclude {found.layer}"
+        f"left float, {found.layers[0]} brings the logits from {found.before_db:.1f} to {found.after_db:.1f} dB: "
+        f"{options}"
     )
 
 

@@ -16,6 +16,8 @@ from quantize.recipes import Recipe
 _FLOAT_KINDS = ["Div", "ReduceMean", "ReduceSum", "Sub", "Pow", "Mul", "Sigmoid", "HardSigmoid", "HardSwish"]
 _FLOAT_KINDS += ["InstanceNormalization", "Gemm", "MatMul"]
 _RANKING_FACES = 100
+# Its own default: bias correction runs every layer on each of them.
+_SUBSET = 300
 
 
 def quantized(graph: FloatGraph, faces: LabelledFaces, recipe: Recipe) -> onnx.ModelProto:
@@ -27,7 +29,7 @@ def quantized(graph: FloatGraph, faces: LabelledFaces, recipe: Recipe) -> onnx.M
             _body(graph),
             _dataset(graph, faces),
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(faces),
+            subset_size=min(len(faces), _SUBSET),
             fast_bias_correction=recipe.bias_correction != "full",
             ignored_scope=_float_scope(graph, recipe),
             advanced_parameters=_advanced(recipe),
@@ -54,7 +56,7 @@ def accuracy_controlled(
             _validation(graph, judged),
             max_drop=max_drop_points / 100,
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(faces),
+            subset_size=min(len(faces), _SUBSET),
             ignored_scope=_float_scope(graph, recipe),
             advanced_quantization_parameters=_advanced(recipe),
             advanced_accuracy_restorer_parameters=restorer,

@@ -17,11 +17,14 @@ import pytest
 from fer_edge.classifier import Classifier
 from fer_edge.faces import load_faces
 
+from export.contracts import float_contract
 from export.metadata import put_in_onnx
+from export.onnx_model import onnx_of
 from quantize import __main__ as command
 from quantize.recipes import TARGETS, load_recipe
 from tests.conftest import ROOT
 from tests.export import small
+from train import checkpoint
 
 
 def run(*arguments: object) -> int:
@@ -38,15 +41,19 @@ def int8_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.int8*"))
 
 
-@pytest.fixture(scope="session")
-def black_faces(faces: Path, shared_folder: Path) -> Path:
-    """The face cache with every Training face black: the sabotage of a calibration."""
+def blanked(faces: Path, grey: int, path: Path) -> Path:
+    """The face cache with every Training face of one grey: the sabotage of a calibration."""
     with np.load(faces) as archive:
-        arrays = dict(archive)
-    arrays["images"][arrays["splits"] == 0] = 0
-    path = shared_folder / "black.npz"
+        arrays = {name: archive[name] for name in ("images", "labels", "splits", "label_names", "split_names")}
+    arrays["images"][arrays["splits"] == arrays["split_names"].tolist().index("Training")] = grey
     np.savez(path, **arrays)
     return path
+
+
+@pytest.fixture(scope="session")
+def blank_faces(faces: Path, shared_folder: Path) -> Path:
+    """Middle grey: of the drawn faces' own mean, so that nothing in the network moves."""
+    return blanked(faces, 128, shared_folder / "blank.npz")
 
 
 @pytest.fixture(scope="session")
@@ -61,12 +68,12 @@ def own_faces(shared_folder: Path) -> Path:
     return root
 
 
-def test_calibration_on_black_images_is_refused_and_a_layer_is_named(
-    artefacts: Path, black_faces: Path, capfd: pytest.CaptureFixture[str]
+def test_calibration_on_blank_images_is_refused_and_advice_given(
+    artefacts: Path, blank_faces: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (artefacts / "small.int8.onnx").write_bytes(b"of an earlier run")
     recipes = "qdq-u8-quantile,tflite-minmax"
-    assert run(artefacts, "--faces", black_faces, "--count", 70, "--recipes", recipes) == 1
+    assert run(artefacts, "--faces", blank_faces, "--count", 70, "--recipes", recipes) == 1
     error = capfd.readouterr().err
     assert "agreement" in error
     assert "No INT8 model was written." in error
@@ -77,8 +84,23 @@ def test_calibration_on_black_images_is_refused_and_a_layer_is_named(
     assert all(verdict.startswith("fail: ") and "agreement" in verdict for verdict in verdicts.values())
 
 
-def test_a_refused_model_can_be_forced_and_its_contract_says_so(artefacts: Path, black_faces: Path) -> None:
-    sabotaged = (artefacts, "--faces", black_faces, "--count", 70, "--recipes", "qdq-u8-quantile")
+def test_calibration_on_black_images_is_refused_on_fer2013(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fer2013 = Path(os.environ.get("FER2013_CACHE", ROOT / "data" / "fer2013.npz"))
+    if not fer2013.is_file():
+        pytest.skip("FER2013 is absent; `make data FER2013=fer2013.csv` brings it")
+    loaded = checkpoint.load(ROOT / "models/fer-nano/fer-nano.safetensors")
+    model = onnx_of(loaded.network)
+    put_in_onnx(model, float_contract(loaded.info, loaded.sha256, layout="NCHW"))
+    onnx.save(model, tmp_path / "nano.onnx")
+    black = blanked(fer2013, 0, tmp_path / "black.npz")
+    asked = ("--out", tmp_path, "--faces", black, "--count", 64, "--recipes", "qdq-u8-quantile")
+    assert run(tmp_path / "nano.onnx", *asked) == 1
+    assert "accuracy drop" in capfd.readouterr().err
+    assert int8_files(tmp_path / "nano") == []
+
+
+def test_a_refused_model_can_be_forced_and_its_contract_says_so(artefacts: Path, blank_faces: Path) -> None:
+    sabotaged = (artefacts, "--faces", blank_faces, "--count", 70, "--recipes", "qdq-u8-quantile")
     assert run(*sabotaged, "--force", "--max-drop", 2) == 0
     made = Classifier(artefacts / "small.int8.onnx").contract.quantization
     assert made is not None
