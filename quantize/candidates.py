@@ -48,16 +48,19 @@ class Materials:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 over everything that decides what a recipe makes and how it scores."""
+        """Part of the SHA-256 over everything that decides what a recipe makes and how it scores."""
         digest = hashlib.sha256(source_digest().encode())
         for model in self.models.classifiers.values():
             digest.update(sha256_of(model.path).encode())
-        digest.update(json.dumps(asdict(self.calibration), sort_keys=True).encode())
+        calibration = self.calibration
+        digest.update(f"{calibration.description()} {calibration.quantile}".encode())
+        # Ranges by other methods follow from the same faces.
+        digest.update(f"{[methods.get('minmax') for methods in calibration.ranges.values()]}".encode())
         digest.update(self.evaluation.images.tobytes())
         if self.evaluation.faces is not None:
             digest.update(self.evaluation.faces.labels.tobytes())
         digest.update(f"{self.target} {self.limits} {[version(name) for name in _LIBRARIES]}".encode())
-        return digest.hexdigest()
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def make(recipe: Recipe, materials: Materials, work: WorkFolder, float_logits: A
             path = folder / f"model.{recipe.suffix}"
             names = _BACKENDS[recipe.suffix](recipe, materials, path)
             base = materials.models.classifiers[recipe.suffix].contract
-            put_contract(path, _contract(base, recipe, materials))
+            put_contract(path, _contract(base, _input(base.input, recipe, path), materials))
             scored = _scored(path, materials, float_logits)
             # Signed activations fuse on Arm and not here: what counts is the graph the target runs.
             on_arm = materials.target.activations != "u8"
@@ -111,8 +114,8 @@ def load(folder: Path) -> Made:
 
 
 def candidate_key(recipe: Recipe, materials: Materials) -> str:
-    """The name of a candidate's folder: what it is made from, digested."""
-    return key_of(recipe=asdict(recipe), materials=materials.digest)
+    """The name of a candidate's folder: what all of a search is made from, digested, then the recipe."""
+    return f"{materials.digest}-{key_of(asdict(recipe))}"
 
 
 def _make_onnx(recipe: Recipe, materials: Materials, path: Path) -> dict[str, str]:
@@ -162,11 +165,11 @@ def _ranges(kind: str, recipe: Recipe, calibration: Calibration) -> Any:
     return methods[recipe.ranges]
 
 
-def _contract(base: ModelContract, recipe: Recipe, materials: Materials) -> ModelContract:
+def _contract(base: ModelContract, spec: InputSpec, materials: Materials) -> ModelContract:
     """The float model's contract, made true of the INT8 one. What was measured of float is not kept."""
     return replace(
         base,
-        input=_input(base.input, recipe, materials),
+        input=spec,
         precision="int8",
         calibrated_on=materials.calibration.description(),
         measured=(),
@@ -175,13 +178,15 @@ def _contract(base: ModelContract, recipe: Recipe, materials: Materials) -> Mode
     )
 
 
-def _input(spec: InputSpec, recipe: Recipe, materials: Materials) -> InputSpec:
-    if recipe.io == FLOAT_IO:
-        return replace(spec, dtype="float32", low=0, high=255)
-    signed_pixels = materials.models.graph.scaling is not None and recipe.activations == "s8"
-    if recipe.suffix == "tflite" or signed_pixels:
-        return replace(spec, dtype="int8", low=-128, high=127)
-    return spec
+def _input(spec: InputSpec, recipe: Recipe, path: Path) -> InputSpec:
+    """What the INT8 file takes: raw pixels in one of three forms."""
+    if recipe.suffix == "onnx":
+        element = onnx.load(path).graph.input[0].type.tensor_type.elem_type
+        dtype = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.INT8: "int8"}.get(element, "float32")
+    else:
+        dtype = "float32" if recipe.io == FLOAT_IO else "int8"
+    low, high = (-128, 127) if dtype == "int8" else (0, 255)
+    return replace(spec, dtype=dtype, low=low, high=high)
 
 
 def _scored(path: Path, materials: Materials, float_logits: Any) -> Score:

@@ -68,7 +68,7 @@ def float_graph(path: Path) -> FloatGraph:
     if opset < 13:
         raise ModelError(f"{path}: opset {opset}, expected 13 or newer (INT8 per channel). Export it with opset 17.")
     del model.metadata_props[:]
-    _name_nodes(model)
+    _normalise(model)
     head, scaling = _scaling_head(model, contract)
     if scaling is not None:
         normalised = head[-1].output[0]
@@ -80,10 +80,13 @@ def float_graph(path: Path) -> FloatGraph:
     return FloatGraph(model, model.graph.input[0].name, contract, scaling)
 
 
-def _name_nodes(model: onnx.ModelProto) -> None:
-    """A node without a name cannot be excluded: it gets its first output's."""
+def _normalise(model: onnx.ModelProto) -> None:
+    """Name every node, as what has no name cannot be excluded; take weights off the list of inputs (old exporters)."""
     for node in model.graph.node:
         node.name = node.name or node.output[0]
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for entry in [entry for entry in model.graph.input if entry.name in weights]:
+        model.graph.input.remove(entry)
 
 
 def _scaling_head(model: onnx.ModelProto, contract: ModelContract) -> tuple[list[onnx.NodeProto], Scaling | None]:
@@ -95,7 +98,8 @@ def _scaling_head(model: onnx.ModelProto, contract: ModelContract) -> tuple[list
     for node in model.graph.node:
         number = constants.get(node.input[1]) if len(node.input) == 2 else None
         arithmetic = node.op_type in _AFFINE and number is not None and number.size == 1
-        if node.input[0] != value or readers[value] > 1 or not (node.op_type == "Cast" or arithmetic):
+        follows = bool(node.input) and node.input[0] == value and readers[value] == 1
+        if not follows or not (node.op_type == "Cast" or arithmetic):
             break
         if number is not None:
             scale, offset = _after(node.op_type, scale, offset, float(number.reshape(())))
@@ -174,25 +178,33 @@ def session_of(
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def take_pixels(model: onnx.ModelProto, graph: FloatGraph, kind: str) -> None:
-    """Drop the QuantizeLinear on the input of a QDQ model: the raw pixel already is the quantized value.
+def take_raw_faces(model: onnx.ModelProto, graph: FloatGraph, kind: str) -> None:
+    """Make a QDQ model of the float body take raw faces, as `faces`.
 
-    The scale and zero point that follow become the scaling's own. `faces` is then uint8, or with `kind` "s8" int8, the
-    pixel minus 128.
+    Where its input is quantized the raw pixel already is the quantized value, uint8, or with `kind` "s8" int8, the
+    pixel minus 128. Where a first layer is float, and with "s8-symmetric", the scaling goes back in front.
     """
-    assert graph.scaling is not None
+    if graph.scaling is None:
+        return
+    readers = [node for node in model.graph.node if graph.input in node.input]
+    if kind != "s8-symmetric" and all(node.op_type == "QuantizeLinear" for node in readers):
+        _take_pixels(model, graph.input, graph.scaling, kind)
+    else:
+        _put_scaling_back(model, graph.scaling)
+
+
+def _take_pixels(model: onnx.ModelProto, entry: str, scaling: Scaling, kind: str) -> None:
+    """Drop the QuantizeLinear on the input; the scale and zero point that follow become the scaling's own."""
     element, shift = (TensorProto.UINT8, 0) if kind == "u8" else (TensorProto.INT8, -128)
     nodes = model.graph.node
-    firsts = [n for n in nodes if n.op_type == "QuantizeLinear" and n.input[0] == graph.input]
-    if not firsts or any(graph.input in n.input for n in nodes if n not in firsts):
-        raise ModelError("the first layer is not quantized: the pixel cannot be its first integer.")
-    zero = np.array(graph.scaling.mean + shift, dtype=_INTEGER_TYPES[element])
+    firsts = [node for node in nodes if entry in node.input]
+    zero = np.array(scaling.mean + shift, dtype=_INTEGER_TYPES[element])
     for first in firsts:
         for node in nodes:
             if first.output[0] in node.input:
                 node.input[:] = [RAW_INPUT, "pixel_scale", "pixel_zero"]
         nodes.remove(first)
-    scale = np.array(graph.scaling.scale, dtype=np.float32)
+    scale = np.array(scaling.scale, dtype=np.float32)
     model.graph.initializer.extend(
         numpy_helper.from_array(value, name) for name, value in (("pixel_scale", scale), ("pixel_zero", zero))
     )
@@ -200,9 +212,8 @@ def take_pixels(model: onnx.ModelProto, graph: FloatGraph, kind: str) -> None:
     _retype_input(model.graph, RAW_INPUT, element)
 
 
-def put_scaling_back(model: onnx.ModelProto, graph: FloatGraph) -> None:
-    """Put Cast, Sub, Mul before a QDQ model whose first integer is not the pixel, as TensorRT's must not be."""
-    assert graph.scaling is not None
+def _put_scaling_back(model: onnx.ModelProto, scaling: Scaling) -> None:
+    """Put Cast, Sub, Mul before the model: its first integer is not the pixel, as TensorRT's must not be."""
     entry = model.graph.input[0].name
     steps = [
         helper.make_node("Cast", [RAW_INPUT], ["pixels"], "scaling/cast", to=TensorProto.FLOAT),
@@ -214,7 +225,7 @@ def put_scaling_back(model: onnx.ModelProto, graph: FloatGraph) -> None:
     model.graph.node.extend([*steps, *body])
     model.graph.initializer.extend(
         numpy_helper.from_array(np.array(value, dtype=np.float32), name)
-        for name, value in (("pixel_mean", graph.scaling.mean), ("pixel_scale", graph.scaling.scale))
+        for name, value in (("pixel_mean", scaling.mean), ("pixel_scale", scaling.scale))
     )
     _retype_input(model.graph, RAW_INPUT, TensorProto.UINT8)
 

@@ -8,7 +8,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from quantize.onnx_graph import FloatGraph, put_scaling_back, take_pixels
+from quantize.onnx_graph import FloatGraph, take_raw_faces
 from quantize.ranges import Ranges, require_ranges
 from quantize.recipes import Recipe
 
@@ -46,7 +46,6 @@ def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe) -> onnx.ModelPr
     require_ranges(needed, observed_tensors(graph), "ONNX")
     model = onnx.ModelProto()
     model.CopyFrom(graph.body)
-    symmetric = recipe.activations == "s8-symmetric"
     quantizer = QDQQuantizer(
         model,
         per_channel=recipe.per_channel,
@@ -57,16 +56,13 @@ def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe) -> onnx.ModelPr
         nodes_to_quantize=[],
         nodes_to_exclude=[*recipe.exclude, *_attention(graph)],
         op_types_to_quantize=list(recipe.ops),
-        extra_options=_options(symmetric),
+        extra_options=_options(recipe.activations == "s8-symmetric"),
     )
     # quantize_static takes faces only; the class below it takes ranges, so data and cache go one way.
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     finished = quantizer.model.model
-    if graph.scaling is not None and symmetric:
-        put_scaling_back(finished, graph)
-    elif graph.scaling is not None:
-        take_pixels(finished, graph, recipe.activations)
+    take_raw_faces(finished, graph, recipe.activations)
     return finished
 
 

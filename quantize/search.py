@@ -16,7 +16,7 @@ from fer_edge.errors import FerEdgeError, ModelError
 from fer_edge.files import sha256_of
 
 from export.artefacts import contract_path, model_path, recipe_path, staged
-from quantize.candidates import Made, Materials, candidate_key, make, missing, put_contract
+from quantize.candidates import Made, Materials, make, missing, put_contract
 from quantize.gate import FAILED, REFERENCE, passed, verdict
 from quantize.instructions import counted
 from quantize.measure import Latency, Score, logits_of, paired_latencies, score
@@ -42,23 +42,29 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Every row of quantize.csv, what was written, the best of each kind that was refused, what was left out and why.
+class Judged:
+    """A finished candidate and its row with the gate's verdict."""
 
-    `suspects` are finished candidates that `inspect` can look into.
-    """
-
-    rows: list[Candidate]
-    written: tuple[str, ...]
-    refused: tuple[Candidate, ...]
-    suspects: tuple[Made, ...]
-    left_out: tuple[tuple[str, str], ...]
+    made: Made
+    row: Candidate
 
 
 @dataclass(frozen=True)
-class _Judged:
-    made: Made
-    row: Candidate
+class Outcome:
+    """Every row of quantize.csv, and for each kind of file without a winner the best that was refused.
+
+    `unmade`: the rows of a kind of file that no recipe could make. `left_out`: recipes and what each of them needs.
+    """
+
+    rows: list[Candidate]
+    refused: tuple[Judged, ...]
+    unmade: tuple[Candidate, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Names of the INT8 files that were written."""
+        return tuple(row.file for row in self.rows if row.file and row.precision != "fp32")
 
 
 def search(materials: Materials, plan: Plan) -> Outcome:
@@ -71,35 +77,41 @@ def search(materials: Materials, plan: Plan) -> Outcome:
     folder = materials.models.folder
     work = WorkFolder(folder / WORK_FOLDER)
     recipes, left_out = _possible(plan.recipes, materials)
-    logits = {kind: _float_logits(kind, materials) for kind in {recipe.suffix: 0 for recipe in recipes}}
+    kinds = tuple(dict.fromkeys(recipe.suffix for recipe in recipes))
+    logits = {kind: _float_logits(kind, materials) for kind in kinds}
     made, failures = _make_all(recipes, materials, work, logits)
     rows: list[Candidate] = []
-    written: list[str] = []
-    refused: list[_Judged] = []
+    refused: list[Judged] = []
     with staged(folder) as staging:
-        for kind in logits:
+        for kind in kinds:
             own = [candidate for candidate in made if candidate.recipe.suffix == kind]
             reference, judged = _judge(kind, own, materials, plan, logits[kind])
             rows.append(reference)
-            for precision in dict.fromkeys(candidate.recipe.precision for candidate in own):
+            for precision in dict.fromkeys(entry.made.recipe.precision for entry in judged):
                 group = [entry for entry in judged if entry.made.recipe.precision == precision]
                 best = _best(group)
                 file = model_path(folder, materials.models.name, precision, kind)
                 if passed(best.row.verdict) or plan.force:
-                    group = [
-                        replace(e, row=_publish(e, materials, staging / file.name)) if e is best else e for e in group
-                    ]
-                    written.append(file.name)
+                    named = _publish(best, materials, staging / file.name)
+                    rows += [named if entry is best else entry.row for entry in group]
                 else:
                     refused.append(best)
-                    for path in (file, contract_path(file), recipe_path(file)):
-                        path.unlink(missing_ok=True)
-                rows += [entry.row for entry in group]
-        rows += failures
+                    _remove(file)
+                    rows += [entry.row for entry in group]
+        rows += failures.values()
         write_csv(staging / CSV_NAME, rows)
-    work.keep_only({candidate_key(recipe, materials) for recipe in recipes})
-    suspects = tuple(entry.made for entry in refused)
-    return Outcome(rows, tuple(written), tuple(entry.row for entry in refused), suspects, left_out)
+    work.keep_only(materials.digest)
+    kinds_made = {(candidate.recipe.precision, candidate.recipe.suffix) for candidate in made}
+    lost = {r: row for r, row in failures.items() if (r.precision, r.suffix) not in kinds_made}
+    for recipe in lost:
+        _remove(model_path(folder, materials.models.name, recipe.precision, recipe.suffix))
+    return Outcome(rows, tuple(refused), tuple(lost.values()), left_out)
+
+
+def _remove(file: Path) -> None:
+    """An older model under the name of one that is refused: what lies in the folder must be what its table says."""
+    for path in (file, contract_path(file), recipe_path(file)):
+        path.unlink(missing_ok=True)
 
 
 def _possible(
@@ -132,8 +144,10 @@ def _float_logits(kind: str, materials: Materials) -> NDArray[np.float32]:
 
 def _make_all(
     recipes: Sequence[Recipe], materials: Materials, work: WorkFolder, logits: dict[str, NDArray[np.float32]]
-) -> tuple[list[Made], list[Candidate]]:
-    made, failures = [], []
+) -> tuple[list[Made], dict[Recipe, Candidate]]:
+    """What could be made, and the rows of what could not."""
+    made: list[Made] = []
+    failures: dict[Recipe, Candidate] = {}
     for recipe in (bar := tqdm(recipes, desc="quantize", unit=" recipes", leave=False)):
         bar.set_postfix_str(recipe.name)
         try:
@@ -142,15 +156,13 @@ def _make_all(
             raise
         except Exception as error:  # a library that cannot do this network; the other recipes still may
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            failures.append(_failure(recipe, materials, f"{FAILED}could not be made: {reason}"))
-    if not made:
-        raise ModelError(f"no recipe could be carried out. {failures[0].recipe}: {failures[0].verdict}")
+            failures[recipe] = _failure(recipe, materials, f"{FAILED}could not be made: {reason}")
     return made, failures
 
 
 def _judge(
     kind: str, made: Sequence[Made], materials: Materials, plan: Plan, logits: NDArray[np.float32]
-) -> tuple[Candidate, list[_Judged]]:
+) -> tuple[Candidate, list[Judged]]:
     """The float model's row, and each candidate with its own; latencies are of one run."""
     reference = materials.models.classifiers[kind]
     evaluation = materials.evaluation
@@ -169,7 +181,7 @@ def _judge(
         row = _row(model, candidate.recipe.name, candidate.score, latency, candidate.counted, materials)
         row = _with_instructions(row, float_row, counts)
         row = replace(row, verdict=verdict(row, float_row, materials.limits, materials.target))
-        judged.append(_Judged(candidate, row))
+        judged.append(Judged(candidate, row))
     return float_row, judged
 
 
@@ -192,7 +204,7 @@ def _finish(candidate: Made, materials: Materials, *, failed: str | None = None)
         put_contract(candidate.path, contract)
 
 
-def _best(group: Sequence[_Judged]) -> _Judged:
+def _best(group: Sequence[Judged]) -> Judged:
     """The fastest of those that pass, the best-agreeing of a draw; the best-agreeing of all where none passes."""
     passing = [entry for entry in group if passed(entry.row.verdict)]
     pool = passing or group
@@ -203,12 +215,12 @@ def _best(group: Sequence[_Judged]) -> _Judged:
     return max(pool, key=lambda entry: entry.row.agreement)
 
 
-def _speed(entry: _Judged) -> float | None:
+def _speed(entry: Judged) -> float | None:
     """What candidates are compared by: the Arm core's instructions where that is the target, else time."""
     return entry.row.instruction_ratio if entry.row.target != "x86" else entry.row.latency_ratio
 
 
-def _publish(entry: _Judged, materials: Materials, path: Path) -> Candidate:
+def _publish(entry: Judged, materials: Materials, path: Path) -> Candidate:
     """Copy the winner under its final name, with its recipe beside it; its row then names the file."""
     if not passed(entry.row.verdict):
         _finish(entry.made, materials, failed=entry.row.verdict.removeprefix(FAILED))

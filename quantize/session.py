@@ -42,9 +42,9 @@ def run_search(options: argparse.Namespace) -> None:
     first = outcome.rows[0]
     print(f"measured on {first.agreement_n} images of {first.agreement_on}, one thread, for {target.name}")
     print(report.table(outcome.rows))
-    if options.save_cache is not None and not outcome.refused:
+    if options.save_cache is not None and not (outcome.refused or outcome.unmade):
         materials.calibration.save(options.save_cache)
-    if outcome.refused:
+    if outcome.refused or outcome.unmade:
         raise GateError(_refusal(outcome, materials))
 
 
@@ -118,11 +118,14 @@ def _checkpoint(options: argparse.Namespace, models: FloatModels) -> Path | None
 
 
 def _refusal(outcome: search.Outcome, materials: Materials) -> str:
-    reasons = "; ".join(f"{row.engine}, {row.recipe}: {row.verdict.removeprefix(FAILED)}" for row in outcome.refused)
+    reasons = "; ".join(
+        f"{row.engine}, {row.recipe}: {row.verdict.removeprefix(FAILED)}"
+        for row in (*(entry.row for entry in outcome.refused), *outcome.unmade)
+    )
     hints = "".join(
-        f" Of the .onnx, {inspection.advice(_inspected(made, materials).exclusion)}"
-        for made, row in zip(outcome.suspects, outcome.refused, strict=True)
-        if made.recipe.suffix == "onnx" and ("agreement" in row.verdict or "drop" in row.verdict)
+        f" Of the .onnx, {inspection.advice(_inspected(entry.made, materials).exclusion)}"
+        for entry in outcome.refused
+        if entry.made.recipe.suffix == "onnx" and ("agreement" in entry.row.verdict or "drop" in entry.row.verdict)
     )
     kept = f"Written: {', '.join(outcome.written)}." if outcome.written else "No INT8 model was written."
     return f"{reasons}. {kept}{hints} --max-drop allows more, --force writes it all the same."

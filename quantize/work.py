@@ -14,9 +14,9 @@ from fer_edge.errors import UsageError
 WORK_FOLDER = ".search"
 
 
-def key_of(**inputs: Any) -> str:
+def key_of(inputs: dict[str, Any]) -> str:
     """A name for what is made from these inputs: part of the SHA-256 of their JSON form."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def source_digest() -> str:
@@ -59,9 +59,9 @@ class WorkFolder:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
-    def keep_only(self, keys: set[str]) -> None:
-        """Remove all other candidates, also what a killed start left half done."""
+    def keep_only(self, prefix: str) -> None:
+        """Remove all candidates whose keys begin otherwise, and what a killed start left half done."""
         if self.folder.is_dir():
             for path in self.folder.iterdir():
-                if path.name not in keys:
+                if not path.name.startswith(prefix):
                     shutil.rmtree(path, ignore_errors=True)

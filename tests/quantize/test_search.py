@@ -21,6 +21,7 @@ from export.contracts import float_contract
 from export.metadata import put_in_onnx
 from export.onnx_model import onnx_of
 from quantize import __main__ as command
+from quantize import tflite_ptq
 from quantize.recipes import TARGETS, load_recipe
 from tests.conftest import ROOT
 from tests.export import small
@@ -273,7 +274,7 @@ def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(art
 def test_bad_usage_is_one_line(
     arguments: tuple, found: str, artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(artefacts, "--faces", faces, *arguments) == 2
+    assert run(artefacts, "--faces", faces, "--count", 70, *arguments) == 2
     error = capfd.readouterr().err
     assert found in error
     assert error.count("\n") == 1
@@ -287,6 +288,21 @@ def test_recipes_that_need_faces_are_left_out_with_a_word(
     output = capfd.readouterr().out
     assert "left out qdq-u8-entropy: needs faces" in output
     assert "left out nncf: needs faces" in output
+
+
+def test_a_recipe_that_cannot_be_made_is_a_row_and_the_others_go_on(
+    artefacts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise RuntimeError("div.cc data[i] != zero_point")
+
+    # As ai-edge-quantizer and LiteRT fail on networks they do not know.
+    monkeypatch.setattr(tflite_ptq, "quantized", broken)
+    recipes = "qdq-u8-quantile,tflite-quantile"
+    assert run(artefacts, "--faces", "none", "--cache", cache, "--recipes", recipes) == 1
+    assert "could not be made: div.cc" in capfd.readouterr().err
+    assert {row["recipe"]: row["verdict"][:5] for row in rows_of(artefacts)}["tflite-quantile"] == "fail:"
+    assert int8_files(artefacts) == [f"small.int8.onnx{part}" for part in ("", ".json", ".recipe.json")]
 
 
 def test_every_target_has_recipes_of_distinct_names() -> None:
