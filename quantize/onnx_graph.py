@@ -81,9 +81,15 @@ def float_graph(path: Path) -> FloatGraph:
 
 
 def _normalise(model: onnx.ModelProto) -> None:
-    """Name every node, as what has no name cannot be excluded; take weights off the list of inputs (old exporters)."""
+    """Name every node, as what has no name cannot be excluded; constants become initializers, and none is an input."""
     for node in model.graph.node:
         node.name = node.name or node.output[0]
+    for node in [node for node in model.graph.node if node.op_type == "Constant"]:
+        value = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+        if value is not None:
+            value.name = node.output[0]
+            model.graph.initializer.append(value)
+            model.graph.node.remove(node)
     weights = {tensor.name for tensor in model.graph.initializer}
     for entry in [entry for entry in model.graph.input if entry.name in weights]:
         model.graph.input.remove(entry)
@@ -265,6 +271,7 @@ def one_activation_type(model: onnx.ModelProto, kind: str) -> None:
     for tensor in (constants[name] for name in names if constants[name].data_type == other):
         zero = numpy_helper.to_array(tensor).astype(np.int16) + shift
         tensor.CopyFrom(numpy_helper.from_array(zero.astype(_INTEGER_TYPES[wanted]), tensor.name))
+    del model.graph.value_info[:]  # it still says the types from before
 
 
 def fold_weights(model: onnx.ModelProto) -> None:

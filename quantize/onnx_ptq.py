@@ -19,20 +19,20 @@ _LAST_LAYERS = ["Gemm", "MatMul"]
 
 def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
     """Names of the activations whose ranges quantization may need, in graph order."""
-    constants = {tensor.name for tensor in graph.body.graph.initializer}
+    body = graph.body.graph
+    constants = {tensor.name for tensor in body.initializer}
+    entry = {graph.input: onnx.TensorProto.FLOAT} if graph.scaling is not None else {}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*body.value_info, *body.output)} | entry
+    attention = set(_attention(graph))
     names = (
         name
-        for node in graph.body.graph.node
-        if node.op_type in Recipe.ops
+        for node in body.node
+        if node.op_type in Recipe.ops and node.name not in attention
         for name in (*node.input, *node.output)
-        if name and name not in constants and name not in _not_float(graph)
+        # Sums of shapes are integers, and a raw input whose scaling could not be taken off is too.
+        if name and name not in constants and kinds.get(name) == onnx.TensorProto.FLOAT
     )
     return tuple(dict.fromkeys(names))
-
-
-def _not_float(graph: FloatGraph) -> set[str]:
-    """The raw input of a graph whose scaling could not be taken off, where it is of integers."""
-    return {graph.input} if graph.contract.input.dtype == "uint8" and graph.scaling is None else set()
 
 
 def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe) -> onnx.ModelProto:
