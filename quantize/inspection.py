@@ -79,11 +79,17 @@ def layers_of(graph: FloatGraph, model: onnx.ModelProto, faces: NDArray[np.uint8
     nodes = [n for n in graph.body.graph.node if n.op_type not in _NOT_COMPUTING and n.output[0] in read]
     ratios = _ratios_db(graph, model, {node.output[0]: read[node.output[0]] for node in nodes}, faces)
     integers = _integer_outputs(model)
+    made_by = {name: node for node in graph.body.graph.node for name in node.output}
     layers = []
     for node in nodes:
         own = ratios[node.output[0]]
-        before = min((ratios[name] for name in node.input if name in ratios), default=_MAX_DB)
-        layers.append(Layer(node.name, node.op_type, own, before - own, node.output[0] in integers))
+        owner, kind = node, node.op_type
+        if kind == "Relu" and node.input[0] not in read and node.input[0] in made_by:
+            # A Relu lives on as the range of what it followed: both are one layer, by the name of the first.
+            owner = made_by[node.input[0]]
+            kind = f"{owner.op_type}+Relu"
+        before = min((ratios[name] for name in owner.input if name in ratios), default=_MAX_DB)
+        layers.append(Layer(owner.name, kind, own, before - own, node.output[0] in integers))
     return tuple(layers)
 
 

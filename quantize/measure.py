@@ -57,7 +57,9 @@ def score(logits: NDArray[np.float32], reference: NDArray[np.float32], faces: La
 def paired_latencies(models: Sequence[Classifier], face: NDArray[np.uint8]) -> list[Latency]:
     """Latency of each model on one face (h, w) uint8, all taking turns in one run; the first is the float model.
 
-    Turns, because a busy or throttled machine slows all alike: the ratio holds where the times do not.
+    Turns, because a busy or throttled machine slows all alike: the ratio holds where the times do not. Each turn runs
+    the model once unmeasured: right behind a large float model its weights would have to be fetched from memory again,
+    and the same graph took a fifth longer there than behind a small one.
     """
     inputs = [model.contract.model_input(face[None]) for model in models]
     runs = [functools.partial(model.engine.run, tensor) for model, tensor in zip(models, inputs, strict=True)]
@@ -67,6 +69,7 @@ def paired_latencies(models: Sequence[Classifier], face: NDArray[np.uint8]) -> l
 
 
 def _time_ms(run: Callable[[], object]) -> float:
+    run()
     started = time.perf_counter()
     run()
     return (time.perf_counter() - started) * 1000

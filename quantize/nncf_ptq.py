@@ -33,7 +33,6 @@ def quantized(graph: FloatGraph, faces: LabelledFaces, recipe: Recipe) -> onnx.M
             _dataset(graph, faces),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=min(len(faces), _SUBSET),
-            fast_bias_correction=recipe.bias_correction != "full",
             ignored_scope=_float_scope(graph, recipe),
             advanced_parameters=_advanced(recipe),
         )

@@ -76,6 +76,7 @@ def float_graph(path: Path) -> FloatGraph:
             model.graph.node.remove(node)
         _drop_unused(model.graph)
         _retype_input(model.graph, normalised, TensorProto.FLOAT)
+    del model.graph.value_info[:]  # it may still describe what was taken off
     model = onnx.shape_inference.infer_shapes(model)
     return FloatGraph(model, model.graph.input[0].name, contract, scaling)
 
@@ -222,9 +223,9 @@ def _put_scaling_back(model: onnx.ModelProto, scaling: Scaling) -> None:
     """Put Cast, Sub, Mul before the model: its first integer is not the pixel, as TensorRT's must not be."""
     entry = model.graph.input[0].name
     steps = [
-        helper.make_node("Cast", [RAW_INPUT], ["pixels"], "scaling/cast", to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["pixels", "pixel_mean"], ["centred"], "scaling/centre"),
-        helper.make_node("Mul", ["centred", "pixel_scale"], [entry], "scaling/scale"),
+        helper.make_node("Cast", [RAW_INPUT], ["scaling/pixels"], "scaling/cast", to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["scaling/pixels", "pixel_mean"], ["scaling/centred"], "scaling/centre"),
+        helper.make_node("Mul", ["scaling/centred", "pixel_scale"], [entry], "scaling/scale"),
     ]
     body = list(model.graph.node)
     del model.graph.node[:]

@@ -16,7 +16,7 @@ _CHOICES = {
     "backend": tuple(_SUFFIXES),
     "ranges": ("quantile", "minmax", "entropy", "percentile"),
     "activations": ("u8", "s8", "s8-symmetric"),
-    "bias_correction": ("none", "fast", "full"),
+    "bias_correction": ("none", "fast"),
     "io": (PIXELS, FLOAT_IO, FULL_INTEGER),
 }
 
@@ -42,7 +42,7 @@ class Recipe:
     io: str = PIXELS
     exclude: tuple[str, ...] = ()
     steps: int = 300
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-4
 
     @property
     def suffix(self) -> str:
@@ -141,7 +141,6 @@ def _further(target: Target) -> tuple[Recipe, ...]:
         dataclasses.replace(base, name=f"qdq-{other}-quantile", activations=other),
         nncf,
         dataclasses.replace(nncf, name="nncf-uncorrected", bias_correction="none"),
-        dataclasses.replace(nncf, name="nncf-full-correction", bias_correction="full"),
         dataclasses.replace(nncf, name=NNCF_ACCURACY, backend=NNCF_ACCURACY),
         dataclasses.replace(nncf, name=NNCF_QAT, backend=NNCF_QAT),
         Recipe(name="tflite-per-tensor", backend=AI_EDGE, per_channel=False),
