@@ -148,15 +148,17 @@ def _make_all(
     """What could be made, and the rows of what could not."""
     made: list[Made] = []
     failures: dict[Recipe, Candidate] = {}
-    for recipe in (bar := tqdm(recipes, desc="quantize", unit=" recipes", leave=False)):
-        bar.set_postfix_str(recipe.name)
-        try:
-            made.append(make(recipe, materials, work, logits[recipe.suffix]))
-        except FerEdgeError:
-            raise
-        except Exception as error:  # a library that cannot do this network; the other recipes still may
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            failures[recipe] = _failure(recipe, materials, f"{FAILED}could not be made: {reason}")
+    # Closed before an error is printed, which would otherwise stand behind it on one line.
+    with tqdm(recipes, desc="recipes", leave=False, delay=2) as bar:
+        for recipe in bar:
+            bar.set_postfix_str(recipe.name, refresh=False)
+            try:
+                made.append(make(recipe, materials, work, logits[recipe.suffix]))
+            except FerEdgeError:
+                raise
+            except Exception as error:  # a library that cannot do this network; the other recipes still may
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                failures[recipe] = _failure(recipe, materials, f"{FAILED}could not be made: {reason}")
     return made, failures
 
 
