@@ -30,7 +30,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train evaluate export quantize inspect calibration-curve release-model bench media demo test \
+.PHONY: help setup data train evaluate export quantize search inspect calibration-curve release-model bench media demo test \
 	test-tflite-runtime lint format clean
 
 help: ## list the targets
@@ -66,6 +66,11 @@ export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden
 
 quantize: $(READY) $(DATA) ## float -> the fastest INT8 ONNX and TFLite that keep their accuracy, for TARGET
 	$(RUN) -m quantize $(FOLDER) $(QUANTIZE_OPTIONS)
+
+search: $(READY) $(DATA) ## every recipe on MODEL, kept as docs/measured/MODEL/search.csv; prints the table of docs/
+	$(RUN) -m quantize $(FOLDER) --recipes all --target $(TARGET) --checkpoint $(CHECKPOINT)
+	mkdir -p docs/measured/$(MODEL) && cp $(FOLDER)/quantize.csv docs/measured/$(MODEL)/search.csv
+	$(RUN) -m quantize table docs/measured/$(MODEL)/search.csv
 
 inspect: $(READY) ## INT8 ONNX of MODEL layer by layer: noise, float islands, the layer to leave float
 	$(RUN) -m quantize inspect $(FOLDER) --plot $(FOLDER)/inspect.png

@@ -2,7 +2,7 @@
 
 SOURCE is an artefact folder, a checkpoint (.safetensors), or a float .onnx that carries a contract.
 `python -m quantize inspect SOURCE` looks into an INT8 .onnx layer by layer; `python -m quantize curve SOURCE` measures
-how many calibration faces are enough.
+how many calibration faces are enough; `python -m quantize table CSV` prints a quantize.csv as Markdown.
 
 Exit codes: 0 every kind of file has a model that passed the gate, 1 one has not (see quantize.csv), 2 bad usage or
 nothing to calibrate with, 4 float models, contract or calibration cache refused.
@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse and run; the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     jobs = {"inspect": (_inspect_parser, _inspect), "curve": (_curve_parser, _curve)}
+    jobs["table"] = (_table_parser, _table)
     parser, run = jobs.get(words[0] if words else "", (_parser, _run))
     options = parser().parse_args(words[1:] if words and words[0] in jobs else words)
     return run_reporting("quantize", lambda: run(options))
@@ -40,6 +41,12 @@ def _curve(options: argparse.Namespace) -> None:
     from quantize import session
 
     session.run_curve(options)
+
+
+def _table(options: argparse.Namespace) -> None:
+    from quantize import report
+
+    print(report.markdown(options.csv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -108,6 +115,12 @@ def _curve_parser() -> argparse.ArgumentParser:
     parser.add_argument("--counts", default="32,64,128,256,512,1024,2048", type=_numbers, metavar="N,N,...")
     parser.add_argument("--seeds", default="0,1,2", type=_numbers, metavar="N,N,...")
     parser.add_argument("--csv", type=Path, default=Path("docs/measured/calibration.csv"), help="written, with a .png")
+    return parser
+
+
+def _table_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m quantize table", description="A quantize.csv as Markdown.")
+    parser.add_argument("csv", type=Path)
     return parser
 
 

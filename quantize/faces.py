@@ -12,7 +12,7 @@ from fer_edge.faces import LabelledFaces, load_faces
 
 DEFAULT_COUNT, DEFAULT_SEED = 512, 0
 _CALIBRATION_SPLIT, _EVALUATION_SPLIT = "Training", "PublicTest"
-# Below this the ranges of a class-balanced draw still move by a tenth from seed to seed.
+# The smallest number the calibration curve was measured for: docs/quantization.md.
 MIN_COUNT = 32
 
 

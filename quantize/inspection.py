@@ -27,7 +27,7 @@ _NOT_COMPUTING = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast")
 class Layer:
     """One operation of the float graph. Signal-to-noise ratio of what it makes against float, in decibels.
 
-    `loss_db` is how much worse that is than the worst of what it takes; `integer` says that it takes integers.
+    `loss_db` is how much worse that is than the worst of what it takes; `integer` says that it computes with integers.
     """
 
     name: str
@@ -89,7 +89,9 @@ def layers_of(graph: FloatGraph, model: onnx.ModelProto, faces: NDArray[np.uint8
             owner = made_by[node.input[0]]
             kind = f"{owner.op_type}+Relu"
         before = min((ratios[name] for name in owner.input if name in ratios), default=_MAX_DB)
-        layers.append(Layer(owner.name, kind, own, before - own, node.output[0] in integers))
+        # The others read integers too, as a mean does, and compute in float.
+        integer = owner.op_type in Recipe.ops and node.output[0] in integers
+        layers.append(Layer(owner.name, kind, own, before - own, integer))
     return tuple(layers)
 
 
@@ -217,6 +219,6 @@ def plot(inspection: Inspection, path: Path, title: str) -> None:
     axes = figure.add_subplot()
     colours = ["tab:blue" if layer.integer else "tab:orange" for layer in worst]
     axes.barh([f"{layer.name} ({layer.kind})" for layer in worst], [layer.snr_db for layer in worst], color=colours)
-    axes.set_xlabel("signal-to-noise ratio against float, dB (blue: integer, orange: float)")
+    axes.set_xlabel("signal-to-noise ratio, dB (blue: integers, orange: float)")
     axes.set_title(title)
     figure.savefig(path, dpi=120)

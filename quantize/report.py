@@ -5,6 +5,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
 
 CSV_NAME = "quantize.csv"
@@ -95,3 +96,22 @@ def _texts(candidate: Candidate) -> tuple[str, ...]:
 
 def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{fraction:.2%}"
+
+
+def markdown(path: Path) -> str:
+    """The candidates of a quantize.csv as a Markdown table, for docs. Raises DataError where it is none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            lines = [_markdown_line(row) for row in csv.DictReader(stream)]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not a quantize.csv ({error}). Make it with `make quantize`.") from None
+    heads = ("recipe", "KB", "accuracy", "macro-F1", "same class as float", "time to float's", "gate")
+    return "\n".join((f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines))
+
+
+def _markdown_line(row: dict[str, str]) -> str:
+    percents = [f"{float(row[name]):.2%}" if row[name] else "" for name in ("accuracy", "macro_f1", "agreement")]
+    name = f"float, {row['engine']}" if row["recipe"] == "float" else f"`{row['recipe']}`"
+    gate = f"**{row['verdict']}**" if row["file"] and row["precision"] != "fp32" else row["verdict"]
+    cells = (name, f"{float(row['size_kb']):.0f}", *percents, f"{float(row['latency_ratio']):.2f}", gate)
+    return f"| {' | '.join(cells)} |"
