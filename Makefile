@@ -2,7 +2,11 @@
 #
 #   MODEL=fer-base        the model export, quantize and bench work on
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
-#   BOARD=pi5            the board bundle and arm64-install work for; `make boards` lists them
+#   BOARD=pi5             the board bundle and arm64-install work for; `make boards` lists them
+#   TARGET=x86            what INT8 is for: x86, armv8, armv8.2-dot or jetson-trt
+#   RECIPES=default       what quantize tries: default, all, or names with commas between
+#   MAX_DROP=0.3          points of accuracy INT8 may lose; FORCE=1 writes a model that fails the gate all the same
+#   FACES=data/fer2013.npz  faces for calibration and gate; a folder with one sub-folder of images a class will do
 #   PYTHON=python3.11     the interpreter the environment is made with
 
 # The model inside the runtime package.
@@ -12,6 +16,10 @@ RECIPE  ?= $(MODEL)
 # What a finished model is measured on; training and selection see Training and PublicTest alone.
 SPLIT   ?= PrivateTest
 BOARD   ?= pi5
+TARGET  ?= x86
+RECIPES ?= default
+QUANTIZE_OPTIONS = --target $(TARGET) --recipes $(RECIPES) $(if $(FACES),--faces $(FACES)) \
+	$(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(FORCE),--force)
 PYTHON  ?= python3
 VENV    := .venv
 RUN     := $(VENV)/bin/python
@@ -25,7 +33,9 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train evaluate export quantize release-model bench bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo screenshots test lint format clean
+.PHONY: help setup data train evaluate export quantize search inspect calibration-curve release-model bench bench-noise \
+	bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo screenshots test \
+	test-tflite-runtime lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,12 +68,23 @@ evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if 
 export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden vectors
 	$(RUN) -m export $(CHECKPOINT)
 
-quantize: $(READY) $(DATA) ## float -> INT8 ONNX and TFLite, calibrated on FER2013 or from the committed cache
-	$(RUN) -m quantize $(FOLDER)
+quantize: $(READY) $(DATA) ## float -> the fastest INT8 ONNX and TFLite that keep their accuracy, for TARGET
+	$(RUN) -m quantize $(FOLDER) $(QUANTIZE_OPTIONS)
+
+search: $(READY) $(DATA) ## every recipe on MODEL, kept as docs/measured/MODEL/search.csv; prints the table of docs/
+	$(RUN) -m quantize $(FOLDER) --recipes all --target $(TARGET) --checkpoint $(CHECKPOINT)
+	mkdir -p docs/measured/$(MODEL) && cp $(FOLDER)/quantize.csv docs/measured/$(MODEL)/search.csv
+	$(RUN) -m quantize table docs/measured/$(MODEL)/search.csv
+
+inspect: $(READY) ## INT8 ONNX of MODEL layer by layer: noise, float islands, the layer to leave float
+	$(RUN) -m quantize inspect $(FOLDER) --plot $(FOLDER)/inspect.png
+
+calibration-curve: $(READY) $(DATA) ## agreement of MODEL with float against the number of calibration faces
+	$(RUN) -m quantize curve $(FOLDER) --csv docs/measured/$(MODEL)/calibration.csv
 
 release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready calibration, default model, figures
 	$(RUN) -m export $(CHECKPOINT)
-	$(RUN) -m quantize $(FOLDER) --save-cache models/$(MODEL)/calibration.json
+	$(RUN) -m quantize $(FOLDER) --recipes $(RECIPES) --save-cache models/$(MODEL)/calibration.json
 	$(MAKE) bench
 	mkdir -p docs/measured/$(MODEL)
 	cp $(FOLDER)/bench.csv $(FOLDER)/confusion.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
@@ -130,6 +151,13 @@ screenshots: media ## pictures of the web page for docs/ (needs chromium)
 
 test: media ## run the tests
 	$(RUN) -m pytest
+
+# tflite-runtime ended with Python 3.11 and numpy 1, so it gets an environment of its own.
+TFLITE_VENV := .venv-tflite-runtime
+test-tflite-runtime: $(READY) ## INT8 .tflite of MODEL, all inputs and outputs, in tflite-runtime (numpy 1, own environment)
+	$(RUN) -m quantize $(FOLDER) --recipes tflite-quantile,tflite-float-io,tflite-full-integer --force
+	@$(TFLITE_VENV)/bin/python -c 'import tflite_runtime' 2>/dev/null || { $(RUN) -m venv --clear $(TFLITE_VENV) && $(TFLITE_VENV)/bin/pip install --quiet tflite-runtime==2.14.0 "numpy<2" "opencv-python-headless<4.12" pytest pytest-timeout; }
+	PYTHONPATH=runtime TFLITE_MODELS=$(FOLDER) $(TFLITE_VENV)/bin/python -m pytest -q tests/runtime/test_tflite_runtime.py
 
 lint: $(READY) ## ruff format, ruff check, mypy strict on runtime/
 	$(VENV)/bin/ruff format --check .

@@ -93,6 +93,22 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How an INT8 file was made, and the gate it passed: drops in points of accuracy and macro-F1 against float.
+
+    `forced` says that it missed a limit, named in `failed`, and was written all the same.
+    """
+
+    recipe: str
+    target: str
+    max_accuracy_drop_points: float
+    max_macro_f1_drop_points: float
+    min_agreement: float
+    forced: bool = False
+    failed: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelContract:
     """Everything that must be known to feed a classifier, read its output and trace where it came from."""
 
@@ -108,6 +124,7 @@ class ModelContract:
     trained_on: str
     calibrated_on: str | None = None
     measured: tuple[Measurement, ...] = ()
+    quantization: Quantization | None = None
     licence: str
     producer: str
     created: str
@@ -168,11 +185,12 @@ def _build(section: type[_Section], table: dict[str, Any], where: str) -> _Secti
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return _build(typing.cast("type[Any]", hint), value, where)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
     accepted = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    section = next((kind for kind in accepted if dataclasses.is_dataclass(kind)), None)
+    if section is not None and isinstance(value, dict):
+        return _build(typing.cast("type[Any]", section), value, where)
     # JSON writes 1.0 as it likes, so a whole number is accepted for a float; True is never accepted for a number.
     if isinstance(value, int) and not isinstance(value, bool) and float in accepted:
         return float(value)

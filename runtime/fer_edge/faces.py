@@ -49,13 +49,14 @@ class LabelledFaces:
         return LabelledFaces(self.images[chosen], self.labels[chosen], self.label_names, self.dataset, self.split)
 
 
-def load_faces(path: Path, split: str) -> LabelledFaces:
+def load_faces(path: Path, split: str, size_px: tuple[int, int] | None = None) -> LabelledFaces:
     """One split of the array cache `make data` writes (.npz), or a folder with one sub-folder of images a class.
 
-    For a folder, `split` only names it. Raises DataError naming the file that is missing or unreadable.
+    For a folder, `split` only names it, and images are resized to `size_px` (height, width) where that is given.
+    Raises DataError naming the file that is missing or unreadable.
     """
     if path.is_dir():
-        return _load_folder(path, split)
+        return _load_folder(path, split, size_px)
     arrays = read_cache(path)
     splits = arrays["split_names"].tolist()
     if split not in splits:
@@ -83,16 +84,24 @@ def read_cache(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _load_folder(root: Path, split: str) -> LabelledFaces:
+def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None) -> LabelledFaces:
     names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
-    images, labels = [], []
+    images, labels, broken = [], [], []
     for label, name in enumerate(names):
         for path in sorted(p for p in (root / name).iterdir() if p.suffix.lower() in _SUFFIXES):
             image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
             if image is None:
-                raise DataError(f"{path}: not a readable image. Remove it or copy it again.")
-            images.append(image)
+                broken.append(path)
+                continue
+            # As the runtime does with a crop.
+            sized = image if size_px is None else cv2.resize(image, size_px[::-1], interpolation=cv2.INTER_AREA)
+            images.append(sized)
             labels.append(label)
+    if broken:
+        raise DataError(
+            f"{broken[0]}: not a readable image ({len(broken)} of {len(broken) + len(images)} are not). "
+            "Remove such files or copy them again."
+        )
     if not images:
         raise DataError(
             f"{root}: no faces. Expected one sub-folder of images a class, such as {root.name}/happy/1.png."
