@@ -125,6 +125,7 @@ def test_the_last_will_says_offline_when_the_program_dies():
 def test_a_broker_killed_and_started_again_gets_what_happened_meanwhile(caplog, monkeypatch):
     """Events in between are bounded and those beyond the bound are counted."""
     monkeypatch.setattr(mqtt, "MAX_WAITING", 20)
+    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 3.0)  # the subscriber must be there before the events come
     port = free_port()
     with mosquitto(port) as broker, MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
         connected(sink)
