@@ -20,12 +20,12 @@ from fer_edge.files import atomic_write, sha256_of
 from export.artefacts import write_contract
 from export.contracts import PRODUCER, build_date
 from export.metadata import put_in_onnx, put_in_tflite
-from quantize import onnx_graph, onnx_ptq, tflite_ptq
+from quantize import onnx_ptq, qdq_graph, tflite_ptq
 from quantize.calibration import Calibration
 from quantize.faces import Evaluation, FaceSets
 from quantize.gate import Limits
 from quantize.measure import Score, logits_of, score
-from quantize.onnx_graph import ConvCount
+from quantize.qdq_graph import ConvCount
 from quantize.recipes import FLOAT_IO, NNCF, NNCF_ACCURACY, NNCF_QAT, Recipe, Target, recipe_from
 from quantize.source import FloatModels
 from quantize.work import WorkFolder, key_of, source_digest
@@ -120,7 +120,7 @@ def candidate_key(recipe: Recipe, materials: Materials) -> str:
 
 def _make_onnx(recipe: Recipe, materials: Materials, path: Path) -> dict[str, str]:
     model = onnx_model(recipe, materials)
-    names = onnx_graph.shorten_names(model)
+    names = qdq_graph.shorten_names(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
     return names
@@ -155,7 +155,7 @@ _BACKENDS: dict[str, Callable[[Recipe, Materials, Path], dict[str, str]]] = {
     "onnx": _make_onnx,
     "tflite": _make_tflite,
 }
-_COUNT: dict[str, Callable[..., ConvCount]] = {"onnx": onnx_graph.count_convs, "tflite": tflite_ptq.count_convs}
+_COUNT: dict[str, Callable[..., ConvCount]] = {"onnx": qdq_graph.count_convs, "tflite": tflite_ptq.count_convs}
 
 
 def _ranges(kind: str, recipe: Recipe, calibration: Calibration) -> Any:

@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 
 from quantize import onnx_ptq
-from quantize.onnx_graph import ConvCount, FloatGraph, activations
+from quantize.onnx_graph import FloatGraph, activations
+from quantize.qdq_graph import ConvCount
 from quantize.ranges import Ranges
 from quantize.recipes import ONNXRUNTIME, Recipe
 

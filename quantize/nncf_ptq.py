@@ -10,7 +10,8 @@ import onnx
 from fer_edge.faces import LabelledFaces
 
 from export.quiet import quiet
-from quantize.onnx_graph import FloatGraph, fold_weights, one_activation_type, session_of, take_raw_faces
+from quantize.onnx_graph import FloatGraph, session_of
+from quantize.qdq_graph import fold_weights, one_activation_type, take_raw_faces
 from quantize.recipes import Recipe
 
 # NNCF reports each use of itself over the network; a continuous integration run does not, and nor does this.

@@ -8,7 +8,8 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from quantize.onnx_graph import FloatGraph, take_raw_faces
+from quantize.onnx_graph import FloatGraph
+from quantize.qdq_graph import take_raw_faces
 from quantize.ranges import Ranges, require_ranges
 from quantize.recipes import Recipe
 

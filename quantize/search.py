@@ -20,7 +20,7 @@ from quantize.candidates import Made, Materials, make, missing, put_contract
 from quantize.gate import FAILED, REFERENCE, passed, verdict
 from quantize.instructions import counted
 from quantize.measure import Latency, Score, logits_of, paired_latencies, score
-from quantize.onnx_graph import ConvCount
+from quantize.qdq_graph import ConvCount
 from quantize.recipes import Recipe
 from quantize.report import CSV_NAME, Candidate, write_csv
 from quantize.work import WORK_FOLDER, WorkFolder

@@ -15,7 +15,7 @@ from quantize.candidates import RESULT, Made, Materials, load
 from quantize.errors import GateError
 from quantize.faces import Evaluation, open_faces
 from quantize.gate import FAILED, Limits, limits_for
-from quantize.onnx_graph import count_convs
+from quantize.qdq_graph import count_convs
 from quantize.recipes import TARGETS, Recipe, Target, load_recipe, recipes_for
 from quantize.source import FloatModels
 from quantize.work import WORK_FOLDER

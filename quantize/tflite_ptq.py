@@ -18,7 +18,8 @@ from fer_edge.errors import ModelError
 from export.metadata import read_tflite, write_tflite
 from export.quiet import quiet
 from export.tflite_model import INPUT, operator_name
-from quantize.onnx_graph import ConvCount, Scaling
+from quantize.onnx_graph import Scaling
+from quantize.qdq_graph import ConvCount
 from quantize.ranges import Range, Ranges, require_ranges
 from quantize.recipes import FLOAT_IO, FULL_INTEGER, Recipe
 

@@ -11,7 +11,8 @@ import torch
 from fer_edge.faces import LabelledFaces, load_faces
 
 from quantize import nncf_ptq, nncf_qat
-from quantize.onnx_graph import FloatGraph, activations, count_convs, float_graph
+from quantize.onnx_graph import FloatGraph, activations, float_graph
+from quantize.qdq_graph import count_convs
 from quantize.recipes import NNCF, NNCF_ACCURACY, NNCF_QAT, Recipe
 from train import architectures
 

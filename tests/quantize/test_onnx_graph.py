@@ -15,7 +15,8 @@ from fer_edge.errors import ModelError
 from export.contracts import float_contract
 from export.metadata import put_in_onnx
 from quantize import onnx_ptq
-from quantize.onnx_graph import FloatGraph, activations, float_graph, fold_weights, session_of
+from quantize.onnx_graph import FloatGraph, activations, float_graph, session_of
+from quantize.qdq_graph import fold_weights
 from quantize.ranges import collect_ranges
 from quantize.recipes import ONNXRUNTIME, Recipe
 from tests.export import small
