@@ -62,7 +62,8 @@ def _settle(root: Path) -> None:
     (root / "etc/group").write_text("root:x:0:\nvideo:x:44:\n")
     for folder in ("root", "tmp", "run", "usr/local/bin", "etc/systemd/system", "etc/ssl/certs"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    (root / "etc/ssl/certs/ca-certificates.crt").touch()  # pip looks for it, even offline
+    # Debian 13's pip reads it when it starts, even offline; its package makes it in a script.
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
 
 
 @contextmanager
