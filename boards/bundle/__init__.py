@@ -102,7 +102,7 @@ def _add_wheels(profile: Profile, folder: Path) -> Path:
     own = build_runtime_wheel(wheels)
     for system in profile.system:
         lock = profile.lock(system)
-        check_lock(lock, system.requirements)
+        check_lock(lock, system.wheels)
         download(lock, profile.target(system), wheels)
         (folder / f"requirements-{system.python}.txt").write_text(_requirements(lock, own))
     return own

@@ -17,7 +17,7 @@ def write_locks() -> list[Path]:
         wanted[lock_of(core)] = (tuple(workbench_versions(_EMULATED)), core.target)
     for profile in map(load_profile, profile_names()):
         for system in profile.system:
-            wanted[profile.lock(system)] = (system.requirements, profile.target(system))
+            wanted[profile.lock(system)] = (system.wheels, profile.target(system))
     for path, (requirements, target) in wanted.items():
         write_lock(path, requirements, target)
     return list(wanted)

@@ -9,12 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fer_edge.errors import UsageError
 
 from boards.arm64.cores import CORES
-from boards.wheels import LOCKS, Target
+from boards.wheels import LOCKS, Target, workbench_versions
 
 PROFILES = Path(__file__).parent
 _DETECTOR_ENGINES = {"mediapipe": ("ai-edge-litert", "tflite-runtime"), "yunet": ("onnxruntime",)}
 _DETECTOR_INPUTS = {"mediapipe": 192, "yunet": 320}
 _SUFFIXES = {"ai-edge-litert": "tflite", "tflite-runtime": "tflite", "onnxruntime": "onnx"}
+# The web page, /metrics and MQTT: pure Python and small, so that a bundle leaves nothing to be downloaded.
+_EXTRAS = ("microdot", "prometheus-client", "paho-mqtt")
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -31,6 +33,12 @@ class System(_Table):
     python: Annotated[str, Field(pattern=r"^3\.\d+$")]
     glibc: Annotated[str, Field(pattern=r"^2\.\d+$")]
     requirements: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[^=]+$")], ...], Field(strict=False)]
+
+    @property
+    def wheels(self) -> tuple[str, ...]:
+        """`requirements`, and what the runtime's extras for a program left running need besides."""
+        older = ("tomli",) if self.python == "3.10" else ()
+        return (*self.requirements, *workbench_versions((*_EXTRAS, *older)))
 
     def version_of(self, package: str) -> str | None:
         """The pinned version of a package, None where it is not asked for."""

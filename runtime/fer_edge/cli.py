@@ -4,18 +4,11 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fer_edge import __version__
-from fer_edge.arguments import fraction, positive
-from fer_edge.detectors import DETECTOR_FILES, open_detector
+from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.errors import run_reporting
-from fer_edge.models import DEFAULT_MODEL
 from fer_edge.options import add_flags, parse
-
-if TYPE_CHECKING:
-    from fer_edge.pipeline import Pipeline
 
 _COMMANDS = {
     "run": "read a camera, stream or file and name the expressions in it (the default)",
@@ -88,30 +81,3 @@ def _run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fer-edge {__version__}")
     add_flags(parser)
     return parser
-
-
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", type=Path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract"
-    )
-    parser.add_argument("--detector", choices=sorted(DETECTOR_FILES), default="mediapipe")
-    parser.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of the detector's file")
-    parser.add_argument("--min-score", type=fraction, metavar="0..1", help="detections below it are dropped")
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of each engine (default 1)")
-    parser.add_argument(
-        "--smoothing", type=fraction, default=0.35, metavar="0..1", help="weight of the newest frame (1: off)"
-    )
-    parser.add_argument(
-        "--max-faces", type=positive, default=16, metavar="N", help="faces a frame at most (default 16)"
-    )
-
-
-def _pipeline(options: argparse.Namespace) -> "Pipeline":
-    from fer_edge.classifier import Classifier
-    from fer_edge.pipeline import Pipeline
-
-    classifier = Classifier(options.model, threads=options.threads)
-    detector = open_detector(
-        options.detector, options.detector_file, min_score=options.min_score, threads=options.threads
-    )
-    return Pipeline(detector, classifier, smoothing=options.smoothing, max_faces=options.max_faces)

@@ -24,7 +24,7 @@ def test_a_profile_loads_and_its_wheels_are_locked(name: str) -> None:
     profile = load_profile(name)
     assert profile.detector.name in DETECTOR_FILES
     for system in profile.system:
-        check_lock(ROOT / profile.lock(system), system.requirements)
+        check_lock(ROOT / profile.lock(system), system.wheels)
 
 
 def test_the_table_names_every_board(capsys: pytest.CaptureFixture[str]) -> None:
