@@ -43,13 +43,13 @@ def loop_of(pipeline, sink, target_fps=None, paced=False):
 
 
 class Camera:
-    """A device faster than any pipeline here: 200 pictures a second."""
+    """A device faster than any pipeline here: about 500 pictures a second."""
 
     def __init__(self, picture):
         self.picture = picture
 
     def read(self):
-        time.sleep(0.005)
+        time.sleep(0.002)
         return Shot(self.picture)
 
     def close(self):
@@ -65,7 +65,7 @@ def test_results_are_never_older_than_two_periods_and_do_not_grow_older(pipeline
         assert sorted(sink.ages_s[5:])[-1] <= 2 / target_fps
     assert statistics.median(sink.ages_s[-10:]) <= 2 * statistics.median(sink.ages_s[5:15])
     indices = [result.frame_index for result in sink.results]
-    assert indices == sorted(set(indices)) and indices[-1] > 60, "those in between were dropped"
+    assert indices == sorted(set(indices)) and indices[-1] > len(indices), "those in between were dropped"
 
 
 def test_a_photograph_in_a_folder_scores_as_it_does_alone(pipeline, astronaut):
