@@ -9,7 +9,10 @@ PASSED, REFERENCE = "pass", "reference"
 
 @dataclass(frozen=True)
 class Limits:
-    """What is asked of an INT8 model, measured against its float model."""
+    """What is asked of an INT8 model, measured against its float model.
+
+    For a task of values, agreement is the CCC of the two models, and a hundredth of CCC with the truth is a point.
+    """
 
     max_size_ratio: float = 0.35
     min_agreement: float = 0.98
@@ -28,12 +31,21 @@ def verdict(candidate: Candidate, reference: Candidate, limits: Limits) -> str:
         reasons.append(f"size ratio {candidate.size_ratio:.3f} above {limits.max_size_ratio}")
     if candidate.int8_convs < candidate.convs:
         reasons.append(f"{candidate.int8_convs} of {candidate.convs} convolutions are integer, expected all")
-    if candidate.accuracy is not None and reference.accuracy is not None:
+    losses = _losses(candidate, reference)
+    if losses:
         if candidate.agreement < limits.min_agreement:
             reasons.append(f"agreement {candidate.agreement:.2%} below {limits.min_agreement:.0%}")
-        loss_points = 100 * (reference.accuracy - candidate.accuracy)
-        if loss_points > limits.max_accuracy_loss_points:
-            reasons.append(f"accuracy loss {loss_points:.2f} points above {limits.max_accuracy_loss_points}")
+        reasons += [
+            f"{name} loss {loss_points:.2f} points above {limits.max_accuracy_loss_points}"
+            for name, loss_points in losses.items()
+            if loss_points > limits.max_accuracy_loss_points
+        ]
     elif candidate.agreement < limits.min_golden_agreement:
         reasons.append(f"agreement {candidate.agreement:.0%} on golden inputs below {limits.min_golden_agreement:.0%}")
     return f"fail: {'; '.join(reasons)}" if reasons else PASSED
+
+
+def _losses(candidate: Candidate, reference: Candidate) -> dict[str, float]:
+    """Points lost against the float model in what the task is judged by; empty where there was no truth."""
+    pairs = {"accuracy": (reference.accuracy, candidate.accuracy), "CCC": (reference.ccc, candidate.ccc)}
+    return {name: 100 * (before - after) for name, (before, after) in pairs.items() if None not in (before, after)}

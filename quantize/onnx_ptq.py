@@ -21,6 +21,10 @@ from quantize.ranges import Range, Ranges, require_ranges
 RECIPE = "QDQ u8 activations, s8 weights per channel"
 # The global average stays float, as it is a sum that integers would only round: quantizing it changed no figure.
 OP_TYPES = ("Conv", "Gemm", "Add", "Relu")
+# Where a graph does arithmetic on feature maps (hard-swish, SimAM, GroupNorm, gates), eight bits for that ruin the
+# answer: there the convolutions alone are integer, and whatever stands between them stays float.
+_ARITHMETIC = {"HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Softmax", "Div", "Sqrt", "Reciprocal", "Exp", "Pow"}
+_CONVOLUTIONS = ("Conv", "Gemm")
 # The logits stay float: eight bits for them cost half a point of agreement, and integer kernels give float for free.
 _FLOAT_OUTPUT = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
 _SCALING = ["Cast", "Sub", "Mul"]
@@ -77,13 +81,19 @@ def _retype_input(graph: onnx.GraphProto, name: str, kind: int) -> None:
     graph.input.append(entry)
 
 
+def op_types(graph: FloatGraph) -> tuple[str, ...]:
+    """The kinds of operators that become integer."""
+    does_arithmetic = any(node.op_type in _ARITHMETIC for node in graph.body.graph.node)
+    return _CONVOLUTIONS if does_arithmetic else OP_TYPES
+
+
 def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
     """Names of the activations whose ranges quantization needs, in graph order."""
-    constants = {tensor.name for tensor in graph.body.graph.initializer}
+    constants, kinds = {tensor.name for tensor in graph.body.graph.initializer}, op_types(graph)
     names = (
         name
         for node in graph.body.graph.node
-        if node.op_type in OP_TYPES
+        if node.op_type in kinds
         for name in (*node.input, *node.output)
         if name and name not in constants
     )
@@ -133,7 +143,7 @@ def quantized(graph: FloatGraph, ranges: Ranges) -> onnx.ModelProto:
         tensors_range=_tensors_data(needed),
         nodes_to_quantize=[],
         nodes_to_exclude=[],
-        op_types_to_quantize=list(OP_TYPES),
+        op_types_to_quantize=list(op_types(graph)),
         extra_options=_FLOAT_OUTPUT,
     )
     quantizer.quantize_model()

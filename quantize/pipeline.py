@@ -8,10 +8,11 @@ import onnx
 from numpy.typing import NDArray
 
 from fer_edge.classifier import Classifier
-from fer_edge.contract import Measurement, ModelContract
+from fer_edge.contract import Measurement, ModelContract, ValueMeasurement
 from fer_edge.errors import DataError, ModelError
-from fer_edge.faces import LabelledFaces, load_faces
+from fer_edge.faces import LabelledFaces, ValuedFaces, load_task_faces
 from fer_edge.files import sha256_of
+from fer_edge.tasks import LABELS
 
 from export.artefacts import GOLDEN, model_path, staged, write_contract
 from export.contracts import PRODUCER, build_date
@@ -21,7 +22,7 @@ from quantize import onnx_ptq, tflite_ptq
 from quantize.calibration import Calibration, Wanted, calibrate
 from quantize.errors import GateError
 from quantize.gate import PASSED, REFERENCE, Limits, verdict
-from quantize.measure import Latency, Score, logits_of, paired_latency, score
+from quantize.measure import Latency, Score, answers_of, paired_latency, score
 from quantize.report import CSV_NAME, Candidate, write_csv
 
 _EVALUATION_SPLIT = "PublicTest"
@@ -50,7 +51,7 @@ class Evaluation:
     """The images candidates are compared on, (n, h, w) uint8; `faces` is None where they are the golden inputs."""
 
     images: NDArray[np.uint8]
-    faces: LabelledFaces | None
+    faces: LabelledFaces | ValuedFaces | None
 
 
 def open_artefacts(folder: Path) -> FloatArtefacts:
@@ -98,7 +99,9 @@ def evaluation_for(artefacts: FloatArtefacts, faces: Path) -> Evaluation:
     if not faces.is_file():
         return Evaluation(artefacts.golden, None)
     contract = artefacts.onnx.contract
-    loaded = load_faces(faces, _EVALUATION_SPLIT).in_order_of(contract.labels)
+    if contract.task_spec.kind == LABELS:
+        return Evaluation(artefacts.golden, None)
+    loaded = load_task_faces(faces, _EVALUATION_SPLIT, contract.task, contract.labels)
     expected = (contract.input.height_px, contract.input.width_px)
     if loaded.images.shape[1:] != expected or len(loaded) == 0:
         raise DataError(f"{faces}: {len(loaded)} faces of {loaded.images.shape[1:]} px; the model takes {expected}.")
@@ -144,6 +147,7 @@ def _int8_contract(base: ModelContract, calibration: Calibration) -> ModelContra
         precision="int8",
         calibrated_on=calibration.description(),
         measured=(),
+        measured_values=(),
         producer=PRODUCER,
         created=build_date(),
     )
@@ -178,12 +182,12 @@ def _put_contract(path: Path, contract: ModelContract) -> None:
 def _candidates(reference: Classifier, path: Path, evaluation: Evaluation, limits: Limits) -> list[Candidate]:
     """The rows of the float model `reference` and of the INT8 model at `path`, which gets its figures put in."""
     model = Classifier(path)
-    float_logits, logits = (logits_of(m, evaluation.images) for m in (reference, model))
-    scores = [score(values, float_logits, evaluation.faces) for values in (float_logits, logits)]
+    float_answers, answers = (answers_of(m, evaluation.images) for m in (reference, model))
+    kind = reference.contract.task_spec.kind
+    scores = [score(one, float_answers, evaluation.faces, kind) for one in (float_answers, answers)]
     latencies = paired_latency(reference, model, evaluation.images[0])
-    measured = _measurement(scores[1], evaluation.faces)
-    if measured is not None:
-        _put_contract(path, replace(model.contract, measured=(measured,)))
+    if evaluation.faces is not None:
+        _put_contract(path, _with_figures(model.contract, scores[1], evaluation.faces))
     first, second = (
         _candidate(m, s, latency, reference.path)
         for m, s, latency in zip((reference, model), scores, latencies, strict=True)
@@ -191,17 +195,15 @@ def _candidates(reference: Classifier, path: Path, evaluation: Evaluation, limit
     return [replace(first, verdict=REFERENCE), replace(second, verdict=verdict(second, first, limits))]
 
 
-def _measurement(scored: Score, faces: LabelledFaces | None) -> Measurement | None:
-    if faces is None or scored.accuracy is None or scored.macro_f1 is None:
-        return None
-    return Measurement(
-        dataset=faces.dataset,
-        split=faces.split,
-        n=scored.n,
-        crops="single",
-        accuracy=scored.accuracy,
-        macro_f1=scored.macro_f1,
-    )
+def _with_figures(contract: ModelContract, scored: Score, faces: LabelledFaces | ValuedFaces) -> ModelContract:
+    """The contract with what was measured of the INT8 file."""
+    where = {"dataset": faces.dataset, "split": faces.split, "crops": "single"}
+    if scored.accuracy is None or scored.macro_f1 is None:
+        pairs = zip(contract.labels, scored.values, strict=True)
+        values = (ValueMeasurement(label=label, **vars(metrics), **where) for label, metrics in pairs)
+        return replace(contract, measured_values=tuple(values))
+    one = Measurement(n=scored.n, accuracy=scored.accuracy, macro_f1=scored.macro_f1, **where)
+    return replace(contract, measured=(one,))
 
 
 def _candidate(model: Classifier, scored: Score, latency: Latency, reference: Path) -> Candidate:
@@ -219,6 +221,7 @@ def _candidate(model: Classifier, scored: Score, latency: Latency, reference: Pa
         agreement_n=scored.n,
         accuracy=scored.accuracy,
         macro_f1=scored.macro_f1,
+        ccc=scored.ccc,
         convs=counted.convs,
         int8_convs=counted.int8_convs,
         p50_ms=latency.p50_ms,

@@ -8,15 +8,25 @@ from pathlib import Path
 from fer_edge.files import atomic_write
 
 CSV_NAME = "quantize.csv"
-_DIGITS = {"size_kb": 1, "size_ratio": 4, "agreement": 4, "accuracy": 4, "macro_f1": 4, "p50_ms": 4, "latency_ratio": 3}
+_DIGITS = {
+    "size_kb": 1,
+    "size_ratio": 4,
+    "agreement": 4,
+    "accuracy": 4,
+    "macro_f1": 4,
+    "ccc": 4,
+    "p50_ms": 4,
+    "latency_ratio": 3,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One row. Fractions in [0, 1]; the ratios are to the float model of the same engine.
 
-    `accuracy` and `macro_f1` are None where they were not measured. `int8_convs` counts QLinearConv in the graph
-    onnxruntime runs, and for TFLite the convolutions with int8 input, weights and output.
+    `accuracy` and `macro_f1` (classes) and `ccc` (values, mean over them) are None where they were not measured.
+    `int8_convs` counts QLinearConv in the graph onnxruntime runs, and for TFLite the convolutions with int8 input,
+    weights and output.
     """
 
     file: str
@@ -30,6 +40,7 @@ class Candidate:
     agreement_n: int
     accuracy: float | None
     macro_f1: float | None
+    ccc: float | None = None
     convs: int
     int8_convs: int
     p50_ms: float
@@ -55,7 +66,7 @@ def _cell(name: str, value: object) -> object:
 
 def table(candidates: list[Candidate]) -> str:
     """The candidates as aligned plain text, one line each."""
-    heads = ("file", "kB", "size", "agrees", "accuracy", "macro-F1", "int8 convs", "p50 ms", "time", "verdict")
+    heads = ("file", "kB", "size", "agrees", "accuracy", "macro-F1", "CCC", "int8 convs", "p50 ms", "time", "verdict")
     rows = [heads, *(_texts(candidate) for candidate in candidates)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     return "\n".join(_line(row, widths) for row in rows)
@@ -76,6 +87,7 @@ def _texts(candidate: Candidate) -> tuple[str, ...]:
         f"{candidate.agreement:.2%}",
         _percent(candidate.accuracy),
         _percent(candidate.macro_f1),
+        "-" if candidate.ccc is None else f"{candidate.ccc:.3f}",
         f"{candidate.int8_convs}/{candidate.convs}",
         f"{candidate.p50_ms:.3f}",
         f"{candidate.latency_ratio:.2f}",

@@ -24,6 +24,8 @@ RECIPE = "static_wi8_ai8, weights per channel"
 _FLOAT_OPS = ("FULLY_CONNECTED", "OUTPUT")
 _SCALING = ["cast", "sub", "mul"]
 _CONVS = ("conv_2d", "depthwise_conv_2d")
+# See onnx_ptq: beside such arithmetic the convolutions alone become integer.
+_ARITHMETIC = {"hard_swish", "logistic", "tanh", "softmax", "div", "rsqrt", "sqrt", "exp", "pow"}
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,20 @@ def quantized(model: FloatModel, ranges: Ranges) -> bytes:
         from ai_edge_quantizer import qtyping, quantizer, recipe
 
         worker = quantizer.Quantizer(model.content, recipe.static_wi8_ai8())
-        for kind in _FLOAT_OPS:
-            worker.update_quantization_recipe(".*", qtyping.TFLOperationName[kind], algorithm_key="no_quantize")
+        for kind in _float_ops(model):
+            if kind in qtyping.TFLOperationName.__members__:
+                worker.update_quantization_recipe(".*", qtyping.TFLOperationName[kind], algorithm_key="no_quantize")
         result = worker.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
+
+
+def _float_ops(model: FloatModel) -> tuple[str, ...]:
+    """The kinds of operators that stay float, by the names the schema has for them."""
+    content = read_tflite(model.content)
+    kinds = {operator_name(content, operator) for operator in content.subgraphs[0].operators}
+    if not kinds & _ARITHMETIC:
+        return _FLOAT_OPS
+    return (*_FLOAT_OPS, *(kind.upper() for kind in sorted(kinds - set(_CONVS))))
 
 
 def count_convs(path: Path) -> ConvCount:

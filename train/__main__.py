@@ -3,14 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fer_edge.errors import run_reporting
 
 from train import cache
-
-if TYPE_CHECKING:
-    from train.evaluate import Evaluation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("models", type=Path, nargs="+", help="checkpoints (.safetensors), or .onnx and .tflite files")
     measure.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
     measure.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
-    measure.add_argument("--results", type=Path, default=Path("models/results.csv"))
+    measure.add_argument("--results", type=Path, help="CSV (models/results.csv, or results-TASK.csv beside it)")
     measure.set_defaults(run=_evaluate)
     return parser
 
@@ -75,7 +71,7 @@ def _fit(options: argparse.Namespace) -> None:
     from train import loop, publish, recipe
     from train.workers import joined
 
-    chosen, data = recipe.load(options.recipe), cache.load(options.cache)
+    chosen, data = recipe.load(options.recipe), cache.load_any(options.cache)
     if options.seed is not None:
         chosen = recipe.seeded(chosen, options.seed)
     run = options.runs / chosen.name
@@ -111,18 +107,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     evaluate.refuse_strangers(candidates)
-    data = cache.load(options.cache)
+    data = cache.load_any(options.cache)
     for candidate in candidates:
         result = evaluate.evaluate(candidate, data, options.split)
-        evaluate.append_result(options.results, result)
-        _print(result)
-
-
-def _print(result: "Evaluation") -> None:
-    single, flip = result.single, result.flip
-    print(f"{result.file} on FER2013 {result.split}, n = {single.n}")
-    print(f"  single crop       accuracy {single.accuracy:.2%}  macro-F1 {single.macro_f1:.2%}  ECE {single.ece:.3f}")
-    print(f"  averaged flip     accuracy {flip.accuracy:.2%}  macro-F1 {flip.macro_f1:.2%}")
+        results = options.results or evaluate.results_path(Path("models"), candidate.task)
+        evaluate.append_result(results, result)
+        print(f"{candidate.file} on {result.dataset} {result.split}, n = {result.n}")
+        print(*result.lines(), sep="\n")
 
 
 if __name__ == "__main__":

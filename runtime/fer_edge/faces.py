@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import DataError
+from fer_edge.truth import LABELS_OF, truth_of
 
 _CACHE_ARRAYS = ("images", "labels", "splits", "label_names", "split_names")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -49,6 +50,20 @@ class LabelledFaces:
         return LabelledFaces(self.images[chosen], self.labels[chosen], self.label_names, self.dataset, self.split)
 
 
+@dataclass(frozen=True)
+class ValuedFaces:
+    """Grey face crops and their values: images (n, h, w) uint8, values (n, k) float32 in the order of `value_names`."""
+
+    images: NDArray[np.uint8]
+    values: NDArray[np.float32]
+    value_names: tuple[str, ...]
+    dataset: str
+    split: str
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
 def load_faces(path: Path, split: str) -> LabelledFaces:
     """One split of the array cache `make data` writes (.npz), or a folder with one sub-folder of images a class.
 
@@ -57,12 +72,49 @@ def load_faces(path: Path, split: str) -> LabelledFaces:
     if path.is_dir():
         return _load_folder(path, split)
     arrays = read_cache(path)
+    chosen = _split_of(arrays, path, split)
+    names = tuple(arrays["label_names"].tolist())
+    return LabelledFaces(arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, "FER2013", split)
+
+
+def load_task_faces(path: Path, split: str, task: str, labels: tuple[str, ...]) -> LabelledFaces | ValuedFaces:
+    """The faces of one split that have a truth for `task`, in the order of the model's `labels`.
+
+    From the array cache; for a folder only tasks of classes, which its sub-folders then name. Truths beyond the seven
+    classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). Raises DataError.
+    """
+    if path.is_dir() or task == "expression7":
+        return load_faces(path, split).in_order_of(labels)
+    arrays = read_cache(path)
+    chosen = _split_of(arrays, path, split)
+    truth = truth_in(arrays, task)[chosen]
+    images, dataset = arrays["images"][chosen], dataset_of(arrays)
+    if truth.ndim == 1:
+        known = truth >= 0
+        named = LabelledFaces(images[known], truth[known].astype(np.int64), LABELS_OF[task], dataset, split)
+        return named.in_order_of(labels)
+    known = ~np.isnan(truth).any(axis=1)
+    return ValuedFaces(images[known], truth[known].astype(np.float32), labels, dataset, split)
+
+
+def truth_in(arrays: dict[str, NDArray[Any]], task: str) -> NDArray[Any]:
+    """The truth of `task` for every face of a cache: annotated there, or derived; see `fer_edge.truth.truth_of`."""
+    if f"truth_{task}" in arrays:
+        return arrays[f"truth_{task}"]
+    return truth_of(task, arrays["labels"], tuple(arrays["label_names"].tolist()), arrays.get("votes"))
+
+
+def dataset_of(arrays: dict[str, NDArray[Any]]) -> str:
+    """Which dataset a cache was made of."""
+    return str(arrays.get("dataset", "FER2013"))
+
+
+def _split_of(arrays: dict[str, NDArray[Any]], path: Path, split: str) -> NDArray[np.bool_]:
     splits = arrays["split_names"].tolist()
     if split not in splits:
         raise DataError(f"{path}: split {split!r} is unknown; there are: {', '.join(splits)}.")
-    chosen = arrays["splits"] == splits.index(split)
-    names = tuple(arrays["label_names"].tolist())
-    return LabelledFaces(arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, "FER2013", split)
+    chosen: NDArray[np.bool_] = arrays["splits"] == splits.index(split)
+    return chosen
 
 
 def read_cache(path: Path) -> dict[str, NDArray[Any]]:

@@ -41,7 +41,10 @@ class Detection:
 
 @dataclass(frozen=True)
 class Face:
-    """A face with its expression. `probabilities` follow the model's labels; `track_id` is stable over frames."""
+    """A face with its expression. `probabilities` follow the model's labels; `track_id` is stable over frames.
+
+    For a task of values the numbers in `probabilities` are those values, and `expression` is the task's name for them.
+    """
 
     box: Box
     score: float
@@ -51,15 +54,16 @@ class Face:
 
     @property
     def confidence(self) -> float:
-        """Probability of the named expression."""
-        return max(self.probabilities)
+        """Probability of the named expression; for a task of values, how far from the middle the face is."""
+        return max(abs(value) for value in self.probabilities)
 
 
 @dataclass(frozen=True)
 class FrameResult:
     """What the runtime says of one frame. `stage_ms` maps a name of STAGES to the milliseconds it took.
 
-    `unnamed` are faces that were found and not classified, because there were more than wanted.
+    `unnamed` are faces that were found and not classified, because there were more than wanted. `task` is the
+    contract's, which says what the faces' numbers mean (`fer_edge.tasks`).
     """
 
     frame_index: int
@@ -71,3 +75,4 @@ class FrameResult:
     faces: tuple[Face, ...]
     stage_ms: dict[str, float] = field(default_factory=dict)
     unnamed: tuple[Box, ...] = ()
+    task: str = "expression7"

@@ -78,12 +78,14 @@ class Pipeline:
             faces,
             watch.finished(),
             tuple(detection.box for detection in found[self._max_faces :]),
+            self.classifier.contract.task,
         )
 
     def _face(self, detection: Detection, track_id: int, probabilities: np.ndarray) -> Face:
-        labels = self.classifier.contract.labels
+        contract = self.classifier.contract
         values = tuple(float(value) for value in probabilities)
-        return Face(detection.box, detection.score, track_id, labels[int(np.argmax(probabilities))], values)
+        name = contract.task_spec.name_of(probabilities, contract.labels)
+        return Face(detection.box, detection.score, track_id, name, values)
 
 
 def run(

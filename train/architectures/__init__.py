@@ -8,8 +8,12 @@ from torch import nn
 from fer_edge.errors import UsageError
 
 from train.architectures.fer_residual import FerResidual
+from train.architectures.mobilenet_v3 import MobileNetV3
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"fer_residual": FerResidual}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "fer_residual": FerResidual,
+    "mobilenet_v3": MobileNetV3,
+}
 
 
 def build(name: str, arguments: dict[str, Any]) -> nn.Module:

@@ -1,7 +1,8 @@
 """JSON Lines: one object a frame. The keys are stable:
 
 frame_index, time_s, source, width_px, height_px, faces, stage_ms. A face has box_px [left, top, width, height], score,
-track_id, expression, confidence, probabilities {label: 0..1}. stage_ms is {stage: milliseconds}.
+track_id, expression, confidence, probabilities {label: 0..1}; for a task of values, such as valence-arousal, values
+{label: number} in their place, and expression names the nearest place on the scales. stage_ms is {stage: ms}.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from fer_edge.frames import Face, Frame, FrameResult
 from fer_edge.sinks.lines import LineFile
+from fer_edge.tasks import TASKS, VALUES
 
 
 class JsonlSink:
@@ -50,18 +52,18 @@ def as_object(result: FrameResult) -> dict[str, Any]:
         "source": result.source,
         "width_px": result.width_px,
         "height_px": result.height_px,
-        "faces": [_face(face, result.labels) for face in result.faces],
+        "faces": [_face(face, result) for face in result.faces],
         "stage_ms": {stage: round(value, 3) for stage, value in result.stage_ms.items()},
     }
 
 
-def _face(face: Face, labels: tuple[str, ...]) -> dict[str, Any]:
-    box = face.box
+def _face(face: Face, result: FrameResult) -> dict[str, Any]:
+    box, numbers = face.box, "values" if TASKS[result.task].kind == VALUES else "probabilities"
     return {
         "box_px": [round(float(edge), 2) for edge in (box.left_px, box.top_px, box.width_px, box.height_px)],
         "score": round(float(face.score), 6),
         "track_id": face.track_id,
         "expression": face.expression,
         "confidence": round(float(face.confidence), 6),
-        "probabilities": {label: round(float(p), 6) for label, p in zip(labels, face.probabilities, strict=True)},
+        numbers: {label: round(float(p), 6) for label, p in zip(result.labels, face.probabilities, strict=True)},
     }
