@@ -69,9 +69,16 @@ def _constant(model: Any, tensor: int) -> float:
 
 def observed_tensors(model: FloatModel) -> tuple[str, ...]:
     """Names of the activations whose ranges quantization needs, in graph order."""
-    graph = read_tflite(model.content).subgraphs[0]
-    tensors = [*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)]
-    return tuple(graph.tensors[tensor].name.decode() for tensor in tensors)
+    content = read_tflite(model.content)
+    graph, floats = content.subgraphs[0], set(_float_ops(model)) - set(_FLOAT_OPS)
+    made = [*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)]
+    used = {
+        tensor
+        for operator in graph.operators
+        if operator_name(content, operator).upper() not in floats
+        for tensor in (*operator.inputs, *operator.outputs)
+    }
+    return tuple(graph.tensors[tensor].name.decode() for tensor in made if tensor in used)
 
 
 def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import atomic_write
 
-from train import architectures, checkpoint, finetuning, tasks
+from train import architectures, checkpoint, finetuning, pixels, tasks
 from train.augment import augment_with_maps, mixed, mixup
 from train.fer2013 import SPLITS
 from train.recipe import Recipe, Schedule, from_table
@@ -73,7 +73,7 @@ def predict(network: nn.Module, images: np.ndarray, batch: int = 512) -> np.ndar
     device = next(network.parameters()).device
     with torch.inference_mode():
         parts = [
-            network(checkpoint.normalise(torch.from_numpy(images[start : start + batch]).to(device)).unsqueeze(1))
+            network(pixels.normalise(torch.from_numpy(images[start : start + batch]).to(device)).unsqueeze(1))
             for start in range(0, len(images), batch)
         ]
     return torch.cat(parts).cpu().numpy()
@@ -135,7 +135,7 @@ class Trainer:
         rows = torch.from_numpy(data.usage == SPLITS.index("Training")) & ~wanted.flatten(1).isnan().all(dim=1)
         training = data.rows(rows.numpy())
         images = training.images
-        self.faces = checkpoint.normalise(torch.from_numpy(images)).unsqueeze(1)
+        self.faces = pixels.normalise(torch.from_numpy(images)).unsqueeze(1)
         self.wanted = {TASK: wanted[rows]}
         for name, beside in self.beside.items():
             self.wanted[name] = beside.goal.wanted(training, recipe.labels)

@@ -33,7 +33,7 @@ Network of fer-edge for the task `{task}`: grey 48x48 face in, {count} out ({lab
 | multiplications | {mmac:.1f} million for a face |
 | trained on | {trained_on} |
 | recipe | `train/recipes/{name}.toml`, kept beside this card in `recipe.json` |
-| training | {epochs} epochs, {minutes:.0f} minutes, {hardware}; selected by PublicTest |
+| training | {epochs} epochs, {minutes:.0f} minutes, {hardware}; selected by {selected_by} |
 {figures}
 | PrivateTest, and the INT8 files | rows of [{results}](../{results}) with the checkpoint below |
 | checkpoint SHA-256 | `{sha256}` |
@@ -68,15 +68,18 @@ def checkpoint_path(models: Path, name: str) -> Path:
     return models / name / f"{name}.safetensors"
 
 
-def publish(recipe: Recipe, data: Faces, run: Path, models: Path) -> Path:
-    """Write models/<name>/ from the best weights of a finished run; the path of the checkpoint."""
+def publish(recipe: Recipe, data: Faces, run: Path, models: Path, *, selected_by: str = "PublicTest") -> Path:
+    """Write models/<name>/ from the best weights of a finished run; the path of the checkpoint.
+
+    `selected_by` is what the card says the best epoch was found on.
+    """
     logs = _finished_logs(recipe, run)
     path = checkpoint_path(models, recipe.name)
     folder = path.parent
     state = torch.load(run / "best.pt", weights_only=True)
     network = architectures.build(recipe.architecture, recipe.arguments)
     network.load_state_dict(state)
-    info = _info(recipe, data.dataset, temperature=_fit_temperature(recipe, network, data))
+    info = info_of(recipe, data.dataset, temperature=_fit_temperature(recipe, network, data))
     draft = evaluate.from_checkpoint(checkpoint.Checkpoint(network.eval(), info, ""), path)
     result = evaluate.evaluate(draft, data, "PublicTest")
     checkpoint.save(path, state, dataclasses.replace(info, measured=_measured(result)))
@@ -90,7 +93,7 @@ def publish(recipe: Recipe, data: Faces, run: Path, models: Path) -> Path:
         title = f"{recipe.name}, PublicTest, %"
         plots.plot_confusion(result.truth, result.predicted, result.candidate.labels, folder / "confusion.png", title)
     _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-    _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(network), info.temperature))
+    _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(network), info.temperature, selected_by))
     return path
 
 
@@ -142,9 +145,10 @@ def _trained_on(recipe: Recipe, dataset: str) -> str:
     return f"{dataset} Training{blend}{votes}{taught}{noisy}{begun}"
 
 
-def _info(
+def info_of(
     recipe: Recipe, dataset: str = "FER2013", *, temperature: float = 1.0, measured: dict[str, Any] | None = None
 ) -> checkpoint.CheckpointInfo:
+    """The header of a checkpoint of `recipe`."""
     return checkpoint.CheckpointInfo(
         name=recipe.name,
         architecture=recipe.architecture,
@@ -164,6 +168,7 @@ def _card(
     result: Evaluation | FigureEvaluation,
     cost: Cost,
     temperature: float,
+    selected_by: str,
 ) -> str:
     labels = result.candidate.labels
     return _CARD.format(
@@ -180,6 +185,7 @@ def _card(
         epochs=len(logs),
         minutes=sum(log.seconds for log in logs) / 60,
         hardware=f"{os.cpu_count()} cores of a shared {platform.machine()} machine, {recipe.schedule.precision}",
+        selected_by=selected_by,
         figures=_figures(result, temperature),
         results=evaluate.results_path(Path(), recipe.task).name,
         sha256=result.candidate.checkpoint_sha256,

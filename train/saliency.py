@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fer_edge.errors import UsageError
 
-from train import checkpoint
+from train import checkpoint, pixels
 from train.recipe import Labels
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def evidence(network: nn.Module, images: NDArray[np.uint8], batch: int = 256) ->
 
 
 def _evidence(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    faces = checkpoint.normalise(torch.from_numpy(images)).unsqueeze(1).requires_grad_(True)
+    faces = pixels.normalise(torch.from_numpy(images)).unsqueeze(1).requires_grad_(True)
     (gradient,) = torch.autograd.grad(network(faces).max(dim=1).values.sum(), faces)
     smooth = np.stack([cv2.GaussianBlur(one, (0, 0), 2.0) for one in gradient[:, 0].abs().numpy()])
     return as_maps(F.adaptive_avg_pool2d(torch.from_numpy(smooth).unsqueeze(1), MAP_SIDE)[:, 0].numpy())

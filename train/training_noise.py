@@ -6,7 +6,7 @@ from torch import Generator, Tensor
 
 from fer_edge.noise import NOISES, add_noise
 
-from train.checkpoint import PIXEL_MEAN, PIXEL_SCALE, normalise
+from train.pixels import PIXEL_MEAN, PIXEL_SCALE, normalise
 from train.recipe import Noise
 
 

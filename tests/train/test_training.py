@@ -359,7 +359,7 @@ def test_a_checkpoint_with_a_damaged_header_is_refused(tmp_path: Path, header: s
 
 def test_a_checkpoint_can_be_read_by_others(tmp_path: Path) -> None:
     state = architectures.build(TINY.architecture, TINY.arguments).state_dict()
-    checkpoint.save(tmp_path / "x.safetensors", state, publish._info(TINY))
+    checkpoint.save(tmp_path / "x.safetensors", state, publish.info_of(TINY))
     assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o644
 
 
