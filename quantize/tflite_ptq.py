@@ -47,19 +47,29 @@ class FloatModel:
 
 
 def float_model(path: Path) -> FloatModel:
-    """Read a float model that `export` wrote. Raises ModelError where it does not begin with CAST, SUB, MUL."""
+    """Read a float model that `export` wrote. Raises ModelError where it does not begin with CAST, SUB.
+
+    The converter folds MUL into a convolution that nothing pads, wholly or beside other readers of the pixels: then the
+    content takes pixel - mean, and its scale is 1.
+    """
     model = read_tflite(path.read_bytes())
     graph = model.subgraphs[0]
-    head = graph.operators[:3]
-    if [operator_name(model, operator) for operator in head] != _SCALING:
+    names = [operator_name(model, operator) for operator in graph.operators[: len(_SCALING)]]
+    if names[:2] != _SCALING[:2]:
         raise ModelError(f"{path}: expected a graph that begins with CAST, SUB, MUL. Export it again: `make export`.")
-    mean, scale = (_constant(model, operator.inputs[1]) for operator in head[1:])
-    normalised = int(head[2].outputs[0])
-    graph.operators, graph.inputs = graph.operators[3:], [normalised]
-    graph.tensors[normalised].name, graph.tensors[head[0].inputs[0]].name = INPUT.encode(), b"pixels"
+    head = graph.operators[: 3 if names == _SCALING and _only_reader(graph, graph.operators[2]) else 2]
+    mean, *scale = (_constant(model, operator.inputs[1]) for operator in head[1:])
+    first = int(head[-1].outputs[0])
+    graph.operators, graph.inputs = graph.operators[len(head) :], [first]
+    graph.tensors[first].name, graph.tensors[head[0].inputs[0]].name = INPUT.encode(), b"pixels"
     for signature in model.signatureDefs or []:
-        signature.inputs[0].tensorIndex = normalised
-    return FloatModel(write_tflite(model), INPUT, mean, scale)
+        signature.inputs[0].tensorIndex = first
+    return FloatModel(write_tflite(model), INPUT, mean, *(scale or [1.0]))
+
+
+def _only_reader(graph: Any, operator: Any) -> bool:
+    """Whether nobody else reads what `operator` reads first."""
+    return sum(int(operator.inputs[0]) in other.inputs for other in graph.operators) == 1
 
 
 def _constant(model: Any, tensor: int) -> float:

@@ -1,4 +1,7 @@
-"""`python -m train`: data, annotations, attributes; fit, kfold, family; ablate, evaluate, robustness, probe, overlay."""
+"""`python -m train`: data, annotations, attributes; fit, kfold, family; evaluate and others.
+
+The first bring data, the next train, the last measure.
+"""
 
 import argparse
 import sys

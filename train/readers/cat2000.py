@@ -48,7 +48,7 @@ def read(root: Path) -> AnnotatedFaces:
 def _fixations(path: Path) -> NDArray[np.bool_]:
     try:
         return np.asarray(loadmat(str(path))["fixLocs"]) > 0
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # loadmat raises whatever the damaged bytes lead to
         raise DataError(f"{path}: no fixations ({type(error).__name__}); expected a .mat file with fixLocs.") from None
 
 
