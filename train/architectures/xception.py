@@ -3,8 +3,9 @@
 The paper's: Xception with ImageNet weights, fine-tuned to seven states under k-fold cross-validation (`train.kfold`).
 
 This project's: written from Chollet's figure 5, with the parameter names of timm's `legacy_xception`, whose published
-weights `adapted` turns into those of a grey network; a stem that keeps more of a 48-pixel face (`stem_stride` 1); and
-`width` and `middle` to make it small enough for a CPU or a board, where published weights no longer fit.
+weights `adapted` turns into those of a grey network; a stem that keeps more of a 48-pixel face (`stem_stride` 1 and a
+padded first convolution, which also keeps the pixels' scaling apart from the weights in an exported graph); `width` and
+`middle` to make it small enough for a CPU or a board, where published weights no longer fit.
 """
 
 import itertools
@@ -81,7 +82,7 @@ class Xception(nn.Module):
     ) -> None:
         super().__init__()
         a, b, c, d, e, f, g, h = (max(8, round(n * width / 8) * 8) for n in (32, 64, 128, 256, 728, 1024, 1536, 2048))
-        self.conv1, self.bn1 = nn.Conv2d(1, a, 3, stem_stride, bias=False), nn.BatchNorm2d(a)
+        self.conv1, self.bn1 = nn.Conv2d(1, a, 3, stem_stride, padding=1, bias=False), nn.BatchNorm2d(a)
         self.conv2, self.bn2 = nn.Conv2d(a, b, 3, bias=False), nn.BatchNorm2d(b)
         blocks = [Block(b, c, 2, stride=2, start_with_relu=False), Block(c, d, 2, stride=2), Block(d, e, 2, stride=2)]
         blocks += [Block(e, e, 3) for _ in range(middle)]

@@ -1,0 +1,107 @@
+"""Quantization by the contract's task: what is measured of values, and which operators stay float."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.classifier import Classifier
+from fer_edge.faces import LabelledFaces, ValuedFaces, load_task_faces
+from fer_edge.metrics import concordance
+
+from quantize import pipeline
+from quantize.calibration import Wanted
+from quantize.gate import Limits, verdict
+from quantize.measure import score
+from quantize.report import Candidate
+from tests.export.small import SPLIT_SIZES, write_faces
+from tests.export.systems import exported_system
+
+LENIENT = Limits(max_size_ratio=9, min_agreement=-1, max_accuracy_loss_points=100, min_golden_agreement=-1)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the tests of export and quantize: each system is exported once."""
+    folder = tmp_path_factory.getbasetemp() / "systems"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def faces(folder: Path) -> Path:
+    """Drawn faces whose votes are spread by their number; every seventh has none."""
+    path = write_faces(folder / "faces.npz")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    votes = np.zeros((sum(SPLIT_SIZES.values()), 10), dtype=np.int8)
+    for row in range(len(votes)):
+        votes[row, 1] = row % 11
+        votes[row, 3] = 10 - row % 11
+    votes[::7] = 0
+    np.savez(path, **arrays, votes=votes)
+    return path
+
+
+@pytest.mark.parametrize("architecture", ["identity_invariant", "saliency_cnn"])
+def test_a_model_of_values_is_measured_by_concordance(architecture: str, folder: Path, faces: Path) -> None:
+    artefacts = pipeline.open_artefacts(exported_system(architecture, folder))
+    calibration = pipeline.calibration_for(artefacts, Wanted(faces, folder / "absent.json", 32, 0))
+    evaluation = pipeline.evaluation_for(artefacts, faces)
+    assert isinstance(evaluation.faces, ValuedFaces)
+    assert len(evaluation.faces) == 140 - 20  # of every seventh face nobody knows
+    rows = pipeline.quantize(artefacts, calibration, evaluation, LENIENT)
+    for row in rows:
+        model = Classifier(artefacts.folder / row.file)
+        answers = model.classify(evaluation.images)
+        columns = zip(evaluation.faces.values.T, answers.T, strict=True)
+        assert row.ccc == pytest.approx(np.mean([concordance(*column) for column in columns]), abs=1e-6)
+        assert row.accuracy is None
+        assert row.int8_convs == (row.convs if row.precision == "int8" else 0)
+        if row.precision == "int8":
+            assert [one.n for one in model.contract.measured_values] == [120] * len(model.contract.labels)
+            beside = json.loads((artefacts.folder / f"{row.file}.json").read_text())
+            assert beside["measured_values"][0]["split"] == "PublicTest"
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet_v3", "xception"])
+def test_every_convolution_of_a_classifier_becomes_integer(architecture: str, folder: Path, faces: Path) -> None:
+    artefacts = pipeline.open_artefacts(exported_system(architecture, folder))
+    calibration = pipeline.calibration_for(artefacts, Wanted(faces, folder / "absent.json", 32, 0))
+    evaluation = pipeline.evaluation_for(artefacts, folder / "absent.npz")
+    rows = pipeline.quantize(artefacts, calibration, evaluation, LENIENT)
+    assert all(row.int8_convs == row.convs > 0 for row in rows if row.precision == "int8")
+    assert all(row.agreement > 0.5 for row in rows)
+
+
+def test_truth_by_task_of_one_cache(faces: Path) -> None:
+    polar = load_task_faces(faces, "PublicTest", "positive-negative", ("positive", "negative"))
+    assert isinstance(polar, LabelledFaces)
+    assert len(polar) == 140 * 5 / 7  # surprise and neutral are neither
+    assert polar.label_names == ("positive", "negative")
+    assert polar.labels.mean() == pytest.approx(4 / 5)
+    smiles = load_task_faces(faces, "PublicTest", "smile-intensity", ("smile",))
+    assert isinstance(smiles, ValuedFaces)
+    assert smiles.values.shape == (120, 1)
+
+
+def test_scores_of_values_by_hand() -> None:
+    truth = ValuedFaces(np.zeros((2, 4, 4), np.uint8), np.array([[0.0], [1.0]], np.float32), ("x",), "drawn", "all")
+    answers, reference = np.array([[0.0], [3.0]], np.float32), np.array([[0.0], [1.0]], np.float32)
+    scored = score(answers, reference, truth, "values")
+    expected = 2 * 0.75 / (0.25 + 2.25 + 1)
+    assert scored.agreement == pytest.approx(expected)
+    assert scored.ccc == pytest.approx(expected)
+    assert (scored.dataset, scored.n, scored.accuracy) == ("drawn all", 2, None)
+
+
+@pytest.mark.parametrize(("ccc", "expected"), [(0.700, "pass"), (0.696, "pass"), (0.69, "CCC loss 1.00 points above")])
+def test_the_gate_counts_hundredths_of_concordance_as_points(ccc: float, expected: str) -> None:
+    fields = {
+        **{"file": "x", "engine": "onnx", "precision": "int8", "recipe": "", "size_kb": 1.0, "size_ratio": 0.3},
+        **{"agreement": 0.99, "agreement_on": "FER2013 PublicTest", "agreement_n": 9, "accuracy": None},
+        **{"macro_f1": None, "convs": 1, "int8_convs": 1, "p50_ms": 1.0, "latency_ratio": 1.0, "verdict": ""},
+    }
+    reference = Candidate(**fields, ccc=0.700)
+    assert expected in verdict(Candidate(**fields, ccc=ccc), reference, Limits())
