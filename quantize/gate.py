@@ -18,6 +18,7 @@ class Limits:
     min_agreement: float = 0.98
     max_accuracy_loss_points: float = 0.5
     min_golden_agreement: float = 0.8
+    all_integer: bool = True
 
 
 def verdict(candidate: Candidate, reference: Candidate, limits: Limits) -> str:
@@ -29,7 +30,7 @@ def verdict(candidate: Candidate, reference: Candidate, limits: Limits) -> str:
     reasons = []
     if candidate.size_ratio > limits.max_size_ratio:
         reasons.append(f"size ratio {candidate.size_ratio:.3f} above {limits.max_size_ratio}")
-    if candidate.int8_convs < candidate.convs:
+    if limits.all_integer and candidate.int8_convs < candidate.convs:
         reasons.append(f"{candidate.int8_convs} of {candidate.convs} convolutions are integer, expected all")
     losses = _losses(candidate, reference)
     if losses:

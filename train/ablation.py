@@ -19,7 +19,7 @@ from tqdm import tqdm
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
 
-from train import architectures, cache, loop, recipe
+from train import architectures, cache, checkpoint, loop, publish, recipe
 from train.cost import cost_of
 from train.fer2013 import SPLITS
 from train.recipe import Recipe
@@ -107,7 +107,10 @@ def _slug(name: str) -> str:
 
 
 def run_plan(plan: Plan, cache_path: Path, runs: Path, *, jobs: int = 1) -> list[RowResult]:
-    """Train every row with every seed, `jobs` at a time, resuming runs an earlier call left; the rows' figures."""
+    """Train every row with every seed, `jobs` at a time, resuming runs an earlier call left; the rows' figures.
+
+    The weights of each row's first seed lie in the folder of the runs, as checkpoints.
+    """
     folder = runs / f"ablation-{plan.name}"
     wanted = [recipe.seeded(row.recipe, seed) for row in plan.rows for seed in plan.seeds]
     context = multiprocessing.get_context("spawn")
@@ -117,6 +120,8 @@ def run_plan(plan: Plan, cache_path: Path, runs: Path, *, jobs: int = 1) -> list
         running = {pool.submit(_run, one, cache_path, folder / one.name): one.name for one in wanted}
         for done in tqdm(as_completed(running), total=len(running), desc=f"ablation {plan.name}", unit=" runs"):
             ended[running[done]] = done.result()
+    for row in plan.rows:
+        _keep(recipe.seeded(row.recipe, plan.seeds[0]), folder)
     n = int((cache.load(cache_path).usage == SPLITS.index("PublicTest")).sum())
     return [_result(row, plan, ended, n) for row in plan.rows]
 
@@ -126,6 +131,12 @@ def _run(one: Recipe, cache_path: Path, run: Path) -> list[loop.EpochLog]:
     run.mkdir(parents=True, exist_ok=True)
     with open(run / "output.txt", "a") as output, _printing_to(output):
         return loop.fit(one, cache.load(cache_path), run).logs
+
+
+def _keep(one: Recipe, folder: Path) -> None:
+    """Write the averaged weights of a finished run as folder/<name>.safetensors, for export and quantization."""
+    average = torch.load(folder / one.name / "state.pt", weights_only=True)["average"]
+    checkpoint.save(folder / f"{one.name}.safetensors", average, publish.info_of(one))
 
 
 @contextlib.contextmanager

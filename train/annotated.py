@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
 
-from train.fer2013 import EXPRESSIONS, SPLITS
+from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
 
 # Every unit that CK+, BP4D and DISFA code; what a dataset does not code is unknown of its faces.
 ACTION_UNITS = tuple(f"AU{number}" for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26))
@@ -38,6 +38,9 @@ class AnnotatedFaces:
         """Some of the faces, by a mask (n,) or by their numbers."""
         truths = {task: values[chosen] for task, values in self.truths.items()}
         return AnnotatedFaces(self.dataset, self.images[chosen], self.usage[chosen], self.subjects[chosen], truths)
+
+
+Faces = Fer2013 | AnnotatedFaces
 
 
 def save(data: AnnotatedFaces, path: Path) -> None:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from zipfile import BadZipFile
 
 import cv2
@@ -22,11 +22,9 @@ from torch import Tensor
 from fer_edge.errors import DataError, ModelError
 from fer_edge.files import atomic_write
 
+from train.annotated import Faces
 from train.information import info_nce
 from train.recipe import Labels
-
-if TYPE_CHECKING:
-    from train.tasks import Faces
 
 # How fast the estimator of the upper bound learns beside the features it watches.
 _ESTIMATOR_RATE = 10.0
@@ -169,7 +167,7 @@ class AttributeGoal:
 
     source: Callable[[str], AttributeSource] = open_source
 
-    def wanted(self, data: "Faces", labels: Labels) -> Tensor:
+    def wanted(self, data: Faces, labels: Labels) -> Tensor:
         """Standardised attributes, (n, k)."""
         return torch.from_numpy(standardised(self.source(labels.attributes).values(data.images)))
 
@@ -187,7 +185,7 @@ class IndependenceGoal:
     estimator learns at the same time. Nothing is wanted of the data.
     """
 
-    def wanted(self, data: "Faces", labels: Labels) -> Tensor:
+    def wanted(self, data: Faces, labels: Labels) -> Tensor:
         """Zeros, (n, 1)."""
         return torch.zeros(len(data.images), 1)
 

@@ -18,9 +18,10 @@ from fer_edge.files import atomic_write
 from fer_edge.metrics import ClassificationMetrics, classification_metrics
 
 from train import checkpoint, tasks
+from train.annotated import Faces
 from train.fer2013 import SPLITS
-from train.loop import predict
-from train.tasks import Faces
+from train.goals import known
+from train.prediction import predict
 
 _BATCH = 64
 _HEAD_FIELDS = ("date", "model", "file", "checkpoint_sha256", "dataset", "split", "n")
@@ -155,7 +156,7 @@ def evaluate(candidate: Candidate, data: Faces, split: str) -> Evaluation | Figu
     if split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown; there are: {', '.join(SPLITS)}.")
     truth = data.truth(candidate.task)
-    chosen = (data.usage == SPLITS.index(split)) & tasks.known(truth)
+    chosen = (data.usage == SPLITS.index(split)) & known(truth)
     if not chosen.any():
         raise DataError(f"{data.dataset}: no face of {split} has a truth for {candidate.task}.")
     images, truth = data.images[chosen], truth[chosen]

@@ -19,7 +19,7 @@ from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
 from fer_edge.metrics import ClassificationMetrics, classification_metrics, softmax
 
-from train import architectures, checkpoint, duplicates, loop, publish, tasks
+from train import architectures, checkpoint, duplicates, loop, prediction, publish, tasks
 from train.fer2013 import SPLITS, Fer2013
 from train.recipe import Recipe
 
@@ -89,8 +89,8 @@ def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path) -> Cro
     for fold in range(count):
         network = _trained(fold_recipe(recipe, fold), fold_data(data, fold_of, fold), folder / f"fold{fold}")
         held_out = fold_of == fold
-        predictions[held_out] = softmax(loop.predict(network, data.images[held_out]))
-        ensemble += softmax(loop.predict(network, data.images[public])) / count
+        predictions[held_out] = softmax(prediction.predict(network, data.images[held_out]))
+        ensemble += softmax(prediction.predict(network, data.images[public])) / count
         paths.append(folder / f"{recipe.name}-fold{fold}.safetensors")
         checkpoint.save(paths[-1], network.state_dict(), publish.info_of(fold_recipe(recipe, fold)))
     measured = [classification_metrics(data.emotions[fold_of == f], predictions[fold_of == f]) for f in range(count)]

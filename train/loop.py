@@ -14,18 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import atomic_write
 
-from train import architectures, checkpoint, finetuning, pixels, tasks
+from train import architectures, finetuning, pixels, tasks
+from train.annotated import Faces
 from train.augment import augment_with_maps, mixed, mixup
+from train.distillation import answers, distillation_loss, lesson, load_teacher
 from train.fer2013 import SPLITS
+from train.goals import known
+from train.prediction import predict
 from train.recipe import Recipe, Schedule, from_table
-from train.tasks import TASK, Faces, known, task_of
+from train.tasks import TASK, task_of
 from train.training_noise import TrainingNoise
 from train.workers import ALONE, Workers
 
@@ -65,43 +68,6 @@ class EpochLog:
         plain = {key: row[key] for key in ("learning_rate", "train_loss", "val_loss", "seconds")}
         figures = {key.removeprefix("val_"): row[key] for key in row if key.startswith("val_") and key != "val_loss"}
         return EpochLog(epoch=int(row["epoch"]), figures=figures, **plain)
-
-
-def predict(network: nn.Module, images: np.ndarray, batch: int = 512) -> np.ndarray:
-    """Logits (n, classes) float32 of raw grey faces (n, 48, 48) uint8, single crop, float arithmetic."""
-    network.eval()
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        parts = [
-            network(pixels.normalise(torch.from_numpy(images[start : start + batch]).to(device)).unsqueeze(1))
-            for start in range(0, len(images), batch)
-        ]
-    return torch.cat(parts).cpu().numpy()
-
-
-def load_teacher(path: Path) -> nn.Module:
-    """A finished network that only answers: frozen, in eval mode. Raises ModelError."""
-    teacher = checkpoint.load(path).network.to(memory_format=torch.channels_last)
-    return teacher.requires_grad_(False)
-
-
-def answers(teacher: nn.Module, images: np.ndarray) -> Tensor:
-    """A teacher's logits, (n, classes) float32, averaged over each raw grey face and its mirror image."""
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
-    return torch.from_numpy((predict(teacher, images) + predict(teacher, mirrored)) / 2)
-
-
-def lesson(taught: Tensor, temperature: float) -> Tensor:
-    """Mean probabilities (n, classes) of the teachers' logits, (t, n, classes), softened by `temperature`."""
-    return F.softmax(taught / temperature, dim=-1).mean(dim=0)
-
-
-def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of the student, logits (n, classes), to a lesson (n, classes) softened by the same `temperature`.
-
-    Times its square, so that the gradient keeps its size (Hinton et al., 2015, section 2).
-    """
-    return F.cross_entropy(logits / temperature, targets) * temperature**2
 
 
 def learning_rate(schedule: Schedule, epoch: float) -> float:

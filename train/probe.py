@@ -21,10 +21,10 @@ from fer_edge.errors import ModelError
 from fer_edge.files import atomic_write
 
 from train import checkpoint
+from train.annotated import Faces
 from train.attributes import AttributeSource, standardised
 from train.fer2013 import SPLITS
 from train.pixels import normalise
-from train.tasks import Faces
 
 _BATCH = 256
 _PENALTIES = (1.0, 10.0, 100.0, 1000.0)

@@ -14,12 +14,14 @@ from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
 
 from train import architectures, checkpoint, evaluate, plots, tasks
+from train.annotated import Faces
 from train.cost import Cost, cost_of
 from train.evaluate import Evaluation, FigureEvaluation
 from train.fer2013 import EXPRESSIONS, SPLITS
-from train.loop import EpochLog, predict, write_log
+from train.goals import known
+from train.loop import EpochLog, write_log
+from train.prediction import predict
 from train.recipe import RECIPES, Recipe
-from train.tasks import Faces
 from train.temperature import fit_temperature
 
 _CARD = """# {name}
@@ -117,7 +119,7 @@ def _fit_temperature(recipe: Recipe, network: nn.Module, data: Faces) -> float:
     if not tasks.is_of_classes(recipe.task):
         return 1.0
     truth = data.truth(recipe.task)
-    chosen = (data.usage == SPLITS.index("PublicTest")) & tasks.known(truth)
+    chosen = (data.usage == SPLITS.index("PublicTest")) & known(truth)
     return fit_temperature(predict(network, data.images[chosen]), truth[chosen])
 
 

@@ -17,9 +17,10 @@ from fer_edge.metrics import classification_metrics
 from fer_edge.noise import NOISES, STEPS, add_noise, amount
 
 from train import tasks
+from train.annotated import Faces
 from train.evaluate import Candidate
 from train.fer2013 import SPLITS
-from train.tasks import Faces
+from train.goals import known
 
 _FIELDS = (
     *("model", "file", "dataset", "split", "n", "noise", "step", "amount", "seed"),
@@ -51,7 +52,7 @@ def measure(candidates: list[Candidate], data: Faces, *, seed: int = 0) -> list[
     if len(names) != 1 or not tasks.is_of_classes(next(iter(names))):
         raise UsageError(f"robustness compares models of one task of classes; these are of {', '.join(sorted(names))}.")
     truth = data.truth(names.pop())
-    chosen = (data.usage == SPLITS.index("PublicTest")) & tasks.known(truth)
+    chosen = (data.usage == SPLITS.index("PublicTest")) & known(truth)
     images, truth = data.images[chosen], truth[chosen]
     conditions = [("clean", 0), *((kind, step) for kind in NOISES for step in range(1, STEPS + 1))]
     rows = []

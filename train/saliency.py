@@ -8,7 +8,7 @@ stand-in: faces of FER2013 come without gaze, so there a finished network's evid
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,10 +20,8 @@ from torch import Tensor, nn
 from fer_edge.errors import UsageError
 
 from train import checkpoint, pixels
+from train.annotated import Faces
 from train.recipe import Labels
-
-if TYPE_CHECKING:
-    from train.tasks import Faces
 
 # Side in pixels of the maps that are learned from.
 MAP_SIDE = 24
@@ -73,7 +71,7 @@ class SaliencyTask:
     name: str = "saliency"
     labels: tuple[str, ...] = ()
 
-    def wanted(self, data: "Faces", labels: Labels) -> Tensor:
+    def wanted(self, data: Faces, labels: Labels) -> Tensor:
         """The dataset's maps, or the evidence of the recipe's teacher."""
         if data.dataset != "FER2013":
             return torch.from_numpy(self.truth(data))
@@ -82,7 +80,7 @@ class SaliencyTask:
         teacher = checkpoint.load(Path(labels.saliency_teacher)).network
         return torch.from_numpy(evidence(teacher, data.images))
 
-    def truth(self, data: "Faces") -> NDArray[Any]:
+    def truth(self, data: Faces) -> NDArray[Any]:
         """The dataset's maps, (n, 2, MAP_SIDE, MAP_SIDE) float32."""
         return data.truth(self.name).astype(np.float32)
 

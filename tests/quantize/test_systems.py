@@ -1,5 +1,6 @@
 """Quantization by the contract's task: what is measured of values, and which operators stay float."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from fer_edge.classifier import Classifier
 from fer_edge.faces import LabelledFaces, ValuedFaces, load_task_faces
 from fer_edge.metrics import concordance
 
-from quantize import pipeline
+from quantize import compare, pipeline
 from quantize.calibration import Wanted
 from quantize.gate import Limits, verdict
 from quantize.measure import score
@@ -105,3 +106,25 @@ def test_the_gate_counts_hundredths_of_concordance_as_points(ccc: float, expecte
     }
     reference = Candidate(**fields, ccc=0.700)
     assert expected in verdict(Candidate(**fields, ccc=ccc), reference, Limits())
+
+
+def test_networks_are_compared_side_by_side_whatever_the_gate_says(folder: Path, faces: Path, tmp_path: Path) -> None:
+    paths = [exported_system(name, folder).parent.parent / f"{name}.safetensors" for name in ("xception",)]
+    words = [
+        *map(str, paths),
+        "--faces",
+        str(faces),
+        "--artefacts",
+        str(tmp_path / "a"),
+        "--out",
+        str(tmp_path / "x.csv"),
+    ]
+    assert compare.main(words) == 0
+    with open(tmp_path / "x.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == ["xception.int8.onnx", "xception.int8.tflite"]
+    for row in rows:
+        drop = 100 * (float(row["float"]) - float(row["int8"]))
+        assert float(row["drop_points"]) == pytest.approx(drop, abs=0.02)
+        assert (tmp_path / "a" / "xception" / row["file"]).is_file()
+    assert compare.main([str(tmp_path / "absent.safetensors"), "--out", str(tmp_path / "y.csv")]) == 4

@@ -9,7 +9,7 @@ from fer_edge.errors import UsageError
 
 from tests.conftest import ROOT
 from train import __main__ as command
-from train import ablation, cache, loop, recipe
+from train import ablation, cache, checkpoint, loop, recipe
 from train.fer2013 import Fer2013
 
 RECIPE = """name = "tiny"
@@ -70,6 +70,8 @@ def test_the_table_has_the_mean_of_the_seeds_and_resumes(
     for row in rows:
         assert float(row["accuracy_lowest"]) <= float(row["accuracy"]) <= float(row["accuracy_highest"])
     assert "| Half the width |" in capsys.readouterr().out
+    kept = sorted(tmp_path.glob("runs/ablation-plan/*.safetensors"))
+    assert [checkpoint.load(path).info.name for path in kept] == ["plan-as-it-is-seed0", "plan-half-the-width-seed0"]
     states = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/ablation-plan/*/state.pt")}
     assert len(states) == 4
     assert command.main([*words, "--output", str(tmp_path / "out.csv")]) == 0

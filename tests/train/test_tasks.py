@@ -10,10 +10,10 @@ import torch
 from fer_edge.errors import DataError, UsageError
 from fer_edge.tasks import FER_PLUS
 
-from train import checkpoint, evaluate, loop, publish, tasks
+from train import checkpoint, evaluate, goals, loop, publish, tasks
 from train.fer2013 import Fer2013
+from train.goals import ClassTask, LabelTask, ValueTask
 from train.recipe import Distillation, Labels, Noise, Recipe, Schedule
-from train.tasks import ClassTask, LabelTask, ValueTask
 from train.training_noise import TrainingNoise
 
 TINY = Recipe(
@@ -37,8 +37,8 @@ def state(run: Path) -> dict[str, torch.Tensor]:
 def test_concordance_by_hand() -> None:
     """Series (0, 1) and (0, 3): means 0.5 and 1.5, variances 0.25 and 2.25, covariance 0.75."""
     first, second = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 3.0])
-    assert tasks.concordance(first, second).item() == pytest.approx(2 * 0.75 / (0.25 + 2.25 + 1))
-    assert tasks.concordance(first, first).item() == pytest.approx(1)
+    assert goals.concordance(first, second).item() == pytest.approx(2 * 0.75 / (0.25 + 2.25 + 1))
+    assert goals.concordance(first, first).item() == pytest.approx(1)
 
 
 def test_a_value_nobody_knows_teaches_nothing() -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from fer_edge.errors import ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, evaluate, loop, publish, tasks
+from train import architectures, cache, checkpoint, distillation, evaluate, goals, loop, prediction, publish
 from train import recipe as recipes
 from train.augment import augment, mixed, mixup
 from train.cost import cost_of
@@ -110,9 +110,9 @@ def test_a_student_learns_from_its_teachers_and_resumes_with_them(tiny: Fer2013,
         TINY, name="student", distillation=recipes.Distillation((str(teacher), str(teacher)), share=1.0)
     )
     blind = dataclasses.replace(tiny, emotions=np.where(tiny.usage == 0, 0, tiny.emotions), votes=tiny.votes * 0)
-    before = {key: value.clone() for key, value in loop.load_teacher(teacher).state_dict().items()}
+    before = {key: value.clone() for key, value in distillation.load_teacher(teacher).state_dict().items()}
     unbroken = loop.fit(student, blind, tmp_path / "unbroken")
-    assert len(set(loop.predict(unbroken.network, tiny.images).argmax(axis=1).tolist())) > 1
+    assert len(set(prediction.predict(unbroken.network, tiny.images).argmax(axis=1).tolist())) > 1
     assert all(torch.equal(before[key], value) for key, value in unbroken.teachers[0].state_dict().items())
     broken = loop.Trainer(student, blind, tmp_path / "broken")
     (tmp_path / "broken").mkdir()
@@ -125,11 +125,17 @@ def test_a_student_learns_from_its_teachers_and_resumes_with_them(tiny: Fer2013,
 def test_distillation_loss_by_hand() -> None:
     """Teacher 3:1 at temperature 1 is (log 3, 0); a student that is undecided pays log 2."""
     taught = torch.tensor([[[np.log(3.0), 0.0]]])
-    assert loop.distillation_loss(torch.zeros(1, 2), loop.lesson(taught, 1.0), 1.0).item() == pytest.approx(np.log(2))
+    assert distillation.distillation_loss(
+        torch.zeros(1, 2), distillation.lesson(taught, 1.0), 1.0
+    ).item() == pytest.approx(np.log(2))
     agreeing = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
-    assert loop.distillation_loss(taught[0], loop.lesson(taught, 1.0), 1.0).item() == pytest.approx(agreeing)
+    assert distillation.distillation_loss(taught[0], distillation.lesson(taught, 1.0), 1.0).item() == pytest.approx(
+        agreeing
+    )
     halved = torch.tensor([[[2 * np.log(3.0), 0.0]]])
-    assert loop.distillation_loss(halved[0], loop.lesson(halved, 2.0), 2.0).item() == pytest.approx(4 * agreeing)
+    assert distillation.distillation_loss(halved[0], distillation.lesson(halved, 2.0), 2.0).item() == pytest.approx(
+        4 * agreeing
+    )
 
 
 def test_a_teacher_that_is_not_there_is_one_error(tiny: Fer2013, tmp_path: Path) -> None:
@@ -150,7 +156,7 @@ def test_averaging_that_warms_up_follows_the_first_steps(tiny: Fer2013, tmp_path
 
 
 def test_targets_blend_labels_and_votes(tiny: Fer2013) -> None:
-    targets = tasks.soft_targets(tiny, recipes.Labels(ferplus_share=0.5)).numpy()
+    targets = goals.soft_targets(tiny, recipes.Labels(ferplus_share=0.5)).numpy()
     # Face 0 is angry by FER2013; FER+ gave anger 8 and neutral 2 of ten votes.
     np.testing.assert_allclose(targets[0], [0.9, 0, 0, 0, 0, 0, 0.1], atol=1e-6)
     np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
@@ -158,14 +164,14 @@ def test_targets_blend_labels_and_votes(tiny: Fer2013) -> None:
 
 def test_a_face_without_votes_keeps_its_label(tiny: Fer2013) -> None:
     silent = dataclasses.replace(tiny, votes=np.zeros_like(tiny.votes))
-    targets = tasks.soft_targets(silent, recipes.Labels(ferplus_share=0.5)).numpy()
+    targets = goals.soft_targets(silent, recipes.Labels(ferplus_share=0.5)).numpy()
     assert (targets.argmax(axis=1) == tiny.emotions).all()
     assert (targets.max(axis=1) == 1).all()
 
 
 def test_blending_without_votes_says_what_is_missing(tiny: Fer2013) -> None:
     with pytest.raises(UsageError, match="FERPLUS="):
-        tasks.soft_targets(dataclasses.replace(tiny, votes=None), recipes.Labels(ferplus_share=0.5))
+        goals.soft_targets(dataclasses.replace(tiny, votes=None), recipes.Labels(ferplus_share=0.5))
 
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:
@@ -272,7 +278,7 @@ def test_the_second_head_answers_in_training_alone() -> None:
 def test_targets_of_the_second_head_are_the_votes_of_all_eight(tiny: Fer2013) -> None:
     votes = tiny.votes.copy()
     votes[0] = 0
-    targets = tasks.VoteGoal().wanted(dataclasses.replace(tiny, votes=votes), recipes.Labels()).numpy()
+    targets = goals.VoteGoal().wanted(dataclasses.replace(tiny, votes=votes), recipes.Labels()).numpy()
     np.testing.assert_allclose(targets[0], 0)
     # Face 3 is happy: eight votes for happiness, the second of FER+, and two for neutral, its first.
     np.testing.assert_allclose(targets[3], [0.2, 0.8, 0, 0, 0, 0, 0, 0], atol=1e-6)

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from fer_edge.errors import ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, duplicates, finetuning, kfold, loop
+from train import architectures, cache, checkpoint, duplicates, finetuning, kfold, loop, prediction
+from train.architectures.xception import Block, MaxPool
 from train.fer2013 import Fer2013
 from train.pixels import normalise
 from train.recipe import Finetuning, Recipe, Schedule
@@ -61,6 +62,17 @@ def test_a_colour_checkpoint_answers_a_grey_face_as_it_would_in_colour() -> None
     found = torch.nn.functional.conv2d(normalise(pixels), adapted)
     # The two scales have their zero half a grey value apart.
     torch.testing.assert_close(found, wanted, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("side", [2, 3, 11, 22])
+def test_pooling_gives_the_same_numbers_without_infinite_padding(side: int) -> None:
+    pool, features = MaxPool(3, 2, 1), torch.randn(2, 4, side, side) - 3
+    torch.testing.assert_close(pool.eval()(features), pool.train()(features))
+
+
+def test_the_shortcut_gives_the_same_numbers_in_training_and_after() -> None:
+    block, features = Block(4, 8, 2, stride=2), torch.randn(2, 4, 11, 10)
+    torch.testing.assert_close(block.train()._projected(features), block.eval()._projected(features))
 
 
 def test_gradient_reaches_every_parameter() -> None:
@@ -212,7 +224,7 @@ def test_an_out_of_fold_prediction_comes_from_the_network_that_did_not_see_the_f
     training = np.flatnonzero(tiny.usage == 0)
     face = training[0]
     network = checkpoint.load(result.checkpoints[result.fold_of[face]]).network
-    logits = loop.predict(network, tiny.images[face : face + 1])
+    logits = prediction.predict(network, tiny.images[face : face + 1])
     np.testing.assert_allclose(torch.from_numpy(logits).softmax(1).numpy()[0], result.predictions[0], rtol=1e-3)
 
 

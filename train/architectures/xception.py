@@ -11,6 +11,7 @@ padded first convolution, which also keeps the pixels' scaling apart from the we
 import itertools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.pixels import PIXEL_SCALE
@@ -31,6 +32,19 @@ class SeparableConvolution(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h, w)."""
         return self.pointwise(self.conv1(features))
+
+
+class MaxPool(nn.MaxPool2d):
+    """Max pooling whose padding, outside training, is the mirror image: the same numbers, as a window already has them.
+
+    The usual padding is minus infinity, which eight bits cannot say.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, c, h, w) -> (n, c, h / stride, w / stride)."""
+        if self.training:
+            return super().forward(features)
+        return F.max_pool2d(F.pad(features, [self.padding] * 4, mode="reflect"), self.kernel_size, self.stride)
 
 
 class Block(nn.Module):
@@ -57,7 +71,7 @@ class Block(nn.Module):
             relu = [nn.ReLU()] if start_with_relu or position > 0 else []
             layers += [*relu, SeparableConvolution(narrow, wide), nn.BatchNorm2d(wide)]
         if stride > 1:
-            layers.append(nn.MaxPool2d(3, stride, 1))
+            layers.append(MaxPool(3, stride, 1))
         self.rep = nn.Sequential(*layers)
         self.skip, self.skipbn = None, None
         if inputs != outputs or stride > 1:
@@ -65,8 +79,17 @@ class Block(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
-        beside = features if self.skip is None else self.skipbn(self.skip(features))
-        return self.rep(features) + beside
+        return self.rep(features) + (features if self.skip is None else self.skipbn(self._projected(features)))
+
+    def _projected(self, features: Tensor) -> Tensor:
+        """The shortcut's 1x1 convolution, which in training first leaves out the pixels it would step over.
+
+        The same numbers: but torch 2.13 crashes on a CPU in the gradient of a strided 1x1 convolution of 46 pixels.
+        """
+        if not self.training:
+            return self.skip(features)
+        step = self.skip.stride[0]
+        return F.conv2d(features[:, :, ::step, ::step], self.skip.weight)
 
 
 class Xception(nn.Module):
