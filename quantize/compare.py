@@ -24,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    rows = [row for path in options.checkpoints for row in compare(path, options.faces, options.artefacts)]
+    rows = [
+        row for path in options.checkpoints for row in compare(path, options.faces, options.artefacts, options.count)
+    ]
     with atomic_write(options.out) as temporary, open(temporary, "w", newline="") as stream:
         writer = csv.DictWriter(stream, _FIELDS)
         writer.writeheader()
@@ -32,8 +34,11 @@ def _run(options: argparse.Namespace) -> None:
     print(options.out.read_text(), end="")
 
 
-def compare(checkpoint: Path, faces: Path, artefacts: Path) -> list[dict[str, str]]:
-    """Rows of one checkpoint, an engine each; its files stay in `artefacts`/<name>. Raises what the stages raise."""
+def compare(checkpoint: Path, faces: Path, artefacts: Path, count: int | None = None) -> list[dict[str, str]]:
+    """Rows of one checkpoint, an engine each; its files stay in `artefacts`/<name>. Raises what the stages raise.
+
+    `count` is the number of calibration faces, None for the default.
+    """
     from export import pipeline as export_pipeline
     from quantize import pipeline
     from quantize.calibration import Wanted
@@ -41,7 +46,7 @@ def compare(checkpoint: Path, faces: Path, artefacts: Path) -> list[dict[str, st
 
     exported = export_pipeline.export(checkpoint, artefacts).models[0].path.parent
     opened = pipeline.open_artefacts(exported)
-    calibration = pipeline.calibration_for(opened, Wanted(faces, exported / "no-cache.json"))
+    calibration = pipeline.calibration_for(opened, Wanted(faces, exported / "no-cache.json", count))
     # Whoever compares wants to see the worst as well.
     anything = Limits(float("inf"), float("-inf"), float("inf"), float("-inf"), all_integer=False)
     candidates = pipeline.quantize(opened, calibration, pipeline.evaluation_for(opened, faces), anything)
@@ -74,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "--faces", type=Path, default=Path("data/fer2013.npz"), help="face cache written by `make data`"
     )
     parser.add_argument("--artefacts", type=Path, default=Path("artifacts/compared"), help="folder of their files")
+    parser.add_argument("--count", type=int, help="calibration faces (512)")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
     return parser
 

@@ -59,6 +59,6 @@ def require_ranges(ranges: Mapping[str, Range], needed: Sequence[str], where: st
     endless = [name for name in needed if not (math.isfinite(ranges[name].low) and math.isfinite(ranges[name].high))]
     if endless:
         raise ModelError(
-            f"the {where} tensor {endless[0]!r} reaches infinity, which eight bits cannot say. The architecture pads or "
-            "masks with it; pad with a finite number."
+            f"the {where} tensor {endless[0]!r} reaches infinity, which eight bits cannot say. Let the architecture "
+            "pad or mask with a finite number."
         )

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
 from fer_edge.metrics import classification_metrics
-from fer_edge.noise import NOISES, STEPS, add_noise, amount
+from fer_edge.noise import NOISES, STEPS, add_noise, level
 
 from train import tasks
 from train.annotated import Faces
@@ -23,7 +23,7 @@ from train.fer2013 import SPLITS
 from train.goals import known
 
 _FIELDS = (
-    *("model", "file", "dataset", "split", "n", "noise", "step", "amount", "seed"),
+    *("model", "file", "dataset", "split", "n", "noise", "step", "level", "seed"),
     *("accuracy", "macro_f1", "gain_points"),
 )
 
@@ -80,8 +80,8 @@ def write_csv(path: Path, rows: list[RobustnessRow]) -> None:
         writer.writeheader()
         for row in rows:
             figures = {"accuracy": f"{row.accuracy:.4f}", "macro_f1": f"{row.macro_f1:.4f}"}
-            strength = amount(row.noise, row.step) if row.step else 0
-            derived = {"split": "PublicTest", "amount": strength, "gain_points": f"{gained[row]:.2f}"}
+            strength = level(row.noise, row.step) if row.step else 0
+            derived = {"split": "PublicTest", "level": strength, "gain_points": f"{gained[row]:.2f}"}
             writer.writerow({**vars(row), **derived, **figures})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from fer_edge.noise import NOISES, add_noise
+from fer_edge.noise import add_noise
 
 from train.pixels import PIXEL_MEAN, PIXEL_SCALE, normalise
 from train.recipe import Noise
@@ -34,10 +34,10 @@ class TrainingNoise:
         chosen = (torch.rand(n, generator=generator) < self.settings.share).numpy()
         kind = torch.randint(len(kinds), (n,), generator=generator).numpy()
         step = torch.randint(1, self.hardest(epoch) + 1, (n,), generator=generator).numpy()
-        seed = int(torch.randint(2**31, (1,), generator=generator))
+        seed = int(torch.randint(1, 2**31, (1,), generator=generator))
         pixels = (faces[:, 0] / PIXEL_SCALE + PIXEL_MEAN).round().clamp(0, 255).to(torch.uint8).numpy()
         for k, s in {(int(k), int(s)) for k, s in zip(kind[chosen], step[chosen], strict=True)}:
             rows = chosen & (kind == k) & (step == s)
-            pixels[rows] = add_noise(np.ascontiguousarray(pixels[rows]), kinds[k], s, seed + NOISES.index(kinds[k]))
+            pixels[rows] = add_noise(np.ascontiguousarray(pixels[rows]), kinds[k], s, seed)
         noisy = normalise(torch.from_numpy(pixels)).unsqueeze(1)
         return torch.where(torch.from_numpy(chosen).view(n, 1, 1, 1), noisy, faces)

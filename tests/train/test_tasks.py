@@ -22,7 +22,7 @@ TINY = Recipe(
     arguments={"stem": 4, "widths": [4, 8], "depths": [1, 1], "dropout": 0.1},
     schedule=Schedule(epochs=3, batch=14, learning_rate=0.05, warmup_epochs=0.5, ema_decay=0.5),
 )
-LADDER = Noise(share=0.5, kinds=("gaussian", "jpeg", "low-light"), schedule="curriculum")
+LADDER = Noise(share=0.5, kinds=("gaussian", "jpeg", "low light"), schedule="curriculum")
 
 
 def of_task(name: str, **changes: object) -> Recipe:
