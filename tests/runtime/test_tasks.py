@@ -1,0 +1,51 @@
+"""A task of values through the runtime: what sinks write and what is drawn goes by the task, not by the system."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.annotate import draw
+from fer_edge.frames import Box, Face, Frame, FrameResult
+from fer_edge.sinks import CsvSink, JsonlSink
+
+IMAGE = np.full((240, 320, 3), 128, np.uint8)
+FRAME = Frame(IMAGE, 0, 0.0, "drawn")
+
+
+def result(task: str, labels: tuple[str, ...], numbers: tuple[float, ...], name: str) -> FrameResult:
+    face = Face(Box(40, 40, 80, 80), 0.9, 1, name, numbers)
+    return FrameResult(0, 0.0, "drawn", 320, 240, labels, (face,), task=task)
+
+
+AFFECT = result("valence-arousal", ("valence", "arousal"), (-0.5, 0.25), "anger")
+CLASSES = result("positive-negative", ("negative", "positive"), (0.25, 0.75), "positive")
+
+
+def test_json_lines_name_values_values(tmp_path: Path) -> None:
+    with JsonlSink(tmp_path / "x.jsonl") as sink:
+        sink.write(FRAME, AFFECT)
+        sink.write(FRAME, CLASSES)
+    affect, classes = (json.loads(line)["faces"][0] for line in (tmp_path / "x.jsonl").read_text().splitlines())
+    assert affect["values"] == {"valence": -0.5, "arousal": 0.25}
+    assert (affect["expression"], affect["confidence"], "probabilities" in affect) == ("anger", 0.5, False)
+    assert classes["probabilities"] == {"negative": 0.25, "positive": 0.75}
+
+
+def test_csv_keeps_the_sign_of_a_value(tmp_path: Path) -> None:
+    with CsvSink(tmp_path / "x.csv", AFFECT.labels) as sink:
+        sink.write(FRAME, AFFECT)
+    assert (tmp_path / "x.csv").read_text().splitlines()[1].endswith(",-0.5,0.25")
+
+
+def test_a_bar_of_a_signed_value_grows_from_the_middle() -> None:
+    """Drawn pictures of -v and v differ, and each from that of 0."""
+    pictures = [
+        draw(IMAGE, result("valence-arousal", ("valence", "arousal"), (value, 0.0), "neutral")).astype(int)
+        for value in (-0.8, 0.0, 0.8)
+    ]
+    # Left of the middle for a negative value, right of it for a positive one; the label's text is above these rows.
+    rows = slice(40, 80)
+    bars = [np.flatnonzero(np.abs(p[rows] - pictures[1][rows]).sum(axis=(0, 2))) for p in (pictures[0], pictures[2])]
+    assert len(bars[0]) > 0
+    assert bars[0].max() <= bars[1].min() + 2
