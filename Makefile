@@ -2,6 +2,11 @@
 #
 #   MODEL=fer-base        the model export, quantize and bench work on; RECIPE=... names it as well
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
+#   BOARD=pi5             the board bundle and arm64-install work for; `make boards` lists them
+#   TARGET=x86            what INT8 is for: x86, armv8, armv8.2-dot or jetson-trt
+#   RECIPES=default       what quantize tries: default, all, or names with commas between
+#   MAX_DROP=0.3          points of accuracy INT8 may lose; FORCE=1 writes a model that fails the gate all the same
+#   FACES=data/fer2013.npz  faces for calibration and gate; a folder with one sub-folder of images a class will do
 #   PYTHON=python3.11     the interpreter the environment is made with
 
 # The model inside the runtime package.
@@ -13,6 +18,11 @@ MODEL   ?= $(DEFAULT_MODEL)
 RECIPE  ?= $(MODEL)
 # What a finished model is measured on; training and selection see Training and PublicTest alone.
 SPLIT   ?= PrivateTest
+BOARD   ?= pi5
+TARGET  ?= x86
+RECIPES ?= default
+QUANTIZE_OPTIONS = --target $(TARGET) --recipes $(RECIPES) $(if $(FACES),--faces $(FACES)) \
+	$(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(FORCE),--force)
 PYTHON  ?= python3
 VENV    := .venv
 RUN     := $(VENV)/bin/python
@@ -27,10 +37,12 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train ablation evaluate export quantize release-model bench media demo test lint format clean
+.PHONY: help setup data train ablation evaluate export quantize search inspect calibration-curve release-model bench \
+	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo \
+	screenshots test test-tflite-runtime lint format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## make the environment in .venv and bring the face detector
 $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
@@ -65,22 +77,70 @@ evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if 
 export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden vectors
 	$(RUN) -m export $(CHECKPOINT)
 
-quantize: $(READY) $(DATA) ## float -> INT8 ONNX and TFLite, calibrated on FER2013 or from the committed cache
-	$(RUN) -m quantize $(FOLDER)
+quantize: $(READY) $(DATA) ## float -> the fastest INT8 ONNX and TFLite that keep their accuracy, for TARGET
+	$(RUN) -m quantize $(FOLDER) $(QUANTIZE_OPTIONS)
+
+search: $(READY) $(DATA) ## every recipe on MODEL, kept as docs/measured/MODEL/search.csv; prints the table of docs/
+	$(RUN) -m quantize $(FOLDER) --recipes all --target $(TARGET) --checkpoint $(CHECKPOINT)
+	mkdir -p docs/measured/$(MODEL) && cp $(FOLDER)/quantize.csv docs/measured/$(MODEL)/search.csv
+	$(RUN) -m quantize table docs/measured/$(MODEL)/search.csv
+
+inspect: $(READY) ## INT8 ONNX of MODEL layer by layer: noise, float islands, the layer to leave float
+	$(RUN) -m quantize inspect $(FOLDER) --plot $(FOLDER)/inspect.png
+
+calibration-curve: $(READY) $(DATA) ## agreement of MODEL with float against the number of calibration faces
+	$(RUN) -m quantize curve $(FOLDER) --csv docs/measured/$(MODEL)/calibration.csv
 
 release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready calibration, default model, figures
 	$(RUN) -m export $(CHECKPOINT)
-	$(RUN) -m quantize $(FOLDER) --save-cache models/$(MODEL)/calibration.json
+	$(RUN) -m quantize $(FOLDER) --recipes $(RECIPES) --save-cache models/$(MODEL)/calibration.json
 	$(MAKE) bench
 	mkdir -p docs/measured/$(MODEL)
-	cp $(FOLDER)/bench.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
+	cp $(FOLDER)/bench.csv $(FOLDER)/confusion.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
 ifeq ($(MODEL),$(DEFAULT_MODEL))
 	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
 endif
 	$(RUN) -m boards figures
 
-bench: media $(DATA) ## latency by stage and accuracy of every artefact: CSV and plot
+bench: media $(DATA) ## latency by stage and accuracy of every artefact, with the noise ladder where FER2013 is: CSV and plot
 	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)
+	@if [ -f data/fer2013.npz ]; then $(MAKE) bench-noise; else echo "no noise ladder: FER2013 is not here"; fi
+
+instructions: $(READY) ## count instructions an inference on emulated Arm cores, for every model in artifacts/
+	$(RUN) -m boards instructions --fresh $(wildcard artifacts/*/*.tflite artifacts/*/*.onnx build/peers/*.tflite) runtime/fer_edge/data/face_detection_full_range_sparse.tflite
+
+bench-noise: $(READY) $(DATA) ## accuracy under six kinds of noise in five steps (needs FER2013)
+	$(RUN) -m boards noise $(FOLDER)/$(MODEL).fp32.tflite $(FOLDER)/$(MODEL).int8.tflite --out docs/measured/$(MODEL)/noise.csv
+
+bench-peers: $(READY) $(DATA) ## other people's classifiers beside MODEL, same faces, one thread (needs FER2013)
+	$(RUN) -m boards peers $(FOLDER)/$(MODEL).int8.tflite $(filter-out $(FOLDER)/%,$(wildcard artifacts/*/*.int8.tflite))
+
+figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: half an hour)
+	for model in $(notdir $(wildcard artifacts/*)); do $(MAKE) bench MODEL=$$model && cp artifacts/$$model/bench.csv artifacts/$$model/confusion.csv artifacts/$$model/quantize.csv docs/measured/$$model/ || exit 1; done
+	$(MAKE) bench-peers instructions
+	$(RUN) -m boards figures
+
+report: $(READY) ## one HTML page and plots of all CSV files in docs/measured: docs/report/
+	$(RUN) -m boards report
+
+boards: $(READY) ## print the table of board profiles
+	@$(RUN) -m boards profiles
+
+bundle: $(READY) ## everything BOARD needs in dist/, for a copy and ./install.sh; KEY=FILE signs it
+	$(RUN) -m boards bundle $(BOARD) --model $(MODEL) $(if $(KEY),--key $(KEY)) $(if $(DETECTOR_FILE),--detector-file $(DETECTOR_FILE))
+
+$(FOLDER)/SHA256SUMS:
+	$(MAKE) export quantize
+
+arm64-smoke: media | $(FOLDER)/SHA256SUMS ## the runtime on emulated Cortex-A72 and A76: same faces, logits and counts
+	$(RUN) -m boards arm64-smoke $(FOLDER) $(OR_SKIP)
+
+arm64-install: media ## BOARD's bundle in an emulated chroot: install, run, upgrade, roll back, uninstall (root, minutes)
+	$(RUN) -m boards arm64-install $(BOARD)
+
+fleet: $(READY) ## install bundles on the boards of INVENTORY with Ansible and collect their CSV in fleet/
+	@test -n "$(INVENTORY)" || { echo "make: name the boards: make fleet INVENTORY=boards.yml (see boards/fleet/inventory.example.yml)" >&2; exit 2; }
+	$(VENV)/bin/ansible-playbook -i $(INVENTORY) boards/fleet/site.yml
 
 media: $(READY) ## bring the sample clip and photograph, unless they are there
 	$(RUN) -m boards media
@@ -89,14 +149,24 @@ demo: media ## the whole chain on a sample clip: export, quantize, run
 	$(RUN) -m export $(CHECKPOINT)
 	$(RUN) -m quantize $(FOLDER)
 	@mkdir -p demo
-	$(VENV)/bin/fer-edge --model $(FOLDER)/$(MODEL).int8.tflite --source $(CLIP) --jsonl demo/faces.jsonl --csv demo/faces.csv --save-video demo/annotated.mp4
+	$(VENV)/bin/fer-edge --model $(FOLDER)/$(MODEL).int8.tflite --source $(CLIP) --as-fast-as-possible --jsonl demo/faces.jsonl --csv demo/faces.csv --save-video demo/annotated.mp4
 	@echo
 	@echo "annotated video  demo/annotated.mp4"
 	@echo "results          demo/faces.jsonl demo/faces.csv"
 	@echo "models           $(FOLDER)/ (quantize.csv has the table above)"
 
+screenshots: media ## pictures of the web page for docs/ (needs chromium)
+	$(RUN) -m boards screenshots
+
 test: media ## run the tests
 	$(RUN) -m pytest
+
+# tflite-runtime ended with Python 3.11 and numpy 1, so it gets an environment of its own.
+TFLITE_VENV := .venv-tflite-runtime
+test-tflite-runtime: $(READY) ## INT8 .tflite of MODEL, all inputs and outputs, in tflite-runtime (numpy 1, own environment)
+	$(RUN) -m quantize $(FOLDER) --recipes tflite-quantile,tflite-float-io,tflite-full-integer --force
+	@$(TFLITE_VENV)/bin/python -c 'import tflite_runtime' 2>/dev/null || { $(RUN) -m venv --clear $(TFLITE_VENV) && $(TFLITE_VENV)/bin/pip install --quiet tflite-runtime==2.14.0 "numpy<2" "opencv-python-headless<4.12" pytest pytest-timeout; }
+	PYTHONPATH=runtime TFLITE_MODELS=$(FOLDER) $(TFLITE_VENV)/bin/python -m pytest -q tests/runtime/test_tflite_runtime.py
 
 lint: $(READY) ## ruff format, ruff check, mypy strict on runtime/
 	$(VENV)/bin/ruff format --check .

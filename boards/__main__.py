@@ -1,11 +1,11 @@
-"""`python -m boards`: bench, figures, margins, media."""
+"""`python -m boards`: bench, bundle, counts and emulation, figures and report; --help lists the commands."""
 
 import argparse
 import sys
-from pathlib import Path
 
-from fer_edge.arguments import positive
 from fer_edge.errors import run_reporting
+
+from boards.commands import bench, bundle, emulation, figures, measure, program
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,92 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m boards", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    bench = commands.add_parser("bench", help="latency by stage and accuracy of every artefact in a folder")
-    bench.add_argument("folder", type=Path, help="an artefact folder such as artifacts/fer-base")
-    bench.add_argument("--source", help="video, photo or folder for the whole loop")
-    bench.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"), help="labelled faces: cache or folder")
-    bench.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
-    bench.add_argument("-n", type=positive, default=300, help="measured repetitions")
-    bench.add_argument("--warmup", type=positive, default=30)
-    bench.add_argument("--threads", type=positive, default=1)
-    bench.add_argument("--out", type=Path, help="CSV (default FOLDER/bench.csv); the plot stands beside it as .png")
-    bench.set_defaults(run=_bench)
-
-    media = commands.add_parser("media", help="bring the sample clip and photograph")
-    media.set_defaults(run=_media)
-
-    margins = commands.add_parser("margins", help="which crop margin suits each detector, on FER2013 PublicTest faces")
-    margins.add_argument("model", type=Path, help="a classifier with a contract")
-    margins.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"))
-    margins.add_argument("--count", type=positive, default=1400, help="faces, class-balanced (default 1400)")
-    margins.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
-    margins.add_argument("--out", type=Path, default=Path("docs/measured/margins.csv"))
-    margins.set_defaults(run=_margins)
-
-    figures = commands.add_parser(
-        "figures", help="print the README's tables and draw its plot, from committed CSV files"
-    )
-    figures.add_argument("folder", type=Path, nargs="?", default=Path("docs/measured"))
-    figures.add_argument("--loop-of", default="fer-base.int8.tflite", help="the model whose whole loop is shown")
-    figures.set_defaults(run=_figures)
+    for group in (bench, measure, program, figures, bundle, emulation):
+        group.register(commands)
     return parser
-
-
-def _bench(options: argparse.Namespace) -> None:
-    from fer_edge.bench import write_rows
-    from fer_edge.faces import load_faces
-
-    from boards.bench import BenchSettings, bench_folder
-    from boards.plot import plot_latency_accuracy
-
-    faces = load_faces(options.faces, options.split) if options.faces.exists() else None
-    if faces is None:
-        print(f"{options.faces} is not here: latency only, accuracy stays empty")
-    settings = BenchSettings(options.source, faces, options.n, options.warmup, options.threads)
-    rows = bench_folder(options.folder, settings)
-    out = options.out or options.folder / "bench.csv"
-    write_rows(out, rows)
-    print(
-        f"{'model':24}{'stage':10}{'p50':>8}{'p90':>8}{'p95':>8}{'p99':>8} ms {'KB':>7} {'accuracy':>9} {'macro-F1':>9}"
-    )
-    for row in rows:
-        scores = f"{row.accuracy:9.2%} {row.macro_f1:9.2%}" if row.accuracy is not None else ""
-        times = f"{row.p50_ms:8.2f}{row.p90_ms:8.2f}{row.p95_ms:8.2f}{row.p99_ms:8.2f}"
-        print(f"{row.model:24}{row.stage:10}{times}    {row.model_kb:7.0f} {scores}")
-    drawn = plot_latency_accuracy(rows, out.with_suffix(".png"))
-    print(f"{out}" + (f"  {out.with_suffix('.png')}" if drawn else ""))
-
-
-def _margins(options: argparse.Namespace) -> None:
-    from fer_edge.classifier import Classifier
-    from fer_edge.detectors import open_detector
-    from fer_edge.faces import load_faces
-
-    from boards.margins import measure_margins, write_margins
-
-    classifier = Classifier(options.model)
-    faces = load_faces(options.faces, "PublicTest").balanced(options.count, 0)
-    detectors = [open_detector("mediapipe"), open_detector("yunet", options.detector_file)]
-    rows = [row for detector in detectors for row in measure_margins(classifier, detector, faces)]
-    write_margins(options.out, rows)
-    for row in rows:
-        print(f"{row.detector:10} margin {row.margin:+.2f}  found {row.found}/{row.n}  agreement {row.agreement:.2%}")
-    print(options.out)
-
-
-def _media(options: argparse.Namespace) -> None:
-    from boards.media import fetch_samples
-
-    for path in fetch_samples():
-        print(path)
-
-
-def _figures(options: argparse.Namespace) -> None:
-    from boards.figures import accuracy_table, draw, loop_table
-
-    print(accuracy_table(options.folder), loop_table(options.folder, options.loop_of), sep="\n\n")
-    print(f"\n{draw(options.folder)}")
 
 
 if __name__ == "__main__":

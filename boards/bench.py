@@ -1,22 +1,22 @@
 """The workstation's benchmark: the runtime's own latency figures, with accuracy beside them where the data is there."""
 
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from fer_edge.bench import BenchRow, bench_classifier, bench_pipeline, measured_sink
+from fer_edge.bench.accuracy import probabilities_of, scored
 from fer_edge.classifier import Classifier
 from fer_edge.detectors import open_detector
 from fer_edge.errors import UsageError
 from fer_edge.faces import LabelledFaces
-from fer_edge.metrics import classification_metrics
 from fer_edge.pipeline import Pipeline
 from fer_edge.sources import open_source
+
+from boards.confusion import ConfusionRow, confusion_rows
 
 
 @dataclass(frozen=True)
@@ -38,40 +38,32 @@ def artefacts_in(folder: Path) -> list[Path]:
     return paths
 
 
-def bench_folder(folder: Path, settings: BenchSettings) -> list[BenchRow]:
+@dataclass(frozen=True)
+class FolderBench:
+    """What was measured of a folder: the benchmark's rows, and where there are labels, who was taken for whom."""
+
+    rows: list[BenchRow]
+    confusions: list[ConfusionRow]
+
+
+def bench_folder(folder: Path, settings: BenchSettings) -> FolderBench:
     """Classifier rows for every artefact, with accuracy where there is data, then the whole loop by stage."""
-    paths, rows = artefacts_in(folder), []
+    paths, rows, confusions = artefacts_in(folder), [], []
     for path in paths:
         classifier = Classifier(path, threads=settings.threads)
         row = bench_classifier(
             classifier, n=settings.n, warmup=settings.warmup, threads=settings.threads, progress=_bar(path.name)
         )
-        rows.append(_with_accuracy(row, classifier, settings.faces))
+        if settings.faces is not None:
+            faces = settings.faces.in_order_of(classifier.contract.labels)
+            probabilities = probabilities_of(classifier, faces.images, _bar(f"{path.name} accuracy"))
+            row = scored(row, faces, probabilities)
+            confusions += confusion_rows(row, faces, probabilities)
+        rows.append(row)
     if settings.source is not None:
         for path in (path for path in paths if ".int8." in path.name):
             rows += _loop_rows(path, settings)
-    return rows
-
-
-def _with_accuracy(row: BenchRow, classifier: Classifier, faces: LabelledFaces | None) -> BenchRow:
-    if faces is None or classifier.contract.task != "expression7":
-        return row
-    faces = faces.in_order_of(classifier.contract.labels)
-    metrics = classification_metrics(faces.labels, probabilities_of(classifier, faces.images, f"{row.model} accuracy"))
-    return dataclasses.replace(
-        row,
-        dataset=faces.dataset,
-        split=faces.split,
-        accuracy=metrics.accuracy,
-        macro_f1=metrics.macro_f1,
-        ece=metrics.ece,
-    )
-
-
-def probabilities_of(classifier: Classifier, images: np.ndarray, title: str, batch: int = 64) -> np.ndarray:
-    """Probabilities (n, labels) of grey faces (n, h, w) uint8, with a progress bar named `title`."""
-    starts = range(0, len(images), batch)
-    return np.concatenate([classifier.classify(images[i : i + batch]) for i in _bar(title)(starts)])
+    return FolderBench(rows, confusions)
 
 
 def _loop_rows(path: Path, settings: BenchSettings) -> list[BenchRow]:

@@ -1,4 +1,4 @@
-"""The README's tables and plot, made from committed CSV files so that no figure in them is typed by hand."""
+"""The README's tables, made from committed CSV files so that no figure in them is typed by hand."""
 
 import csv
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 from fer_edge.bench import BenchRow, read_rows
 from fer_edge.errors import DataError
 
-from boards.plot import plot_latency_accuracy
+from boards.instructions import INSTRUCTIONS, read_instructions
+from boards.report.reading import read_measured
 
 MEASURED = Path("docs/measured")
 
@@ -49,11 +50,33 @@ def loop_table(root: Path, model: str) -> str:
     return "\n".join(lines)
 
 
-def draw(root: Path) -> Path:
-    """Plot latency against accuracy of every model under `root`; the path of the PNG."""
-    path = root / "bench.png"
-    plot_latency_accuracy(measured_rows(root), path)
-    return path
+def peers_table(root: Path) -> str:
+    """Markdown: ours and other people's classifiers of one run, from peers.csv."""
+    lines = ["| | accuracy | macro-F1 | p50, ms a face | to ours | KB |", "|---|---|---|---|---|---|"]
+    for row in read_measured([root / "peers.csv"]).peers:
+        name = f"`{row.model}`" if row.name == "fer-edge" else row.name
+        lines.append(
+            f"| {name} | {row.accuracy:.2%} | {row.macro_f1:.2%} | {row.p50_ms:.2f} | {row.p50_ratio:.2f} "
+            f"| {row.size_kb:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def instructions_table(path: Path = INSTRUCTIONS) -> str:
+    """Markdown: million instructions an inference, float and INT8, on each emulated core, from instructions.csv."""
+    rows = {(row.model, row.cpu): row for row in read_instructions(path)}
+    cores = sorted({cpu for _, cpu in rows})
+    head = [f"{core.removeprefix('cortex-').upper()} {kind}" for core in cores for kind in ("float", "INT8", "factor")]
+    lines = ["| | " + " | ".join(head) + " |", "|---|" + "---|" * len(head)]
+    measured = {model for model, _ in rows}
+    for model in sorted(name for name in measured if ".fp32." in name and name.replace(".fp32.", ".int8.") in measured):
+        cells = []
+        for core in cores:
+            counts = [rows[name, core].instructions for name in (model, model.replace(".fp32.", ".int8."))]
+            cells += [f"{counts[0] / 1e6:.2f}", f"{counts[1] / 1e6:.2f}", f"{counts[0] / counts[1]:.2f}"]
+        engine = rows[model, cores[0]].engine
+        lines.append(f"| `{model.partition('.')[0]}`, {engine} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def _agreements(root: Path) -> dict[str, float]:

@@ -66,6 +66,11 @@ def contract_path(model: Path) -> Path:
     return model.with_name(model.name + ".json")
 
 
+def recipe_path(model: Path) -> Path:
+    """Where the quantization recipe beside a model file lies."""
+    return model.with_name(model.name + ".recipe.json")
+
+
 def model_path(folder: Path, name: str, precision: str, suffix: str) -> Path:
     """Path of one artefact, such as folder/fer-base.int8.onnx; `suffix` is "onnx" or "tflite"."""
     return folder / f"{name}.{precision}.{suffix}"

@@ -25,7 +25,7 @@ def onnx_of(network: nn.Module) -> onnx.ModelProto:
     The model takes `faces` (n, 1, 48, 48) uint8 and gives `logits` (n, classes) float32. Raises ExportError where the
     simplifier or the checker refuses it.
     """
-    model, same = onnxsim.simplify(_traced(network))
+    model, same = onnxsim.simplify(traced(network))
     if not same:
         raise ExportError("onnxsim changed what the model computes. Nothing was written.")
     _prepend_scaling(model)
@@ -34,7 +34,8 @@ def onnx_of(network: nn.Module) -> onnx.ModelProto:
     return model
 
 
-def _traced(network: nn.Module) -> onnx.ModelProto:
+def traced(network: nn.Module) -> onnx.ModelProto:
+    """The network as torch exports it, taking `normalised` (n, 1, 48, 48) float32; nothing is folded or checked."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that gives opset 17 calls itself deprecated; its successor is ten times slower (opset 20).

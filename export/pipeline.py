@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from fer_edge.contract import ModelContract
 
-from export.artefacts import GOLDEN, contract_path, model_path, staged, write_checksums, write_contract
+from export.artefacts import GOLDEN, contract_path, model_path, recipe_path, staged, write_checksums, write_contract
 from export.contracts import float_contract
 from export.golden import Golden, golden_of
 from export.metadata import put_in_onnx, put_in_tflite
@@ -83,7 +83,7 @@ def remove_stale(folder: Path, checkpoint_sha256: str) -> tuple[Path, ...]:
     """Remove the INT8 models and the table made from another checkpoint: a folder never mixes two. Their paths."""
     stale = [
         path
-        for path in sorted(folder.glob("*.int8.*"))
+        for path in sorted(folder.glob("*.int8*.*"))
         if path.suffix != ".json" and _is_stale(path, checkpoint_sha256)
     ]
     if not stale:
@@ -91,6 +91,7 @@ def remove_stale(folder: Path, checkpoint_sha256: str) -> tuple[Path, ...]:
     for path in stale:
         path.unlink()
         contract_path(path).unlink(missing_ok=True)
+        recipe_path(path).unlink(missing_ok=True)
     (folder / "quantize.csv").unlink(missing_ok=True)
     write_checksums(folder)
     return tuple(stale)

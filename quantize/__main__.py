@@ -1,7 +1,11 @@
-"""`python -m quantize artifacts/NAME`: INT8 ONNX and TFLite, and quantize.csv with what was measured.
+"""`python -m quantize SOURCE`: the fastest INT8 that keeps its accuracy; quantize.csv says what was measured.
 
-Exit codes: 0 both models pass the gate, 1 one does not (see quantize.csv), 2 bad usage or nothing to calibrate with,
-4 float models or calibration cache refused.
+SOURCE is an artefact folder, a checkpoint (.safetensors), or a float .onnx that carries a contract.
+`python -m quantize inspect SOURCE` looks into an INT8 .onnx layer by layer; `python -m quantize curve SOURCE` measures
+how many calibration faces are enough; `python -m quantize table CSV` prints a quantize.csv as Markdown.
+
+Exit codes: 0 every kind of file has a model that passed the gate, 1 one has not (see quantize.csv), 2 bad usage or
+nothing to calibrate with, 4 float models, contract or calibration cache refused.
 """
 
 import argparse
@@ -13,37 +17,74 @@ from fer_edge.errors import run_reporting
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse and run; the exit code."""
-    options = _parser().parse_args(arguments)
-    return run_reporting("quantize", lambda: _run(options))
+    words = sys.argv[1:] if arguments is None else arguments
+    jobs = {"inspect": (_inspect_parser, _inspect), "curve": (_curve_parser, _curve)}
+    jobs["table"] = (_table_parser, _table)
+    parser, run = jobs.get(words[0] if words else "", (_parser, _run))
+    options = parser().parse_args(words[1:] if words and words[0] in jobs else words)
+    return run_reporting("quantize", lambda: run(options))
 
 
 def _run(options: argparse.Namespace) -> None:
-    from quantize import pipeline, report
-    from quantize.calibration import Wanted
-    from quantize.gate import Limits
+    from quantize import session
 
-    artefacts = pipeline.open_artefacts(options.artefacts)
-    if options.checkpoint is not None:
-        pipeline.require_checkpoint(artefacts, options.checkpoint)
-    cache = options.cache or Path("models") / artefacts.name / "calibration.json"
-    calibration = pipeline.calibration_for(artefacts, Wanted(options.faces, cache, options.count, options.seed))
-    origin = options.faces if options.faces.exists() else f"{cache}, as there are no faces at {options.faces}"
-    print(f"calibrated on {calibration.description()} (from {origin})", flush=True)
-    candidates = pipeline.quantize(artefacts, calibration, pipeline.evaluation_for(artefacts, options.faces), Limits())
-    print(f"measured on {candidates[0].agreement_n} images of {candidates[0].agreement_on}, one thread")
-    print(report.table(candidates))
-    pipeline.require_passed(candidates)
-    if options.save_cache is not None:
-        calibration.save(options.save_cache)
+    session.run_search(options)
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from quantize import session
+
+    session.run_inspection(options)
+
+
+def _curve(options: argparse.Namespace) -> None:
+    from quantize import session
+
+    session.run_curve(options)
+
+
+def _table(options: argparse.Namespace) -> None:
+    from quantize import report
+
+    print(report.markdown(options.csv))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m quantize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("artefacts", type=Path, help="a folder `make export` wrote, such as artifacts/fer-base")
+    _add_source(parser)
+    parser.add_argument("--target", default="x86", help="x86, armv8, armv8.2-dot or jetson-trt (x86)")
     parser.add_argument(
-        "--faces", type=Path, default=Path("data/fer2013.npz"), help="face cache written by `make data`, where it is"
+        "--recipes", default="default", metavar="SET", help="default, all, or names of recipes with commas between"
+    )
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="replay the .recipe.json beside an INT8 model")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="LAYER", help="leave this layer float (may be repeated)"
+    )
+    parser.add_argument("--max-drop", type=float, metavar="POINTS", help="points of accuracy that INT8 may lose (0.3)")
+    parser.add_argument(
+        "--force", action="store_true", help="write the best model even if it fails; its contract says so"
+    )
+    parser.add_argument(
+        "--instructions",
+        type=Path,
+        default=Path("boards/instructions.csv"),
+        metavar="CSV",
+        help="instructions counted under emulation, for the Arm targets",
+    )
+    parser.add_argument("--save-cache", type=Path, metavar="PATH", help="write the calibration cache there")
+    return parser
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="artefact folder, checkpoint or float .onnx")
+    parser.add_argument("--out", type=Path, default=Path("artifacts"), help="where a folder is made for the latter two")
+    parser.add_argument(
+        "--faces",
+        type=Path,
+        default=Path("data/fer2013.npz"),
+        help="face cache written by `make data`, or a folder with one sub-folder of images a class",
     )
     parser.add_argument(
         "--cache", type=Path, help="calibration cache used without faces (models/NAME/calibration.json)"
@@ -51,8 +92,43 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, help="refuse artefacts that were exported from another file")
     parser.add_argument("--count", type=int, help="calibration faces (512)")
     parser.add_argument("--seed", type=int, help="which faces (0)")
-    parser.add_argument("--save-cache", type=Path, metavar="PATH", help="write the calibration cache there")
+    parser.add_argument(
+        "--percentile", type=float, metavar="P", help="of the faces' own extremes, what a quantile range spans (99)"
+    )
+
+
+def _inspect_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m quantize inspect",
+        description="An INT8 .onnx layer by layer against float: what stayed float, and the layer to leave float.",
+    )
+    _add_source(parser)
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the ten worst layers there")
     return parser
+
+
+def _curve_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m quantize curve", description="Agreement with float against the number of calibration faces."
+    )
+    _add_source(parser)
+    parser.add_argument("--counts", default="32,64,128,256,512,1024,2048", type=_numbers, metavar="N,N,...")
+    parser.add_argument("--seeds", default="0,1,2", type=_numbers, metavar="N,N,...")
+    parser.add_argument("--csv", type=Path, default=Path("docs/measured/calibration.csv"), help="written, with a .png")
+    return parser
+
+
+def _table_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m quantize table", description="A quantize.csv as Markdown.")
+    parser.add_argument("csv", type=Path)
+    return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers with commas between") from None
 
 
 if __name__ == "__main__":

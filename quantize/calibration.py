@@ -1,8 +1,8 @@
-"""Calibration: activation ranges from FER2013 faces, or from the cache a checkpoint is committed with."""
+"""Calibration: activation ranges from faces, or from the cache a checkpoint is committed with."""
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,20 +10,26 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from fer_edge.errors import ModelError, UsageError
-from fer_edge.faces import LabelledFaces, load_faces
+from fer_edge.faces import LabelledFaces
 from fer_edge.files import atomic_write
 
-from quantize import onnx_ptq, tflite_ptq
+from export.contracts import PRODUCER
+from quantize import onnx_graph, onnx_ptq, tflite_ptq
+from quantize.faces import DEFAULT_SEED
 from quantize.ranges import QUANTILE, Range, Ranges, collect_ranges
+from quantize.source import FloatModels
 
-SCHEMA_VERSION = 1
-DEFAULT_COUNT, DEFAULT_SEED = 512, 0
-SPLIT = "Training"
+SCHEMA_VERSION = 2
+# The methods a cache holds: both follow from the same two numbers a face.
+CACHED_METHODS = ("quantile", "minmax")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Activation ranges of one checkpoint's float models, and the faces they were measured on."""
+    """Activation ranges of one checkpoint's float models, and the faces they were measured on.
+
+    `ranges`: format ("onnx", "tflite") -> method -> tensor -> range.
+    """
 
     schema_version: int = SCHEMA_VERSION
     checkpoint_sha256: str
@@ -32,77 +38,91 @@ class Calibration:
     seed: int
     quantile: float
     producer: str
-    onnx: Ranges
-    tflite: Ranges
+    ranges: dict[str, dict[str, Ranges]]
 
     def description(self) -> str:
         """What the contract says the model was calibrated on."""
         return f"{self.source}, {self.count} faces, class-balanced, seed {self.seed}"
 
     def save(self, path: Path) -> None:
-        """Write as JSON, atomically. Raises UsageError where that cannot be."""
+        """Write as JSON what every later search needs, atomically. Raises UsageError where that cannot be."""
         table = dataclasses.asdict(self)
-        for part in ("onnx", "tflite"):
-            table[part] = {name: [value["low"], value["high"]] for name, value in table[part].items()}
+        table["ranges"] = {
+            kind: {
+                method: {name: [r.low, r.high] for name, r in ranges.items()}
+                for method, ranges in methods.items()
+                if method in CACHED_METHODS
+            }
+            for kind, methods in self.ranges.items()
+        }
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asks of the calibration; a count or seed of None takes the default, or the cache's own."""
+    """What the caller asks of the calibration; None takes the default, or the cache's own."""
 
     faces: Path
     cache: Path
     count: int | None = None
     seed: int | None = None
+    quantile: float | None = None
 
 
-def calibrate(
-    wanted: Wanted, graph: onnx_ptq.FloatGraph, model: tflite_ptq.FloatModel, sha256: str, producer: str
-) -> Calibration:
-    """Ranges for the checkpoint `sha256`: from the faces where they are, else from the cache.
+def calibrate(models: FloatModels, faces: LabelledFaces | None, wanted: Wanted, methods: Sequence[str]) -> Calibration:
+    """Ranges for the float models, by each of `methods`: from the faces where they are, else from the cache.
 
-    Raises UsageError with instructions where there is neither, or where the cache was made with another count or seed;
-    ModelError where it is damaged or another checkpoint's; DataError where the faces cannot be read.
+    Raises UsageError with instructions where there is neither, or where the cache was made with another count, seed
+    or quantile; ModelError where it is damaged or another checkpoint's.
     """
-    if wanted.faces.exists():
-        return _from_faces(wanted, graph, model, sha256, producer)
+    if wanted.quantile is not None and not 0.5 < wanted.quantile <= 1:
+        raise UsageError(f"--percentile {100 * wanted.quantile:g}: expected above 50, at most 100.")
+    if faces is not None:
+        return _from_faces(models, faces, wanted, methods)
     if not wanted.cache.exists():
         raise UsageError(
             f"nothing to calibrate with: no faces at {wanted.faces}, no calibration cache at {wanted.cache}. "
-            "Run `make data FER2013=fer2013.csv` with your copy of FER2013, or restore the cache that belongs to the "
-            "checkpoint."
+            "Run `make data FER2013=fer2013.csv` with your copy of FER2013, give a folder of labelled faces with "
+            "--faces, or restore the cache that belongs to the checkpoint."
         )
-    cached = load_cache(wanted.cache, sha256)
-    for name in ("count", "seed"):
+    cached = load_cache(wanted.cache, models.checkpoint_sha256)
+    for name, option in (("count", "count"), ("seed", "seed"), ("quantile", "percentile")):
         asked, found = getattr(wanted, name), getattr(cached, name)
         if asked not in (None, found):
             raise UsageError(
                 f"{wanted.cache} was made with {name} {found}, not {asked}, and there are no faces at {wanted.faces} "
-                f"to calibrate anew. Leave out --{name}, or run `make data FER2013=fer2013.csv` first."
+                f"to calibrate anew. Leave out --{option}, or run `make data FER2013=fer2013.csv` first."
             )
     return cached
 
 
-def _from_faces(
-    wanted: Wanted, graph: onnx_ptq.FloatGraph, model: tflite_ptq.FloatModel, sha256: str, producer: str
-) -> Calibration:
-    count = DEFAULT_COUNT if wanted.count is None else wanted.count
-    seed = DEFAULT_SEED if wanted.seed is None else wanted.seed
-    if count < 1 or seed < 0:
-        raise UsageError(f"--count {count} --seed {seed}: expected a count above 0 and a seed of 0 or more.")
-    faces = load_faces(wanted.faces, SPLIT).balanced(count, seed)
+def _from_faces(models: FloatModels, faces: LabelledFaces, wanted: Wanted, methods: Sequence[str]) -> Calibration:
+    quantile = QUANTILE if wanted.quantile is None else wanted.quantile
+    wanted_methods = dict.fromkeys((*CACHED_METHODS, *methods))
+    ranges = {}
+    for kind in models.classifiers:
+        # The histogram methods are onnxruntime's: a .tflite is calibrated by its faces' extremes.
+        own = [method for method in wanted_methods if kind == "onnx" or method in CACHED_METHODS]
+        batches = _progress(observed(models, kind, faces), faces, kind)
+        ranges[kind] = collect_ranges(batches, own, quantile)
     return Calibration(
-        checkpoint_sha256=sha256,
+        checkpoint_sha256=models.checkpoint_sha256,
         source=f"{faces.dataset} {faces.split}",
-        count=count,
-        seed=seed,
-        quantile=QUANTILE,
-        producer=producer,
-        onnx=collect_ranges(_progress(onnx_ptq.activations(graph, faces.images), faces, "ONNX")),
-        tflite=collect_ranges(_progress(tflite_ptq.activations(model, faces.images), faces, "TFLite")),
+        count=len(faces),
+        seed=DEFAULT_SEED if wanted.seed is None else wanted.seed,
+        quantile=quantile,
+        producer=PRODUCER,
+        ranges=ranges,
     )
+
+
+def observed(models: FloatModels, kind: str, faces: LabelledFaces) -> Iterable[dict[str, Any]]:
+    """Batches of every tensor that quantizing the float model of this kind needs a range of."""
+    if kind == "onnx":
+        graph = models.graph
+        return onnx_graph.activations(graph, graph.body, onnx_ptq.observed_tensors(graph), faces.images)
+    return tflite_ptq.activations(models.tflite, faces.images)
 
 
 _Item = TypeVar("_Item", bound=dict[str, Any])
@@ -120,18 +140,24 @@ def load_cache(path: Path, sha256: str) -> Calibration:
     """Read a cache and see that it is the checkpoint's own. Raises ModelError."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        for part in ("onnx", "tflite"):
-            table[part] = {name: Range(float(low), float(high)) for name, (low, high) in table[part].items()}
-        cached = Calibration(**table)
+        version = table["schema_version"]
+        if version == SCHEMA_VERSION:
+            table["ranges"] = {kind: _parse_methods(table["ranges"][kind]) for kind in ("onnx", "tflite")}
+        cached = Calibration(**table) if version == SCHEMA_VERSION else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: not a calibration cache ({error}). Restore it, or run `make data` first.") from None
-    if cached.schema_version != SCHEMA_VERSION:
-        raise ModelError(
-            f"{path}: schema {cached.schema_version}, expected {SCHEMA_VERSION}. Make it again with FER2013 at hand."
-        )
+    if cached is None:
+        raise ModelError(f"{path}: schema {version}, expected {SCHEMA_VERSION}. Make it again with FER2013 at hand.")
     if cached.checkpoint_sha256 != sha256:
         raise ModelError(
             f"{path}: made for the checkpoint {cached.checkpoint_sha256[:12]}, but the artefacts come from "
             f"{sha256[:12]}. Run `make data FER2013=fer2013.csv` and `make quantize` to calibrate this one."
         )
     return cached
+
+
+def _parse_methods(methods: dict[str, dict[str, list[float]]]) -> dict[str, Ranges]:
+    return {
+        method: {name: Range(float(low), float(high)) for name, (low, high) in ranges.items()}
+        for method, ranges in methods.items()
+    }

@@ -39,18 +39,20 @@ def compare(checkpoint: Path, faces: Path, artefacts: Path, count: int | None = 
 
     `count` is the number of calibration faces, None for the default.
     """
-    from export import pipeline as export_pipeline
-    from quantize import pipeline
+    from quantize import search, session
     from quantize.calibration import Wanted
     from quantize.gate import Limits
+    from quantize.recipes import DEFAULT, TARGETS, recipes_for
+    from quantize.source import open_source
 
-    exported = export_pipeline.export(checkpoint, artefacts).models[0].path.parent
-    opened = pipeline.open_artefacts(exported)
-    calibration = pipeline.calibration_for(opened, Wanted(faces, exported / "no-cache.json", count))
-    # Whoever compares wants to see the worst as well.
-    anything = Limits(float("inf"), float("-inf"), float("inf"), float("-inf"), all_integer=False)
-    candidates = pipeline.quantize(opened, calibration, pipeline.evaluation_for(opened, faces), anything)
-    return [_row(opened.name, *candidates[at : at + 2]) for at in range(0, len(candidates), 2)]
+    opened, target = open_source(checkpoint, artefacts), TARGETS["x86"]
+    recipes = recipes_for(target, DEFAULT)
+    wanted = Wanted(faces, opened.folder / "no-cache.json", count)
+    materials = session.gather(opened, wanted, recipes, target, Limits(), checkpoint)
+    # Whoever compares wants to see the worst as well, so what fails the gate is written too.
+    rows = search.search(materials, search.Plan(recipes, True, Path("boards/instructions.csv"))).rows
+    written = [row for row in rows if row.file]
+    return [_row(opened.name, *written[at : at + 2]) for at in range(0, len(written), 2)]
 
 
 def _row(model: str, reference: Candidate, quantized: Candidate) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """What a candidate computes and how fast, measured as a board would run it: contract, engine, one thread."""
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,22 +79,22 @@ def _mean_concordance(first: NDArray[np.float32], second: NDArray[np.float32]) -
     return float(np.mean([concordance(one, other) for one, other in zip(first.T, second.T, strict=True)]))
 
 
-def paired_latency(first: Classifier, second: Classifier, face: NDArray[np.uint8]) -> tuple[Latency, Latency]:
-    """Latency of the float model `first` and of `second` on one face (h, w) uint8, taking turns.
+def paired_latencies(models: Sequence[Classifier], face: NDArray[np.uint8]) -> list[Latency]:
+    """Latency of each model on one face (h, w) uint8, all taking turns in one run; the first is the float model.
 
-    Turns, because a busy or throttled machine slows both alike: the ratio holds where the times do not.
+    Turns, because a busy or throttled machine slows all alike: the ratio holds where the times do not. Each turn runs
+    the model once unmeasured: right behind a large float model its weights would have to be fetched from memory again,
+    and the same graph took a fifth longer there than behind a small one.
     """
-    inputs = [model.contract.model_input(face[None]) for model in (first, second)]
-    runs: list[Callable[[], object]] = [
-        lambda: first.engine.run(inputs[0]),
-        lambda: second.engine.run(inputs[1]),
-    ]
+    inputs = [model.contract.model_input(face[None]) for model in models]
+    runs = [functools.partial(model.engine.run, tensor) for model, tensor in zip(models, inputs, strict=True)]
     times_ms = np.array([[_time_ms(run) for run in runs] for _ in range(_WARMUP + _ROUNDS)])[_WARMUP:]
-    p50_ms = np.median(times_ms, axis=0)
-    return Latency(float(p50_ms[0]), 1.0), Latency(float(p50_ms[1]), float(np.median(times_ms[:, 1] / times_ms[:, 0])))
+    ratios = np.median(times_ms / times_ms[:, :1], axis=0)
+    return [Latency(float(p50), float(ratio)) for p50, ratio in zip(np.median(times_ms, axis=0), ratios, strict=True)]
 
 
 def _time_ms(run: Callable[[], object]) -> float:
+    run()
     started = time.perf_counter()
     run()
     return (time.perf_counter() - started) * 1000

@@ -1,5 +1,8 @@
-"""Post-training quantization of TFLite: INT8, the pixel minus 128 being the first quantized tensor."""
+"""Post-training quantization of TFLite with ai-edge-quantizer, with the input and output a recipe asks for."""
 
+import copy
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,35 +18,39 @@ from fer_edge.errors import ModelError
 from export.metadata import read_tflite, write_tflite
 from export.quiet import quiet
 from export.tflite_model import INPUT, operator_name
-from quantize.onnx_ptq import ConvCount
+from quantize.onnx_graph import Scaling
+from quantize.qdq_graph import ConvCount
 from quantize.ranges import Range, Ranges, require_ranges
+from quantize.recipes import FLOAT_IO, FULL_INTEGER, Recipe
 
-RECIPE = "static_wi8_ai8, weights per channel"
-# The last layer, a thousandth of the work, and the logits stay float: eight bits for them cost half a point of
-# agreement. The integer chain before it is unbroken.
-_FLOAT_OPS = ("FULLY_CONNECTED", "OUTPUT")
+# What becomes integer. All else stays float: attention and hard-swish lose too much, and the last layer, a thousandth
+# of the work, costs half a point of agreement in eight bits.
+_MOVES = ("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "CONCATENATION", "PAD", "PADV2", "MIRROR_PAD")
+_INTEGER_OPS = {"CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "ADD", "RELU", "MEAN", *_MOVES}
+_INTEGER_OPS |= {"AVERAGE_POOL_2D", "MAX_POOL_2D"}
 _SCALING = ["cast", "sub", "mul"]
 _CONVS = ("conv_2d", "depthwise_conv_2d")
 # See onnx_ptq: beside such arithmetic the convolutions alone become integer.
 _ARITHMETIC = {"hard_swish", "logistic", "tanh", "softmax", "div", "rsqrt", "sqrt", "exp", "pow"}
+_NOT_COMPUTING = {"quantize", "dequantize", *(name.lower() for name in _MOVES)}
 
 
 @dataclass(frozen=True)
 class FloatModel:
-    """A float .tflite without its scaling: `content` takes (1, h, w, 1) float32, (pixel - mean) * scale."""
+    """A float .tflite cut behind its scaling: `content` takes (1, h, w, 1) float32, (pixel - mean) * scale.
+
+    `scaled_inside` is the same model cut behind its Cast alone: it takes raw pixels as float32.
+    """
 
     content: bytes
+    scaled_inside: bytes
     input: str
-    pixel_mean: float
-    pixel_scale: float
+    normalised_name: str
+    scaling: Scaling
 
     def normalised(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One raw face (h, w) uint8 -> what the content takes, (1, h, w, 1) float32."""
-        return ((face[None, :, :, None].astype(np.float32) - self.pixel_mean) * self.pixel_scale).astype(np.float32)
-
-    def input_range(self) -> Range:
-        """What the pixels 0 and 255 become: int8 over it has the scale `pixel_scale`, zero point `pixel_mean` - 128."""
-        return Range(-self.pixel_mean * self.pixel_scale, (255 - self.pixel_mean) * self.pixel_scale)
+        return ((face[None, :, :, None].astype(np.float32) - self.scaling.mean) * self.scaling.scale).astype(np.float32)
 
 
 def float_model(path: Path) -> FloatModel:
@@ -58,18 +65,28 @@ def float_model(path: Path) -> FloatModel:
     if names[:2] != _SCALING[:2]:
         raise ModelError(f"{path}: expected a graph that begins with CAST, SUB, MUL. Export it again: `make export`.")
     head = graph.operators[: 3 if names == _SCALING and _only_reader(graph, graph.operators[2]) else 2]
-    mean, *scale = (_constant(model, operator.inputs[1]) for operator in head[1:])
-    first = int(head[-1].outputs[0])
-    graph.operators, graph.inputs = graph.operators[len(head) :], [first]
-    graph.tensors[first].name, graph.tensors[head[0].inputs[0]].name = INPUT.encode(), b"pixels"
-    for signature in model.signatureDefs or []:
-        signature.inputs[0].tensorIndex = first
-    return FloatModel(write_tflite(model), INPUT, mean, *(scale or [1.0]))
+    mean, *scales = (_constant(model, operator.inputs[1]) for operator in head[1:])
+    normalised, pixels = int(head[-1].outputs[0]), int(head[0].outputs[0])
+    name = graph.tensors[normalised].name.decode()
+    scaling = Scaling(mean=mean, scale=scales[0] if scales else 1.0)
+    return FloatModel(_cut(model, len(head), normalised), _cut(model, 1, pixels), INPUT, name, scaling)
 
 
 def _only_reader(graph: Any, operator: Any) -> bool:
     """Whether nobody else reads what `operator` reads first."""
     return sum(int(operator.inputs[0]) in other.inputs for other in graph.operators) == 1
+
+
+def _cut(model: Any, operators: int, entry: int) -> bytes:
+    """The model without its first operators, taking the tensor `entry` as its input `faces`."""
+    cut = copy.deepcopy(model)
+    graph = cut.subgraphs[0]
+    graph.tensors[graph.inputs[0]].name = b"raw"
+    graph.tensors[entry].name = INPUT.encode()
+    graph.operators, graph.inputs = graph.operators[operators:], [entry]
+    for signature in cut.signatureDefs or []:
+        signature.inputs[0].tensorIndex = entry
+    return write_tflite(cut)
 
 
 def _constant(model: Any, tensor: int) -> float:
@@ -80,15 +97,21 @@ def _constant(model: Any, tensor: int) -> float:
 def observed_tensors(model: FloatModel) -> tuple[str, ...]:
     """Names of the activations whose ranges quantization needs, in graph order."""
     content = read_tflite(model.content)
-    graph, floats = content.subgraphs[0], set(_float_ops(model)) - set(_FLOAT_OPS)
+    graph, integer = content.subgraphs[0], _integer_ops(content)
     made = [*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)]
     used = {
         tensor
         for operator in graph.operators
-        if operator_name(content, operator).upper() not in floats
+        if integer is _INTEGER_OPS or operator_name(content, operator).upper() in integer
         for tensor in (*operator.inputs, *operator.outputs)
     }
     return tuple(graph.tensors[tensor].name.decode() for tensor in made if tensor in used)
+
+
+def _integer_ops(model: Any) -> set[str]:
+    """The kinds of operators that become integer, by the names the quantizer has for them."""
+    kinds = {operator_name(model, operator) for operator in model.subgraphs[0].operators}
+    return {name.upper() for name in _CONVS} if kinds & _ARITHMETIC else _INTEGER_OPS
 
 
 def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -109,45 +132,93 @@ def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[st
         yield {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in details}
 
 
-def quantized(model: FloatModel, ranges: Ranges) -> bytes:
-    """The INT8 model: input int8 (1, h, w, 1), the pixel minus 128; output float32 logits (1, labels).
+def quantized(model: FloatModel, ranges: Ranges, recipe: Recipe) -> bytes:
+    """The INT8 model, batch 1. Raises ModelError where `ranges` lacks a tensor.
 
-    Raises ModelError where `ranges` lacks a tensor.
+    Input (1, h, w, 1): int8, the pixel minus 128; with `io` "float" the raw pixel as float32. Output (1, labels):
+    float32 logits; with "full-integer" int8 with a scale and zero point.
     """
-    needed = {**ranges, model.input: model.input_range()}
-    require_ranges(needed, observed_tensors(model), "TFLite")
+    require_ranges({**ranges, model.input: Range(0, 0)}, observed_tensors(model), "TFLite")
+    inside = recipe.io == FLOAT_IO
+    content = model.scaled_inside if inside else model.content
+    pixel = model.scaling.range()
+    raw = {model.input: Range(0, 255), model.normalised_name: pixel} if inside else {model.input: pixel}
     statistics = {
         name: {"min": np.array([[r.low]], np.float32), "max": np.array([[r.high]], np.float32)}
-        for name, r in needed.items()
+        for name, r in {**ranges, **raw}.items()
     }
     with quiet():
-        from ai_edge_quantizer import qtyping, quantizer, recipe
-
-        worker = quantizer.Quantizer(model.content, recipe.static_wi8_ai8())
-        for kind in _float_ops(model):
-            if kind in qtyping.TFLOperationName.__members__:
-                worker.update_quantization_recipe(".*", qtyping.TFLOperationName[kind], algorithm_key="no_quantize")
+        worker = _worker(content, recipe)
         result = worker.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
 
 
-def _float_ops(model: FloatModel) -> tuple[str, ...]:
-    """The kinds of operators that stay float, by the names the schema has for them."""
-    content = read_tflite(model.content)
-    kinds = {operator_name(content, operator) for operator in content.subgraphs[0].operators}
-    if not kinds & _ARITHMETIC:
-        return _FLOAT_OPS
-    return (*_FLOAT_OPS, *(kind.upper() for kind in sorted(kinds - set(_CONVS))))
+def _worker(content: bytes, recipe: Recipe) -> Any:
+    from ai_edge_quantizer import qtyping, quantizer
+
+    integer = _integer_ops(read_tflite(content)) | (
+        {"FULLY_CONNECTED", "OUTPUT"} if recipe.io == FULL_INTEGER else set()
+    )
+    integer |= set() if recipe.io == FLOAT_IO else {"INPUT"}
+    kinds = qtyping.TFLOperationName
+    grain = qtyping.QuantGranularity
+    worker = quantizer.Quantizer(content)
+    worker.add_static_config(
+        regex=".*",
+        operation_name=kinds.ALL_SUPPORTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+        weight_granularity=grain.CHANNELWISE if recipe.per_channel else grain.TENSORWISE,
+    )
+    for kind in kinds:
+        if kind not in (kinds.ALL_SUPPORTED, *(kinds[name] for name in integer)):
+            worker.update_quantization_recipe(".*", kind, algorithm_key="no_quantize")
+    for name in (*recipe.exclude, *_attention(content)):
+        worker.update_quantization_recipe(
+            f"(^|;){re.escape(name)}(;|$)", kinds.ALL_SUPPORTED, algorithm_key="no_quantize"
+        )
+    return worker
+
+
+def _attention(content: bytes) -> list[str]:
+    """Operators of attention or normalisation, by the name of what they make: they stay float.
+
+    An addition of a constant is one (of SimAM's energies, never of a shortcut), and a mean that is not the last
+    layers' pooling.
+    """
+    model = read_tflite(content)
+    graph = model.subgraphs[0]
+    made = {tensor for operator in graph.operators for tensor in operator.outputs} | set(graph.inputs)
+    readers: dict[int, set[str]] = {}
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            readers.setdefault(int(tensor), set()).add(operator_name(model, operator))
+    return [
+        graph.tensors[operator.outputs[0]].name.decode()
+        for operator in graph.operators
+        if (kind := operator_name(model, operator)) in ("add", "mean")
+        and (
+            set(operator.inputs) - made
+            if kind == "add"
+            else readers.get(int(operator.outputs[0]), set()) - {"fully_connected", "reshape"}
+        )
+    ]
 
 
 def count_convs(path: Path) -> ConvCount:
-    """Convolutions of the file, and those whose input, weights and output are int8."""
+    """Convolutions of the file, those whose input, weights and output are int8, and what computes in float."""
     model = read_tflite(path.read_bytes())
     graph = model.subgraphs[0]
     convs = [operator for operator in graph.operators if operator_name(model, operator) in _CONVS]
 
-    def is_int8(operator: Any) -> bool:
-        tensors = (*operator.inputs[:2], *operator.outputs)
-        return all(graph.tensors[tensor].type == schema.TensorType.INT8 for tensor in tensors)
+    def of_type(tensors: tuple[int, ...], kind: int) -> bool:
+        return all(graph.tensors[tensor].type == kind for tensor in tensors)
 
-    return ConvCount(len(convs), sum(map(is_int8, convs)))
+    integer = sum(of_type((*conv.inputs[:2], *conv.outputs), schema.TensorType.INT8) for conv in convs)
+    islands = Counter(
+        name
+        for operator in graph.operators
+        if of_type(tuple(operator.outputs), schema.TensorType.FLOAT32)
+        and (name := operator_name(model, operator)) not in _NOT_COMPUTING
+    )
+    return ConvCount(len(convs), integer, tuple(sorted(islands.items())))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, sample
 
 # What each package may import of the others.
 ALLOWED = {
@@ -19,6 +19,7 @@ ALLOWED = {
 }
 OURS = {"fer_edge", "train", "export", "quantize", "boards", "tests"}
 RUNTIME_THIRD_PARTY = {"numpy", "cv2", "onnxruntime", "picamera2", "ai_edge_litert", "tflite_runtime"}
+RUNTIME_EXTRAS = {"microdot", "paho", "prometheus_client"}
 
 
 def imports(path: Path) -> set[str]:
@@ -45,7 +46,28 @@ def test_arrows_run_one_way(package: str) -> None:
 def test_the_runtime_needs_nothing_of_the_workbench() -> None:
     standard = sys.stdlib_module_names
     found = set().union(*(imports(path) for path in (ROOT / "runtime").rglob("*.py")))
-    assert found - set(standard) - {"fer_edge"} <= RUNTIME_THIRD_PARTY
+    assert found - set(standard) - {"fer_edge"} <= RUNTIME_THIRD_PARTY | RUNTIME_EXTRAS
+
+
+def test_a_board_without_the_extras_can_read_a_photograph() -> None:
+    """The base install imports no web server, no MQTT client and no Prometheus client."""
+    script = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {RUNTIME_EXTRAS!r}: raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from fer_edge.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "--source", str(sample("astronaut.png"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    for flag, extra in (("--web", "web"), ("--metrics", "metrics"), ("--mqtt", "mqtt")):
+        value = "mqtt://127.0.0.1" if flag == "--mqtt" else "0"
+        refused = subprocess.run([*command, flag, value], capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 2
+        assert f'pip install "fer-edge[{extra}]"' in refused.stderr
 
 
 def test_no_tracked_file_is_over_five_megabytes() -> None:

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-from boards.figures import MEASURED, accuracy_table, loop_table
+from boards.compare import table
+from boards.figures import MEASURED, accuracy_table, instructions_table, loop_table, peers_table
+from boards.instructions import INSTRUCTIONS
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -14,6 +16,12 @@ README = (ROOT / "README.md").read_text()
 def test_tables_are_those_of_the_committed_csv_files() -> None:
     assert accuracy_table(ROOT / MEASURED) in README
     assert loop_table(ROOT / MEASURED, "fer-base.int8.tflite") in README
+    assert peers_table(ROOT / MEASURED) in README
+    assert instructions_table(ROOT / INSTRUCTIONS) in README
+
+
+def test_the_comparison_with_fer_is_that_of_the_committed_csv_file() -> None:
+    assert table(ROOT / MEASURED / "loop.csv") in (ROOT / "docs/service.md").read_text()
 
 
 def test_figures_are_of_the_model_that_is_committed() -> None:

@@ -26,6 +26,7 @@ from train.augment import augment_with_maps, mixed, mixup
 from train.distillation import answers, distillation_loss, lesson, load_teacher
 from train.fer2013 import SPLITS
 from train.goals import known
+from train.optimizer import make_optimizers
 from train.prediction import predict
 from train.recipe import Recipe, Schedule, from_table
 from train.tasks import TASK, task_of
@@ -70,12 +71,12 @@ class EpochLog:
         return EpochLog(epoch=int(row["epoch"]), figures=figures, **plain)
 
 
-def learning_rate(schedule: Schedule, epoch: float) -> float:
-    """Linear warm-up, then half a cosine to zero; `epoch` may be fractional."""
+def rate_share(schedule: Schedule, epoch: float) -> float:
+    """Share of the highest learning rate: linear warm-up, then half a cosine to zero; `epoch` may be fractional."""
     if epoch < schedule.warmup_epochs:
-        return schedule.learning_rate * epoch / schedule.warmup_epochs
+        return epoch / schedule.warmup_epochs
     progress = (epoch - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
-    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 class Trainer:
@@ -93,7 +94,7 @@ class Trainer:
         self.teachers = teachers if recipe.distillation.live else []
         self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
-        self.optimizer = self._make_optimizer()
+        self.optimizers = make_optimizers(self.network, recipe.schedule, recipe.finetuning)
         self.noise = TrainingNoise(recipe.noise, recipe.schedule.epochs)
         self.logs: list[EpochLog] = []
         self.best_score = -math.inf
@@ -113,17 +114,6 @@ class Trainer:
         if not rows.any() or not validation.any():
             raise DataError(f"{data.dataset}: no faces of Training or PublicTest with a truth for {recipe.task}.")
         self.val_images, self.val_truth = data.images[validation], truth[validation]
-
-    def _make_optimizer(self) -> torch.optim.SGD:
-        """Weight decay on weights alone: normalisation and biases are left free."""
-        schedule, parts = self.recipe.schedule, finetuning.parts(self.network, self.recipe.finetuning)
-        groups = []
-        for part in parts:
-            decayed = [p for p in part.parameters if p.ndim > 1]
-            groups.append({"params": decayed, "weight_decay": schedule.weight_decay})
-            groups.append({"params": [p for p in part.parameters if p.ndim <= 1]})
-        self.rates = [part.rate for part in parts for _ in range(2)]
-        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
 
     def train_epoch(self) -> EpochLog:
         """One pass over Training, shared among the workers, then PublicTest with the averaged weights."""
@@ -148,10 +138,10 @@ class Trainer:
         )
         for step in bar:
             batch = order[step * schedule.batch : (step + 1) * schedule.batch][self.workers.rank :: self.workers.count]
-            rate = learning_rate(schedule, epoch + step / steps)
-            losses.append(self._step(*self._draw(batch, schedule.size(epoch), generator), rate))
+            share = rate_share(schedule, epoch + step / steps)
+            losses.append(self._step(*self._draw(batch, schedule.size(epoch), generator), share))
         figures = self.validate()
-        val_loss = figures.pop("loss")
+        rate, val_loss = share * schedule.learning_rate, figures.pop("loss")
         return EpochLog(epoch + 1, rate, float(np.mean(losses)), val_loss, figures, time.perf_counter() - started)
 
     def _draw(self, rows: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -169,9 +159,7 @@ class Trainer:
             wanted = {name: mixed(rows_wanted, share, partner) for name, rows_wanted in wanted.items()}
         return faces, wanted
 
-    def _step(self, faces: Tensor, wanted: dict[str, Tensor], rate: float) -> float:
-        for group, factor in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+    def _step(self, faces: Tensor, wanted: dict[str, Tensor], share: float) -> float:
         device, low_precision = self.workers.device, self.recipe.schedule.precision == "bf16"
         faces = faces.to(device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
@@ -182,10 +170,14 @@ class Trainer:
         if taught:
             wanted["lesson"] = lesson(torch.stack(taught).float(), self.recipe.distillation.temperature)
         loss = self._loss({name: output.float() for name, output in outputs.items()}, wanted)
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * share
+            optimizer.step()
         self._average_weights()
         return loss.item()
 
@@ -236,7 +228,7 @@ class Trainer:
             "recipe": recipe_as_json(self.recipe),
             "network": self.network.state_dict(),
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps_done": self.steps_done,
             "logs": [entry.row() for entry in self.logs],
         }
@@ -256,7 +248,8 @@ class Trainer:
             )
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         self.steps_done = state["steps_done"]
         self.logs = [EpochLog.of_row(entry) for entry in state["logs"]]
         self.best_score = max(log.score for log in self.logs)

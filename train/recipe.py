@@ -56,6 +56,7 @@ class Augmentation:
 class Schedule:
     """SGD with Nesterov momentum, linear warm-up, cosine decay, weights averaged by EMA.
 
+    With a `muon_learning_rate` above 0, Muon moves the convolutions, on the same curve, and SGD the rest.
     `ema_warmup` averages over a shorter past in the first thousands of steps, so that early epochs mean something.
     `sizes` are the sides in pixels the faces are trained at, each for an equal share of the epochs: small faces first
     cost less (progressive resizing). Validation is always at the full 48.
@@ -68,6 +69,8 @@ class Schedule:
     warmup_epochs: float = 2.0
     ema_decay: float = 0.999
     ema_warmup: bool = False
+    muon_learning_rate: float = 0.0
+    muon_weight_decay: float = 0.1
     precision: str = "fp32"
     seed: int = 0
     sizes: tuple[int, ...] = (SIDE_PX,)

@@ -1,30 +1,20 @@
-"""The `fer-edge` command: run (the default), bench, models."""
+"""The `fer-edge` command: run (the default), bench, models, doctor."""
 
 import argparse
-import contextlib
 import logging
-import os
-import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fer_edge import __version__
-from fer_edge.arguments import camera_index, fraction, positive
-from fer_edge.detectors import DETECTOR_FILES, open_detector
-from fer_edge.errors import UsageError, run_reporting
-from fer_edge.models import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from fer_edge.pipeline import Pipeline
-    from fer_edge.sinks import Sink
-    from fer_edge.sources import Source
+from fer_edge.detectors import DETECTOR_FILES
+from fer_edge.errors import run_reporting
+from fer_edge.options import add_flags, parse
 
 _COMMANDS = {
     "run": "read a camera, stream or file and name the expressions in it (the default)",
     "bench": "measure the latency of every stage on this machine",
     "models": "list classifiers and detectors; --fetch brings a detector",
+    "doctor": "look for what would keep fer-edge from working here, with the remedy for each",
 }
 
 
@@ -38,48 +28,31 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="fer-edge: %(message)s")
     words = list(arguments)
     command = words.pop(0) if words and words[0] in _COMMANDS else "run"
-    job = {"run": _run, "bench": _bench, "models": _models}[command]
+    job = {"run": _run, "bench": _bench, "models": _models, "doctor": _doctor}[command]
     return run_reporting("fer-edge", lambda: job(words))
 
 
 def _run(words: list[str]) -> None:
-    options = _run_parser().parse_args(words)
-    from fer_edge.pipeline import run
-    from fer_edge.sinks import SinkSet
-    from fer_edge.sources import open_source
+    from fer_edge.program.program import run_program
 
-    _refuse_overwriting(options)
-    pipeline = _pipeline(options)
-    # systemd and `kill` ask with SIGTERM: leave by the same door as Ctrl-C, so that every sink is closed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    chosen = open_source(str(options.camera) if options.camera is not None else options.source)
-    labels = pipeline.classifier.contract.labels
-    with (
-        chosen as source,
-        SinkSet(_sinks(options, source, labels)) as sinks,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
-        run(source, pipeline, sinks, options.max_frames, continuous=source.continuous)
-    if sinks.failed:
-        raise UsageError(f"results are incomplete: {', '.join(sinks.failed)} failed on the way.")
+    parser = _run_parser()
+    settings = parse(parser, words)
+    from_file = any(word == "--config" or word.startswith("--config=") for word in words)
+    run_program(settings, (lambda: parse(parser, words)) if from_file else None)
+
+
+def _doctor(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="fer-edge doctor", description=_COMMANDS["doctor"])
+    parser.parse_args(words)
+    from fer_edge.doctor import examine, report
+
+    report(examine())
 
 
 def _bench(words: list[str]) -> None:
-    options = _bench_parser().parse_args(words)
-    from fer_edge.bench import bench_classifier, bench_pipeline, measured_sink, repeated, write_rows
-    from fer_edge.sources import open_source
+    from fer_edge.bench.command import run_bench
 
-    pipeline = _pipeline(options)
-    rows = [bench_classifier(pipeline.classifier, n=options.n, warmup=options.warmup, threads=options.threads)]
-    if options.source is not None:
-        with open_source(options.source) as source, measured_sink() as sink:
-            frames = repeated(list(source)) if source.frame_count == 1 else source
-            rows += bench_pipeline(frames, pipeline, sink, n=options.n, warmup=options.warmup, threads=options.threads)
-    write_rows(options.out, rows)
-    print(f"{'stage':10}{'p50':>9}{'p90':>9}{'p95':>9}{'p99':>9}  ms")
-    for row in rows:
-        print(f"{row.stage:10}{row.p50_ms:9.2f}{row.p90_ms:9.2f}{row.p95_ms:9.2f}{row.p99_ms:9.2f}")
-    print(options.out)
+    run_bench(words, _COMMANDS["bench"])
 
 
 def _models(words: list[str]) -> None:
@@ -106,88 +79,5 @@ def _run_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fer-edge {__version__}")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--camera", type=camera_index, metavar="N", help="camera number; a CSI camera is found by itself"
-    )
-    source.add_argument("--source", metavar="WHAT", help="video, photo, folder, rtsp:// or http:// address, picamera2")
-    _add_model_options(parser)
-    parser.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
-    parser.add_argument("--jsonl", type=Path, metavar="FILE", help="write one JSON object a frame")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one row a face")
-    parser.add_argument(
-        "--save-video", type=Path, metavar="FILE.mp4", help="write the annotated video (this keeps faces)"
-    )
-    parser.add_argument(
-        "--privacy",
-        choices=["none", "blur"],
-        default="none",
-        help="blur: hide the faces that are found in every saved picture",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no line a frame on the terminal")
+    add_flags(parser)
     return parser
-
-
-def _bench_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fer-edge bench", description=_COMMANDS["bench"])
-    parser.add_argument(
-        "--source", metavar="WHAT", help="video, photo or folder for the whole loop; without it the classifier alone"
-    )
-    _add_model_options(parser)
-    parser.add_argument("-n", type=positive, default=200, help="measured repetitions (default 200)")
-    parser.add_argument("--warmup", type=positive, default=20, help="repetitions before, not counted (default 20)")
-    parser.add_argument("--out", type=Path, default=Path("bench.csv"), help="CSV to write (default bench.csv)")
-    return parser
-
-
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", type=Path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract"
-    )
-    parser.add_argument("--detector", choices=sorted(DETECTOR_FILES), default="mediapipe")
-    parser.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of the detector's file")
-    parser.add_argument("--min-score", type=fraction, metavar="0..1", help="detections below it are dropped")
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of each engine (default 1)")
-    parser.add_argument(
-        "--smoothing", type=fraction, default=0.35, metavar="0..1", help="weight of the newest frame (1: off)"
-    )
-    parser.add_argument(
-        "--max-faces", type=positive, default=16, metavar="N", help="faces a frame at most (default 16)"
-    )
-
-
-def _pipeline(options: argparse.Namespace) -> "Pipeline":
-    from fer_edge.classifier import Classifier
-    from fer_edge.pipeline import Pipeline
-
-    classifier = Classifier(options.model, threads=options.threads)
-    detector = open_detector(
-        options.detector, options.detector_file, min_score=options.min_score, threads=options.threads
-    )
-    return Pipeline(detector, classifier, smoothing=options.smoothing, max_faces=options.max_faces)
-
-
-def _sinks(options: argparse.Namespace, source: "Source", labels: tuple[str, ...]) -> list["Sink"]:
-    from fer_edge import sinks
-
-    # The one that can be refused for its name comes first, the terminal last: nothing is emptied or said in vain.
-    chosen: list[Sink] = []
-    if options.save_video:
-        chosen.append(sinks.VideoSink(options.save_video, source.fps, blur=options.privacy == "blur"))
-    if options.jsonl:
-        chosen.append(sinks.JsonlSink(options.jsonl))
-    if options.csv:
-        chosen.append(sinks.CsvSink(options.csv, labels))
-    if not options.quiet:
-        chosen.append(sinks.TerminalSink(live=source.live))
-    return chosen
-
-
-def _refuse_overwriting(options: argparse.Namespace) -> None:
-    """An output must not be the picture or video that is being read, nor another output."""
-    wanted = [path for path in (options.jsonl, options.csv, options.save_video) if path is not None]
-    outputs = [os.path.realpath(path) for path in wanted]  # pathlib's resolve() raises on a link to itself
-    if options.source and os.path.realpath(options.source) in outputs:
-        raise UsageError(f"{options.source} is both source and output; choose another output.")
-    if len(set(outputs)) < len(outputs):
-        raise UsageError("two outputs have the same name; choose a file for each.")

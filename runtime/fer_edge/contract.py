@@ -19,8 +19,9 @@ from fer_edge.errors import ModelError
 from fer_edge.metrics import softmax
 from fer_edge.tasks import CLASSES, LABELS, TASKS, VALUES, TaskSpec
 
-# Version 2 added the tasks beyond expression7 and expression8, and figures for values. A contract says the lowest
-# version that can express it, so that an older runtime goes on reading what it understands.
+# Version 1 is expression7 and expression8; version 2 is every other task, and `measured_values`. A contract says the
+# lowest version that can express it, so that an older runtime goes on reading what it understands. Keys with a default,
+# such as `quantization`, may be absent in either.
 SCHEMA_VERSION = 2
 # Key of the contract among ONNX metadata_props, and name of its buffer among TFLite metadata.
 METADATA_KEY = "fer_edge"
@@ -114,9 +115,20 @@ class ValueMeasurement:
     sagr: float
 
 
-def schema_version_of(task: str) -> int:
-    """The lowest schema version that knows `task`."""
-    return 1 if task in _FIRST_TASKS else 2
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How an INT8 file was made, and the gate it passed: drops in points of accuracy and macro-F1 against float.
+
+    `forced` says that it missed a limit, named in `failed`, and was written all the same.
+    """
+
+    recipe: str
+    target: str
+    max_accuracy_drop_points: float
+    max_macro_f1_drop_points: float
+    min_agreement: float
+    forced: bool = False
+    failed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +147,7 @@ class ModelContract:
     trained_on: str
     calibrated_on: str | None = None
     measured: tuple[Measurement, ...] = ()
+    quantization: Quantization | None = None
     measured_values: tuple[ValueMeasurement, ...] = ()
     licence: str
     producer: str
@@ -177,6 +190,11 @@ class ModelContract:
         return np.asarray(softmax(scaled), dtype=np.float32)
 
 
+def schema_version_of(task: str) -> int:
+    """The lowest schema version that knows `task`."""
+    return 1 if task in _FIRST_TASKS else 2
+
+
 def parse_contract(text: str, where: str) -> ModelContract:
     """Read a contract from JSON; `where` names the file in errors. Raises ModelError."""
     try:
@@ -212,11 +230,12 @@ def _build(section: type[_Section], table: dict[str, Any], where: str) -> _Secti
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return _build(typing.cast("type[Any]", hint), value, where)
     if typing.get_origin(hint) is tuple and isinstance(value, list):
         return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
     accepted = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    section = next((kind for kind in accepted if dataclasses.is_dataclass(kind)), None)
+    if section is not None and isinstance(value, dict):
+        return _build(typing.cast("type[Any]", section), value, where)
     # JSON writes 1.0 as it likes, so a whole number is accepted for a float; True is never accepted for a number.
     if isinstance(value, int) and not isinstance(value, bool) and float in accepted:
         return float(value)

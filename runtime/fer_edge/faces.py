@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import DataError
+from fer_edge.tasks import CLASSES, TASKS
 from fer_edge.truth import LABELS_OF, truth_of
 
 _CACHE_ARRAYS = ("images", "labels", "splits", "label_names", "split_names")
@@ -18,7 +19,10 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """Grey face crops and their classes: images (n, h, w) uint8, labels (n,) int64 indices into `label_names`."""
+    """Grey face crops and their classes: images (n, h, w) uint8, labels (n,) int64 indices into `label_names`.
+
+    A label below 0, in caches of faces annotated for something else, says that the class is not known.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -28,6 +32,11 @@ class LabelledFaces:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """What is held to be true of the faces, (n,)."""
+        return self.labels
 
     def in_order_of(self, labels: tuple[str, ...]) -> "LabelledFaces":
         """The same faces with their classes numbered as in `labels`. Raises DataError for a class not among them."""
@@ -40,7 +49,8 @@ class LabelledFaces:
     def balanced(self, count: int, seed: int) -> "LabelledFaces":
         """`count` faces drawn as evenly over the classes as their numbers allow, in random order."""
         generator = np.random.default_rng(seed)
-        queues = [generator.permutation(np.flatnonzero(self.labels == c)) for c in range(len(self.label_names))]
+        classes = [*range(len(self.label_names)), *([-1] if (self.labels < 0).any() else [])]
+        queues = [generator.permutation(np.flatnonzero(self.labels == c)) for c in classes]
         # Round-robin over the classes: a rare class gives all it has, the others fill up evenly.
         rounds = max((len(queue) for queue in queues), default=0)
         order = [int(queue[r]) for r in range(rounds) for queue in queues if r < len(queue)]
@@ -63,35 +73,50 @@ class ValuedFaces:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def truth(self) -> NDArray[np.float32]:
+        """What is held to be true of the faces, (n, k)."""
+        return self.values
 
-def load_faces(path: Path, split: str) -> LabelledFaces:
+
+def load_faces(path: Path, split: str, size_px: tuple[int, int] | None = None) -> LabelledFaces:
     """One split of the array cache `make data` writes (.npz), or a folder with one sub-folder of images a class.
 
-    For a folder, `split` only names it. Raises DataError naming the file that is missing or unreadable.
+    For a folder, `split` only names it, and images are resized to `size_px` (height, width) where that is given.
+    Raises DataError naming the file that is missing or unreadable.
     """
     if path.is_dir():
-        return _load_folder(path, split)
+        return _load_folder(path, split, size_px)
     arrays = read_cache(path)
     chosen = _split_of(arrays, path, split)
     names = tuple(arrays["label_names"].tolist())
-    return LabelledFaces(arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, "FER2013", split)
+    return LabelledFaces(
+        arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, dataset_of(arrays), split
+    )
 
 
-def load_task_faces(path: Path, split: str, task: str, labels: tuple[str, ...]) -> LabelledFaces | ValuedFaces:
+def load_task_faces(
+    path: Path, split: str, task: str, labels: tuple[str, ...], size_px: tuple[int, int] | None = None
+) -> LabelledFaces | ValuedFaces:
     """The faces of one split that have a truth for `task`, in the order of the model's `labels`.
 
     From the array cache; for a folder only tasks of classes, which its sub-folders then name. Truths beyond the seven
     classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). Raises DataError.
     """
-    if path.is_dir() or task == "expression7":
-        return load_faces(path, split).in_order_of(labels)
+    if path.is_dir():
+        if TASKS[task].kind != CLASSES:
+            raise DataError(f"{path}: a folder names classes, which say nothing of {task}. Give an array cache.")
+        return load_faces(path, split, size_px).in_order_of(labels)
     arrays = read_cache(path)
+    if task == "expression7" and "truth_expression7" not in arrays:
+        return load_faces(path, split).in_order_of(labels)
     chosen = _split_of(arrays, path, split)
     truth = truth_in(arrays, task)[chosen]
     images, dataset = arrays["images"][chosen], dataset_of(arrays)
     if truth.ndim == 1:
         known = truth >= 0
-        named = LabelledFaces(images[known], truth[known].astype(np.int64), LABELS_OF[task], dataset, split)
+        names = LABELS_OF.get(task, tuple(arrays["label_names"].tolist()))
+        named = LabelledFaces(images[known], truth[known].astype(np.int64), names, dataset, split)
         return named.in_order_of(labels)
     known = ~np.isnan(truth).any(axis=1)
     return ValuedFaces(images[known], truth[known].astype(np.float32), labels, dataset, split)
@@ -135,16 +160,24 @@ def read_cache(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _load_folder(root: Path, split: str) -> LabelledFaces:
+def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None) -> LabelledFaces:
     names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
-    images, labels = [], []
+    images, labels, broken = [], [], []
     for label, name in enumerate(names):
         for path in sorted(p for p in (root / name).iterdir() if p.suffix.lower() in _SUFFIXES):
             image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
             if image is None:
-                raise DataError(f"{path}: not a readable image. Remove it or copy it again.")
-            images.append(image)
+                broken.append(path)
+                continue
+            # As the runtime does with a crop.
+            sized = image if size_px is None else cv2.resize(image, size_px[::-1], interpolation=cv2.INTER_AREA)
+            images.append(sized)
             labels.append(label)
+    if broken:
+        raise DataError(
+            f"{broken[0]}: not a readable image ({len(broken)} of {len(broken) + len(images)} are not). "
+            "Remove such files or copy them again."
+        )
     if not images:
         raise DataError(
             f"{root}: no faces. Expected one sub-folder of images a class, such as {root.name}/happy/1.png."

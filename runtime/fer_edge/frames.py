@@ -1,5 +1,6 @@
 """The values that travel through the runtime: frames in, faces and timings out."""
 
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,12 +14,18 @@ class Frame:
     """One picture from a source. image_bgr: (h, w, 3) uint8. `index` counts from 0 without gaps in what was read.
 
     `captured_at_s` is seconds from the start of the source: media time for a video file, elapsed time for a camera.
+    `read_at_s` is when it was read, on the clock of time.monotonic(); `unix_time_s` the same on the wall's clock, None
+    where the picture is not of now. `small_bgr` is the same picture smaller, (h, w, 3) uint8, where a camera gives
+    both: detectors read that one.
     """
 
     image_bgr: NDArray[np.uint8]
     index: int
     captured_at_s: float
     source: str
+    read_at_s: float = field(default_factory=time.monotonic)
+    unix_time_s: float | None = None
+    small_bgr: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,27 +50,26 @@ class Detection:
 class Face:
     """A face with its expression. `probabilities` follow the model's labels; `track_id` is stable over frames.
 
-    For a task of values the numbers in `probabilities` are those values, and `expression` is the task's name for them.
+    `confidence` is the probability of the named expression, which is not always the greatest: a label stays until
+    another is clearly more likely. For a task of values `probabilities` are those values, `expression` is the task's
+    name for them, and `confidence` how far from zero the greatest of them is.
     """
 
     box: Box
     score: float
     track_id: int
     expression: str
+    confidence: float
     probabilities: tuple[float, ...]
-
-    @property
-    def confidence(self) -> float:
-        """Probability of the named expression; for a task of values, how far from the middle the face is."""
-        return max(abs(value) for value in self.probabilities)
 
 
 @dataclass(frozen=True)
 class FrameResult:
     """What the runtime says of one frame. `stage_ms` maps a name of STAGES to the milliseconds it took.
 
-    `unnamed` are faces that were found and not classified, because there were more than wanted. `task` is the
-    contract's, which says what the faces' numbers mean (`fer_edge.tasks`).
+    `unnamed` are faces that were found and not classified: too many, too small, or outside the regions of interest.
+    `detected` is false where the boxes were predicted from earlier frames. `read_at_s` and `unix_time_s` are the
+    frame's. `task` is the contract's, which says what the faces' numbers mean (`fer_edge.tasks`).
     """
 
     frame_index: int
@@ -75,4 +81,7 @@ class FrameResult:
     faces: tuple[Face, ...]
     stage_ms: dict[str, float] = field(default_factory=dict)
     unnamed: tuple[Box, ...] = ()
+    detected: bool = True
+    read_at_s: float = field(default_factory=time.monotonic)
+    unix_time_s: float | None = None
     task: str = "expression7"

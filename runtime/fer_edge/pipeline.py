@@ -1,17 +1,27 @@
 """One frame through the whole chain: detect, track, crop, classify, smooth; each stage timed."""
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fer_edge.classifier import Classifier
 from fer_edge.crop import crop_faces
 from fer_edge.detectors import Detector
-from fer_edge.frames import Detection, Face, Frame, FrameResult
-from fer_edge.sinks import Sink
-from fer_edge.smoother import ExponentialSmoother
+from fer_edge.errors import ModelError
+from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
+from fer_edge.regions import Region, in_regions
+from fer_edge.schedule import DetectionSchedule
+from fer_edge.smoother import HysteresisSmoother
+from fer_edge.tasks import CLASSES
 from fer_edge.tracker import IouTracker
+
+logger = logging.getLogger("fer_edge")
+
+# A detector may stumble over a picture. One that fails on so many in a row is broken.
+_MAX_FAILURES = 30
 
 
 class Stopwatch:
@@ -33,7 +43,11 @@ class Stopwatch:
 
 
 class Pipeline:
-    """Detector, tracker, classifier and smoother, with the state that belongs to one source."""
+    """Detector, tracker, classifier and smoother, with the state that belongs to one source.
+
+    `detect_when` is the number of frames from one detection to the next, or ON_MOTION; between, faces are tracked.
+    Faces smaller than `min_face_px`, or with their centre outside `regions`, are found but not classified.
+    """
 
     def __init__(
         self,
@@ -41,32 +55,112 @@ class Pipeline:
         classifier: Classifier,
         *,
         smoothing: float = 0.35,
+        hysteresis: float = 0.1,
+        detect_when: int = 1,
         max_faces: int = 16,
+        min_face_px: int = 0,
+        regions: Sequence[Region] = (),
     ) -> None:
         self.detector, self.classifier = detector, classifier
-        self._tracker, self._smoother = IouTracker(), ExponentialSmoother(smoothing)
-        self._max_faces = max_faces
+        self.schedule = DetectionSchedule(detect_when, regions)
+        # Detection reads each n-th pixel where the board is too slow for all of them; a rate governor sets it.
+        self.pixel_step = 1
+        self.detector_failures = 0
+        self._tracker, self._smoother = IouTracker(), HysteresisSmoother(smoothing, hysteresis)
+        self._max_faces, self._min_face_px, self._regions = max_faces, min_face_px, regions
+        self._unnamed: tuple[Box, ...] = ()
+        self._shape: tuple[int, ...] = ()
+        self._failed_in_a_row = 0
 
     def forget(self) -> None:
         """Begin anew: the next frame has nothing to do with those before."""
         self._tracker.forget()
+        self.schedule.forget()
+        self._unnamed = ()
 
     def process(self, frame: Frame) -> FrameResult:
-        """What is in `frame`. Its `total` leaves out capture and sinks, which are the caller's."""
+        """What is in `frame`. Its `total` leaves out capture and sinks, which are the caller's.
+
+        Raises ModelError when the detector fails on one frame after the other.
+        """
+        if frame.image_bgr.shape != self._shape:
+            # Boxes of another size of picture mean nothing in this one.
+            self.forget()
+            self._shape = frame.image_bgr.shape
         watch = Stopwatch()
-        found = self.detector.detect(frame.image_bgr)
-        detections = found[: self._max_faces]
+        found = self._detect(frame)
         watch.lap("detect")
-        track_ids = self._tracker.update(detections)
+        detections, track_ids = self._track(found)
         watch.lap("track")
         boxes = [detection.box for detection in detections]
         crops = crop_faces(frame.image_bgr, boxes, self.classifier.contract, self.detector.name)
         watch.lap("crop")
         probabilities = self.classifier.classify(crops)
         watch.lap("classify")
-        smooth = self._smoother.update(track_ids, probabilities, self._tracker.alive)
-        faces = tuple(map(self._face, detections, track_ids, smooth))
+        smooth, labels = self._smoother.update(track_ids, probabilities, self._tracker.alive)
+        faces = tuple(map(self._face, detections, track_ids, smooth, labels))
         watch.lap("smooth")
+        return self._result(frame, faces, watch.finished(), detected=found is not None)
+
+    def _detect(self, frame: Frame) -> list[Detection] | None:
+        """All faces in the frame, best first; None where the detector did not look, or failed."""
+        image = frame.image_bgr if frame.small_bgr is None else frame.small_bgr
+        if not self.schedule.due(image, bool(self._tracker.alive)):
+            return None
+        try:
+            found = self.detector.detect(self._thinned(image))
+        except Exception as error:  # whatever an engine raises over one picture, the next may be well again
+            self._note_failure(error)
+            return None
+        self.schedule.done()
+        self._failed_in_a_row = 0
+        return _rescaled(found, frame.image_bgr.shape[1] / self._thinned(image).shape[1])
+
+    def _thinned(self, image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Each `pixel_step`-th pixel, but never fewer than the detector takes in."""
+        step = min(self.pixel_step, max(max(image_bgr.shape[:2]) // self.detector.side_px, 1))
+        return image_bgr[::step, ::step]
+
+    def _note_failure(self, error: Exception) -> None:
+        self.detector_failures += 1
+        self._failed_in_a_row += 1
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if self._failed_in_a_row == 1:
+            logger.warning(
+                "detector %s failed on a frame, which counts as not looked at: %s", self.detector.name, reason
+            )
+        if self._failed_in_a_row >= _MAX_FAILURES:
+            raise ModelError(f"detector {self.detector.name} failed on {_MAX_FAILURES} frames in a row: {reason}")
+
+    def _track(self, found: list[Detection] | None) -> tuple[list[Detection], list[int]]:
+        """The faces to classify, with their track ids."""
+        if found is None:
+            if self.schedule.still:
+                self._tracker.hold()
+            return self._tracker.predict()
+        wanted = [detection for detection in found if self._wanted(detection.box)]
+        named = wanted[: self._max_faces]
+        self._unnamed = tuple(detection.box for detection in found if detection not in named)
+        return named, self._tracker.update(named)
+
+    def _wanted(self, box: Box) -> bool:
+        height, width = self._shape[:2]
+        large = max(box.width_px, box.height_px) >= self._min_face_px
+        return large and in_regions(box, self._regions, width, height)
+
+    def _face(self, detection: Detection, track_id: int, probabilities: NDArray[np.float32], label: int) -> Face:
+        contract = self.classifier.contract
+        values = tuple(float(value) for value in probabilities)
+        if contract.task_spec.kind == CLASSES:
+            name, confidence = contract.labels[label], values[label]
+        else:  # no class that could stay: the numbers themselves are the answer
+            name = contract.task_spec.name_of(probabilities, contract.labels)
+            confidence = max(abs(value) for value in values)
+        return Face(detection.box, detection.score, track_id, name, confidence, values)
+
+    def _result(
+        self, frame: Frame, faces: tuple[Face, ...], stage_ms: dict[str, float], *, detected: bool
+    ) -> FrameResult:
         height, width = frame.image_bgr.shape[:2]
         return FrameResult(
             frame.index,
@@ -76,31 +170,19 @@ class Pipeline:
             height,
             self.classifier.contract.labels,
             faces,
-            watch.finished(),
-            tuple(detection.box for detection in found[self._max_faces :]),
+            stage_ms,
+            self._unnamed,
+            detected,
+            frame.read_at_s,
+            frame.unix_time_s,
             self.classifier.contract.task,
         )
 
-    def _face(self, detection: Detection, track_id: int, probabilities: np.ndarray) -> Face:
-        contract = self.classifier.contract
-        values = tuple(float(value) for value in probabilities)
-        name = contract.task_spec.name_of(probabilities, contract.labels)
-        return Face(detection.box, detection.score, track_id, name, values)
 
-
-def run(
-    frames: Iterable[Frame], pipeline: Pipeline, sink: Sink, max_frames: int | None = None, *, continuous: bool = True
-) -> int:
-    """Send every frame through `pipeline` into `sink`; the number of frames processed.
-
-    Frames that are not `continuous` are photographs: each is judged alone.
-    """
-    count = 0
-    for frame in frames:
-        if not continuous:
-            pipeline.forget()
-        sink.write(frame, pipeline.process(frame))
-        count += 1
-        if max_frames is not None and count >= max_frames:
-            break
-    return count
+def _rescaled(found: list[Detection], factor: float) -> list[Detection]:
+    """Boxes found in a smaller copy, in pixels of the frame itself."""
+    if factor == 1:
+        return found
+    edges = [(one.box.left_px, one.box.top_px, one.box.width_px, one.box.height_px) for one in found]
+    boxes = [Box(*(edge * factor for edge in edges_of_one)) for edges_of_one in edges]
+    return [Detection(box, one.score) for box, one in zip(boxes, found, strict=True)]

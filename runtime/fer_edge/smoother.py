@@ -1,23 +1,49 @@
 """Smooth each track's probabilities over time, so that a label does not flicker between two close calls."""
 
 from collections.abc import Set
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-class ExponentialSmoother:
-    """Exponential moving average by track. `share` is the weight of the newest frame: 1 switches smoothing off."""
+@dataclass
+class _Mood:
+    """What is remembered of one track: its average, and the label it shows."""
 
-    def __init__(self, share: float = 0.35) -> None:
-        self._share = share
-        self._averages: dict[int, NDArray[np.float32]] = {}
+    average: NDArray[np.float32]
+    label: int
 
-    def update(self, track_ids: list[int], probabilities: NDArray[np.float32], alive: Set[int]) -> NDArray[np.float32]:
-        """Averages (n, labels) of the faces (n, labels) of one frame; tracks no longer `alive` are forgotten."""
-        self._averages = {track_id: value for track_id, value in self._averages.items() if track_id in alive}
+
+class HysteresisSmoother:
+    """Exponential moving average by track, and labels that stay until another is clearly more likely.
+
+    `share` is the weight of the newest frame: 1 switches averaging off. A label changes when another's average is
+    greater by `hysteresis`: 0 names the greatest at once.
+    """
+
+    def __init__(self, share: float = 0.35, hysteresis: float = 0.1) -> None:
+        self._share, self._hysteresis = share, hysteresis
+        self._moods: dict[int, _Mood] = {}
+
+    def update(
+        self, track_ids: list[int], probabilities: NDArray[np.float32], alive: Set[int]
+    ) -> tuple[NDArray[np.float32], list[int]]:
+        """Averages (n, labels) of the faces (n, labels) of one frame, and each face's label as its index.
+
+        Tracks no longer `alive` are forgotten.
+        """
+        self._moods = {track_id: mood for track_id, mood in self._moods.items() if track_id in alive}
         for track_id, row in zip(track_ids, probabilities, strict=True):
-            before = self._averages.get(track_id, row)
-            self._averages[track_id] = before + self._share * (row - before)
-        rows = [self._averages[track_id] for track_id in track_ids]
-        return np.stack(rows) if rows else probabilities
+            self._moods[track_id] = self._next(self._moods.get(track_id), row)
+        moods = [self._moods[track_id] for track_id in track_ids]
+        averages = np.stack([mood.average for mood in moods]) if moods else probabilities
+        return averages, [mood.label for mood in moods]
+
+    def _next(self, before: _Mood | None, row: NDArray[np.float32]) -> _Mood:
+        if before is None:
+            return _Mood(row, int(np.argmax(row)))
+        average = before.average + self._share * (row - before.average)
+        best = int(np.argmax(average))
+        stays = average[best] - average[before.label] < self._hysteresis
+        return _Mood(average, before.label if stays else best)

@@ -1,11 +1,14 @@
-"""A light tracker: detections keep the identity of the track they overlap most (IoU, greedy)."""
+"""A light tracker: each face moves on at its own speed, and a detection keeps the identity it overlaps most."""
 
 from dataclasses import dataclass
 
 from fer_edge.frames import Box, Detection
 
-_MIN_IOU = 0.3
+_MIN_IOU = 0.2
 _FORGET_AFTER_FRAMES = 15
+_FORGET_AFTER_MISSES = 3
+# Weight of the newest measurement of speed; detectors' boxes tremble by a pixel or two.
+_SPEED_SHARE = 0.5
 
 
 def intersection_over_union(first: Box, second: Box) -> float:
@@ -14,17 +17,41 @@ def intersection_over_union(first: Box, second: Box) -> float:
     height = min(first.top_px + first.height_px, second.top_px + second.height_px) - max(first.top_px, second.top_px)
     overlap = max(width, 0.0) * max(height, 0.0)
     union = first.width_px * first.height_px + second.width_px * second.height_px - overlap
-    return overlap / union if union > 0 else 0.0
+    return min(overlap / union, 1.0) if union > 0 else 0.0
 
 
 @dataclass
 class _Track:
+    """A face: where it was found last, where it should be now, and its speed in pixels a frame."""
+
+    found: Detection
     box: Box
-    missed_frames: int = 0
+    speed_x: float = 0.0
+    speed_y: float = 0.0
+    age_frames: int = 0
+    misses: int = 0
+
+    def move(self) -> None:
+        self.age_frames += 1
+        box = self.box
+        self.box = Box(box.left_px + self.speed_x, box.top_px + self.speed_y, box.width_px, box.height_px)
+
+    def find(self, detection: Detection) -> None:
+        """Take a new measurement; the speed follows from how far the centre went since the last one."""
+        frames = max(self.age_frames, 1)
+        before, now = _centre(self.found.box), _centre(detection.box)
+        self.speed_x += _SPEED_SHARE * ((now[0] - before[0]) / frames - self.speed_x)
+        self.speed_y += _SPEED_SHARE * ((now[1] - before[1]) / frames - self.speed_y)
+        self.found, self.box = detection, detection.box
+        self.age_frames = self.misses = 0
+
+    @property
+    def lost(self) -> bool:
+        return self.misses >= _FORGET_AFTER_MISSES and self.age_frames > _FORGET_AFTER_FRAMES
 
 
 class IouTracker:
-    """Gives each detection a `track_id` that stays with a face moving less than about half its size a frame."""
+    """Gives each face a `track_id` that stays. Call `update` on frames with detections, `predict` on those without."""
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
@@ -32,13 +59,24 @@ class IouTracker:
 
     def update(self, detections: list[Detection]) -> list[int]:
         """Track ids of one frame's detections, in their order."""
-        ids = self._match(detections)
-        for track_id, track in list(self._tracks.items()):
-            if track_id not in ids:
-                track.missed_frames += 1
-                if track.missed_frames > _FORGET_AFTER_FRAMES:
-                    del self._tracks[track_id]
+        self._move()
+        matched = self._match(detections)
+        ids = [self._keep(matched.get(position), detection) for position, detection in enumerate(detections)]
+        for track_id in self._tracks.keys() - set(ids):
+            self._tracks[track_id].misses += 1
+        self._tracks = {track_id: track for track_id, track in self._tracks.items() if not track.lost}
         return ids
+
+    def predict(self) -> tuple[list[Detection], list[int]]:
+        """The faces of the last detection, moved on by one frame, with their ids."""
+        self._move()
+        seen = {track_id: track for track_id, track in self._tracks.items() if track.misses == 0}
+        return [Detection(track.box, track.found.score) for track in seen.values()], list(seen)
+
+    def hold(self) -> None:
+        """Nothing moves in the picture: let every face stand still."""
+        for track in self._tracks.values():
+            track.speed_x = track.speed_y = 0.0
 
     def forget(self) -> None:
         """Drop all tracks, as between two pictures that have nothing to do with each other. Ids are not used again."""
@@ -49,7 +87,12 @@ class IouTracker:
         """Ids of the tracks still remembered."""
         return frozenset(self._tracks)
 
-    def _match(self, detections: list[Detection]) -> list[int]:
+    def _move(self) -> None:
+        for track in self._tracks.values():
+            track.move()
+
+    def _match(self, detections: list[Detection]) -> dict[int, int]:
+        """Track ids by position among the detections, best overlap first."""
         pairs = sorted(
             (
                 (intersection_over_union(track.box, detection.box), track_id, position)
@@ -64,10 +107,16 @@ class IouTracker:
             if overlap >= _MIN_IOU and position not in matched and track_id not in taken:
                 matched[position] = track_id
                 taken.add(track_id)
-        return [self._keep(matched.get(position), detection) for position, detection in enumerate(detections)]
+        return matched
 
     def _keep(self, track_id: int | None, detection: Detection) -> int:
         if track_id is None:
             track_id, self._next_id = self._next_id, self._next_id + 1
-        self._tracks[track_id] = _Track(detection.box)
+            self._tracks[track_id] = _Track(detection, detection.box)
+        else:
+            self._tracks[track_id].find(detection)
         return track_id
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return box.left_px + box.width_px / 2, box.top_px + box.height_px / 2

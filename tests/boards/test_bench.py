@@ -88,7 +88,7 @@ def test_a_users_folder_of_faces_is_measured_whatever_its_order_of_classes(artef
     """Folders sort by name, the model does not: comparing by position would give a wrong accuracy without a sound."""
     found = load_faces(faces_folder, "mine")
     assert found.label_names != LABELS
-    (row,) = bench_folder(artefacts, BenchSettings(source=None, faces=found, n=2, warmup=1))
+    (row,) = bench_folder(artefacts, BenchSettings(source=None, faces=found, n=2, warmup=1)).rows
     probabilities = Classifier(artefacts / DEFAULT_MODEL.name).classify(found.images)
     said = [LABELS[index] for index in probabilities.argmax(axis=1)]
     true = [found.label_names[index] for index in found.labels]

@@ -216,12 +216,34 @@ def test_a_reader_that_leaves_early_is_no_error(clip: Path, tmp_path: Path) -> N
         ["--source", "x.mp4", "--max-frames", "0"],
         ["--source", "x.mp4", "--detector", "haar"],
         ["--source", "x.mp4", "--no-such-flag"],
+        ["--source", "x.mp4", "--detect", "never"],
+        ["--source", "x.mp4", "--roi", "0,0,2,2"],
+        ["--source", "x.mp4", "--target-fps", "0"],
+        ["--source", "x.mp4", "--privacy", "some"],
     ],
 )
 def test_bad_usage_exits_with_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(words)
     assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--save-video", "out.mp4", "--privacy", "numbers"], "--privacy numbers forbids"),
+        (["--web", "host"], "expected a port"),
+        (["--web", "0.0.0.0:0", "--web-token", "short"], "at least 12"),
+        (["--metrics", ":"], "--metrics"),
+        (["--mqtt", "broker"], "expected mqtt://"),
+    ],
+)
+def test_a_sink_that_is_badly_named_is_refused_before_anything_is_written(
+    words: list[str], message: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    assert message in refused(["--source", str(photo), "--quiet", "--jsonl", str(out), *words], 2, capsys)
+    assert not out.exists()
 
 
 def test_models_lists_what_the_package_carries(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,9 @@ def test_the_wheel_carries_classifier_and_detector(wheel: zipfile.ZipFile) -> No
     assert "fer_edge/data/fer-base.int8.tflite" in names
     assert f"fer_edge/data/{DETECTOR_FILES['mediapipe'].filename}" in names
     assert "fer_edge/py.typed" in names
+    assert {"fer_edge/data/page/index.html", "fer_edge/data/page/page.js", "fer_edge/data/fer-edge.service"} <= set(
+        names
+    )
     assert any(name.endswith("/LICENSE") for name in names)
 
 
@@ -34,10 +37,11 @@ def test_the_wheel_asks_for_one_engine_and_no_torch(wheel: zipfile.ZipFile) -> N
     (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
     metadata = Parser().parsestr(wheel.read(name).decode())
     needs = metadata.get_all("Requires-Dist") or []
-    always = {need.split(">")[0].split("<")[0] for need in needs if "extra ==" not in need}
+    always = {need.split(">")[0].split("<")[0] for need in needs if ";" not in need}
     assert always == {"numpy", "opencv-python-headless", "ai-edge-litert"}
+    assert [need for need in needs if ";" in need and "extra ==" not in need] == ['tomli>=1.1; python_version < "3.11"']
     assert not any("torch" in need for need in needs)
-    assert metadata.get_all("Provides-Extra") == ["onnx", "tflite-runtime"]
+    assert metadata.get_all("Provides-Extra") == ["onnx", "tflite-runtime", "web", "metrics", "mqtt"]
 
 
 def test_the_wheel_installs_the_command(wheel: zipfile.ZipFile) -> None:

@@ -10,13 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_edge.annotate import blur_faces
+from fer_edge.arguments import ON_MOTION, region
 from fer_edge.classifier import Classifier
 from fer_edge.contract import DetectorMargin, FaceCrop, ModelContract
 from fer_edge.crop import crop_box, crop_faces
 from fer_edge.detectors import open_detector
-from fer_edge.frames import Box, Detection, Frame, FrameResult
-from fer_edge.pipeline import Pipeline, run
-from fer_edge.smoother import ExponentialSmoother
+from fer_edge.errors import ModelError
+from fer_edge.frames import Box, Detection, Frame
+from fer_edge.pipeline import Pipeline
+from fer_edge.smoother import HysteresisSmoother
 from fer_edge.tracker import IouTracker, intersection_over_union
 
 boxes = st.builds(Box, st.floats(-500, 900), st.floats(-500, 900), st.floats(0, 1200), st.floats(0, 1200))
@@ -94,22 +96,93 @@ def test_a_face_that_comes_back_soon_is_the_same_and_later_a_new_one() -> None:
     assert tracker.update([at(0)]) == [1]
 
 
+def moved(step: int, faces: list[Detection], tracker: IouTracker, every: int) -> tuple[list[Detection], list[int]]:
+    """One frame: detected each `every`-th time, else predicted."""
+    return (faces, tracker.update(faces)) if step % every == 0 else tracker.predict()
+
+
+def test_between_detections_a_face_goes_on_at_its_own_speed() -> None:
+    tracker = IouTracker()
+    for step in range(41):
+        _, ids = moved(step, [at(6 * step, 3 * step)], tracker, every=5)
+        assert ids == [0]
+    # Found at 40; the four frames behind it are predicted.
+    for step in range(41, 45):
+        ((face,), _) = moved(step, [], tracker, every=5)
+        assert (face.box.left_px, face.box.top_px) == pytest.approx((6 * step, 3 * step), abs=2)
+
+
+def test_a_fast_face_keeps_its_track_where_overlap_alone_would_lose_it() -> None:
+    """From one detection to the next it moves by more than its own size."""
+    tracker = IouTracker()
+    ids = {tracker.update([at(0)])[0], tracker.update([at(25)])[0], tracker.update([at(50)])[0]}
+    for step in range(3, 30):
+        _, seen = moved(step, [at(25 * step)], tracker, every=6)
+        ids |= set(seen)
+    assert ids == {0}
+
+
+def test_a_face_that_was_missed_is_not_predicted_any_more() -> None:
+    tracker = IouTracker()
+    tracker.update([at(0)])
+    tracker.update([])
+    assert tracker.predict() == ([], [])
+
+
+def test_a_face_told_to_hold_still_does() -> None:
+    tracker = IouTracker()
+    for step in range(5):
+        tracker.update([at(10 * step)])
+    tracker.hold()
+    ((face,), _) = tracker.predict()
+    assert face.box == at(40).box
+
+
+def labelled(smoother: HysteresisSmoother, *rows: tuple[float, float]) -> list[int]:
+    return [smoother.update([0], np.array([row], np.float32), {0})[1][0] for row in rows]
+
+
 def test_smoothing_follows_slowly_and_starts_at_once() -> None:
-    smoother = ExponentialSmoother(0.25)
+    smoother = HysteresisSmoother(0.25)
     alive = {0}
-    first = smoother.update([0], np.array([[1.0, 0.0]], np.float32), alive)
-    second = smoother.update([0], np.array([[0.0, 1.0]], np.float32), alive)
+    first, _ = smoother.update([0], np.array([[1.0, 0.0]], np.float32), alive)
+    second, _ = smoother.update([0], np.array([[0.0, 1.0]], np.float32), alive)
     np.testing.assert_allclose(first, [[1, 0]])
     np.testing.assert_allclose(second, [[0.75, 0.25]])
 
 
 def test_tracks_are_smoothed_apart_and_forgotten() -> None:
-    smoother = ExponentialSmoother(0.5)
+    smoother = HysteresisSmoother(0.5)
     smoother.update([0, 1], np.array([[1, 0], [0, 1]], np.float32), {0, 1})
-    both = smoother.update([1, 0], np.array([[0, 1], [1, 0]], np.float32), {0, 1})
+    both, _ = smoother.update([1, 0], np.array([[0, 1], [1, 0]], np.float32), {0, 1})
     np.testing.assert_allclose(both, [[0, 1], [1, 0]])
     smoother.update([], np.zeros((0, 2), np.float32), set())
-    np.testing.assert_allclose(smoother.update([0], np.array([[0, 1]], np.float32), {0}), [[0, 1]])
+    np.testing.assert_allclose(smoother.update([0], np.array([[0, 1]], np.float32), {0})[0], [[0, 1]])
+
+
+def test_a_label_does_not_flicker_between_two_close_calls() -> None:
+    close = [(0.52, 0.48), (0.47, 0.53), (0.51, 0.49), (0.46, 0.54)] * 5
+    assert set(labelled(HysteresisSmoother(1.0, 0.1), *close)) == {0}
+    assert set(labelled(HysteresisSmoother(1.0, 0.0), *close)) == {0, 1}
+
+
+def test_a_label_changes_once_another_is_clearly_more_likely() -> None:
+    assert labelled(HysteresisSmoother(1.0, 0.1), (0.9, 0.1), (0.46, 0.54), (0.44, 0.56)) == [0, 0, 1]
+
+
+@given(
+    rows=st.lists(st.lists(st.floats(0, 1), min_size=7, max_size=7), min_size=1, max_size=30),
+    share=st.floats(0, 1),
+    hysteresis=st.floats(0, 1),
+)
+def test_the_label_is_never_less_likely_than_the_best_by_more_than_the_hysteresis(
+    rows: list[list[float]], share: float, hysteresis: float
+) -> None:
+    smoother = HysteresisSmoother(share, hysteresis)
+    for row in rows:
+        averages, (label,) = smoother.update([0], np.array([row], np.float32), {0})
+        assert averages[0].max() - averages[0][label] <= hysteresis + 1e-6
+        assert (averages >= -1e-6).all() and (averages <= 1 + 1e-6).all()
 
 
 @pytest.fixture
@@ -122,6 +195,7 @@ def test_the_astronaut_smiles(pipeline: Pipeline, astronaut: np.ndarray) -> None
     (face,) = result.faces
     assert face.expression == "happy"
     assert face.confidence == max(face.probabilities)
+    assert result.detected
     assert (result.frame_index, result.captured_at_s, result.width_px, result.height_px) == (7, 0.5, 512, 512)
 
 
@@ -155,32 +229,148 @@ def test_faces_beyond_the_limit_are_hidden_all_the_same(pipeline: Pipeline, astr
     assert pipeline.detector.detect(blur_faces(frame.image_bgr, result)) == []
 
 
-def test_a_photograph_in_a_folder_scores_as_it_does_alone(pipeline: Pipeline, astronaut: np.ndarray) -> None:
-    """The face before it, in the same place, must neither be taken for the same person nor smooth its expression."""
-    faded = cv2.GaussianBlur(astronaut[:, ::-1], (0, 0), 4) // 2 + 60
-    alone = pipeline.process(Frame(faded, 0, 0.0, "b.png")).faces[0]
-    results: list[FrameResult] = []
-
-    class Keeping:
-        name = "keeping"
-
-        def write(self, frame: Frame, result: FrameResult) -> None:
-            results.append(result)
-
-    pictures = [Frame(astronaut, 0, 0.0, "a.png"), Frame(faded, 1, 1.0, "b.png")]
-    run(pictures, pipeline, Keeping(), continuous=False)
-    assert results[1].faces[0].probabilities == pytest.approx(alone.probabilities)
-    assert results[0].faces[0].track_id != results[1].faces[0].track_id
+def counted(pipeline: Pipeline) -> list[int]:
+    """Notes the shape of every picture the pipeline's detector is asked about."""
+    asked: list[tuple[int, ...]] = []
+    detect = pipeline.detector.detect
+    pipeline.detector.detect = lambda image: asked.append(image.shape) or detect(image)  # type: ignore[method-assign]
+    return asked
 
 
-def test_run_stops_at_the_wanted_number_of_frames(pipeline: Pipeline, astronaut: np.ndarray) -> None:
-    class Counting:
-        name, written = "counting", 0
+def test_the_detector_runs_each_nth_frame_and_the_face_is_tracked_between(
+    mediapipe_file: Path, default_model: Path, astronaut: np.ndarray
+) -> None:
+    detector, classifier = open_detector("mediapipe", mediapipe_file), Classifier(default_model)
+    pipeline = Pipeline(detector, classifier, detect_when=4)
+    asked = counted(pipeline)
+    results = [pipeline.process(Frame(astronaut, index, index / 30, "photo")) for index in range(10)]
+    assert len(asked) == 3
+    assert [result.detected for result in results] == [index % 4 == 0 for index in range(10)]
+    assert {(face.track_id, face.expression) for result in results for face in result.faces} == {(0, "happy")}
+    assert all(len(result.faces) == 1 for result in results)
 
-        def write(self, frame: Frame, result: object) -> None:
-            self.written += 1
 
-    sink = Counting()
-    frames = (Frame(astronaut, index, 0.0, "photo") for index in range(100))
-    assert run(frames, pipeline, sink, max_frames=3) == 3
-    assert sink.written == 3
+def test_on_motion_the_detector_rests_while_a_picture_without_faces_is_still(
+    mediapipe_file: Path, default_model: Path
+) -> None:
+    detector, classifier = open_detector("mediapipe", mediapipe_file), Classifier(default_model)
+    pipeline = Pipeline(detector, classifier, detect_when=ON_MOTION)
+    asked = counted(pipeline)
+    room = np.random.default_rng(0).integers(90, 110, (480, 640, 3), dtype=np.uint8)
+    for index in range(100):
+        noise = np.random.default_rng(index).integers(0, 8, room.shape, dtype=np.uint8)
+        pipeline.process(Frame(room + noise, index, index / 30, "camera"))
+    assert len(asked) == 1, "only the first picture is new"
+
+
+def test_on_motion_a_face_that_comes_in_is_found_at_once(
+    mediapipe_file: Path, default_model: Path, astronaut: np.ndarray
+) -> None:
+    detector, classifier = open_detector("mediapipe", mediapipe_file), Classifier(default_model)
+    pipeline = Pipeline(detector, classifier, detect_when=ON_MOTION)
+    empty = np.full_like(astronaut, 60)
+    for index in range(5):
+        assert pipeline.process(Frame(empty, index, index / 30, "camera")).faces == ()
+    result = pipeline.process(Frame(astronaut, 5, 5 / 30, "camera"))
+    assert result.detected and len(result.faces) == 1
+    still = [pipeline.process(Frame(astronaut, index, index / 30, "camera")) for index in range(6, 30)]
+    assert not any(result.detected for result in still), "it holds still"
+    assert {result.faces[0].box for result in still} == {result.faces[0].box}
+
+
+def test_the_detector_reads_the_small_picture_where_the_camera_gives_one(
+    pipeline: Pipeline, astronaut: np.ndarray
+) -> None:
+    small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    asked = counted(pipeline)
+    (face,) = pipeline.process(Frame(astronaut, 0, 0.0, "photo")).faces
+    pipeline.forget()
+    (again,) = pipeline.process(Frame(astronaut, 1, 0.0, "photo", small_bgr=small)).faces
+    assert asked == [(512, 512, 3), (256, 256, 3)]
+    assert intersection_over_union(face.box, again.box) > 0.9, "boxes are in pixels of the large one"
+
+
+def test_less_effort_reads_fewer_pixels_but_never_fewer_than_the_detector_takes(
+    pipeline: Pipeline, astronaut: np.ndarray
+) -> None:
+    asked = counted(pipeline)
+    (face,) = pipeline.process(Frame(astronaut, 0, 0.0, "photo")).faces
+    pipeline.pixel_step = 3
+    (again,) = pipeline.process(Frame(astronaut, 1, 0.0, "photo")).faces
+    assert asked == [(512, 512, 3), (256, 256, 3)]
+    assert intersection_over_union(face.box, again.box) > 0.8
+
+
+def test_faces_too_small_or_outside_the_regions_are_found_but_not_named(
+    mediapipe_file: Path, default_model: Path, astronaut: np.ndarray
+) -> None:
+    detector, classifier = open_detector("mediapipe", mediapipe_file), Classifier(default_model)
+    frame = Frame(np.tile(astronaut[20:220, 120:320], (1, 2, 1)), 0, 0.0, "row")
+    for options in ({"regions": (region("0,0,0.5,1"),)}, {"min_face_px": 500}):
+        result = Pipeline(detector, classifier, **options).process(frame)
+        assert len(result.faces) + len(result.unnamed) == 2
+        assert len(result.faces) == (1 if "regions" in options else 0)
+
+
+@pytest.mark.parametrize("shape", [(480, 640, 3), (200, 300, 3), (1, 1, 3), (720, 1280, 3)])
+def test_a_frame_of_another_size_midway_begins_anew(
+    pipeline: Pipeline, astronaut: np.ndarray, shape: tuple[int, ...]
+) -> None:
+    first = pipeline.process(Frame(astronaut, 0, 0.0, "camera"))
+    other = pipeline.process(Frame(np.full(shape, 90, np.uint8), 1, 0.1, "camera"))
+    assert (other.width_px, other.height_px, other.faces) == (shape[1], shape[0], ())
+    back = pipeline.process(Frame(astronaut, 2, 0.2, "camera"))
+    assert back.faces[0].track_id != first.faces[0].track_id
+
+
+class Crowd:
+    """A detector that knows where the faces of a tiled picture are: the real ones miss the small ones."""
+
+    name, side_px = "crowd", 192
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        return [Detection(Box(150 * x + 30, 150 * y + 20, 90, 90), 0.9) for y in range(5) for x in range(8)]
+
+
+def test_forty_faces_in_one_frame(default_model: Path, astronaut: np.ndarray) -> None:
+    crowd = np.tile(cv2.resize(astronaut[20:220, 120:320], (150, 150)), (5, 8, 1))
+    for max_faces in (16, 40):
+        pipeline = Pipeline(Crowd(), Classifier(default_model), max_faces=max_faces)
+        for index in range(3):
+            result = pipeline.process(Frame(crowd, index, index / 30, "crowd"))
+            assert [face.track_id for face in result.faces] == list(range(max_faces))
+            assert len(result.unnamed) == 40 - max_faces
+
+
+class Broken:
+    """A detector that raises on the frames it is told to."""
+
+    name, side_px = "broken", 192
+
+    def __init__(self, fails: range) -> None:
+        self.fails, self.asked = fails, -1
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        self.asked += 1
+        if self.asked in self.fails:
+            raise RuntimeError("out of\nmemory")
+        return [Detection(Box(100, 100, 120, 120), 0.9)]
+
+
+def test_a_detector_that_raises_costs_its_frame_only(
+    default_model: Path, astronaut: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = Pipeline(Broken(range(2, 5)), Classifier(default_model))
+    results = [pipeline.process(Frame(astronaut, index, index / 30, "camera")) for index in range(8)]
+    assert [result.detected for result in results] == [True, True, False, False, False, True, True, True]
+    assert pipeline.detector_failures == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "detector broken failed on a frame, which counts as not looked at: out of memory"
+    ]
+
+
+def test_a_detector_that_always_raises_is_refused(default_model: Path, astronaut: np.ndarray) -> None:
+    pipeline = Pipeline(Broken(range(1000)), Classifier(default_model))
+    with pytest.raises(ModelError, match="30 frames in a row: out of memory"):
+        for index in range(1000):
+            pipeline.process(Frame(astronaut, index, index / 30, "camera"))

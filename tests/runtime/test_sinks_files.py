@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fer_edge.annotate import blur_faces, colour_of, draw
 from fer_edge.errors import SourceError, UsageError
 from fer_edge.frames import Box, FrameResult
+from fer_edge.pictures import Pictures
 from fer_edge.sinks import CsvSink, JsonlSink, VideoSink
 from fer_edge.sinks.csv_file import COLUMNS
+from fer_edge.sinks.lines import Rotation
 from fer_edge.sinks.video import letterboxed
 
 from tests.runtime.fakes.media import read_video
@@ -127,6 +131,108 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, name):
     assert text.endswith("\n") and 500 < len(text) <= 1500
     if name.endswith("jsonl"):
         assert [json.loads(line)["frame_index"] for line in text.splitlines()] == list(range(text.count("\n")))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_a_disk_that_has_room_again_is_written_on_without_a_gap_in_the_file(tmp_path, name):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with sink_for(tmp_path / name) as sink:
+        sink.write(*taken(0, face()))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / name).stat().st_size + 20, limits[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                sink.write(*taken(1, face()))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        sink.write(*taken(2, face()))
+    assert "\0" not in (tmp_path / name).read_text()
+    lines = (tmp_path / name).read_text().splitlines()
+    if name.endswith("jsonl"):
+        assert [json.loads(line)["frame_index"] for line in lines] == [0, 2]
+    else:
+        assert [line.split(",")[0] for line in lines] == ["frame_index", "0", "2"]
+
+
+# --- Rotation -----------------------------------------------------------------------------------------------
+
+
+def rotated(path, **limits):
+    rotation = Rotation(**limits)
+    return CsvSink(path, LABELS, rotation) if path.suffix == ".csv" else JsonlSink(path, rotation)
+
+
+def frames_in(path):
+    lines = path.read_text().splitlines()
+    if path.name.startswith("out.csv"):
+        assert lines[0].startswith("frame_index,"), "each file has its header"
+        return [int(line.split(",")[0]) for line in lines[1:]]
+    return [json.loads(line)["frame_index"] for line in lines]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_a_file_that_would_grow_too_large_is_set_aside_whole(tmp_path, name):
+    with rotated(tmp_path / name, max_bytes=1200, keep=100) as sink:
+        for index in range(30):
+            sink.write(*taken(index, face()))
+    files = [tmp_path / name, *(tmp_path / f"{name}.{number}" for number in range(1, 100))]
+    files = [path for path in files if path.exists()]
+    assert len(files) >= 3 and all(path.stat().st_size <= 1200 for path in files)
+    assert [index for path in reversed(files) for index in frames_in(path)] == list(range(30))
+
+
+def test_only_so_many_old_files_are_kept(tmp_path):
+    with rotated(tmp_path / "out.jsonl", max_bytes=800, keep=2) as sink:
+        for index in range(40):
+            sink.write(*taken(index, face()))
+    assert everything_below(tmp_path) == ["out.jsonl", "out.jsonl.1", "out.jsonl.2"]
+    kept = [index for end in (".2", ".1", "") for index in frames_in(tmp_path / f"out.jsonl{end}")]
+    assert kept == list(range(kept[0], 40))
+
+
+def test_no_old_file_at_all_may_be_kept(tmp_path):
+    with rotated(tmp_path / "out.jsonl", max_bytes=800, keep=0) as sink:
+        for index in range(40):
+            sink.write(*taken(index, face()))
+    assert everything_below(tmp_path) == ["out.jsonl"]
+
+
+def test_a_line_longer_than_the_limit_is_written_all_the_same(tmp_path):
+    with rotated(tmp_path / "out.jsonl", max_bytes=10, keep=5) as sink:
+        for index in range(3):
+            sink.write(*taken(index, face()))
+    assert frames_in(tmp_path / "out.jsonl") == [2]
+    assert frames_in(tmp_path / "out.jsonl.2") == [0]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_with_rotation_the_next_run_goes_on_with_the_file(tmp_path, name):
+    for first in (0, 10):
+        with rotated(tmp_path / name, max_bytes=100_000) as sink:
+            for index in range(first, first + 10):
+                sink.write(*taken(index, face()))
+    assert frames_in(tmp_path / name) == list(range(20))
+
+
+@pytest.mark.parametrize("torn", [b'{"frame_index": 1, "ti', b"x" * 200_000, b"\xff\xfe"])
+def test_a_half_line_left_by_a_power_cut_is_taken_back(tmp_path, torn):
+    path = tmp_path / "out.jsonl"
+    with rotated(path, max_bytes=10**6) as sink:
+        sink.write(*taken(0, face()))
+    path.write_bytes(path.read_bytes() + torn)
+    with rotated(path, max_bytes=10**6) as sink:
+        sink.write(*taken(1, face()))
+    assert frames_in(path) == [0, 1]
+
+
+@settings(max_examples=25, deadline=None)  # it writes files
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(50, 3000))
+def test_rotation_loses_and_repeats_nothing(tmp_path_factory, faces, max_bytes):
+    folder = tmp_path_factory.mktemp("rotation")
+    with rotated(folder / "out.jsonl", max_bytes=max_bytes, keep=1000) as sink:
+        for index, count in enumerate(faces):
+            sink.write(*taken(index, *[face()] * count))
+    files = sorted(folder.iterdir(), key=lambda path: -int(path.suffix[1:]) if path.suffix != ".jsonl" else 0)
+    assert [index for path in files for index in frames_in(path)] == list(range(len(faces)))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux")
@@ -314,7 +420,7 @@ def test_a_blurred_video_shows_no_face(tmp_path):
     frame, result = taken(0, face(box=Box(200, 200, 100, 100)), width=640, height=480)
     frame.image_bgr[::2] = 255  # stripes: any picture that keeps them would show them
     for name, blur in (("plain.avi", False), ("hidden.avi", True)):
-        with VideoSink(tmp_path / name, 10.0, blur=blur) as sink:
+        with VideoSink(tmp_path / name, 10.0, Pictures("blur" if blur else "none")) as sink:
             sink.write(frame, result)
     contrast = [np.std(read_video(tmp_path / name)[0][220:280, 220:280]) for name in ("plain.avi", "hidden.avi")]
     assert contrast[1] < contrast[0] / 4

@@ -47,18 +47,74 @@ def test_all_sinks_get_every_frame():
     assert group.failed == ()
 
 
-def test_a_failing_sink_is_closed_told_of_once_and_left_out(caplog):
+class Clock:
+    """Stands still until told otherwise."""
+
+    now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def test_a_failing_sink_is_told_of_once_and_left_alone_for_a_while(caplog):
     bad, good = Moody("bad", fails="write"), Moody("good")
-    with SinkSet([bad, good]) as group:
+    with SinkSet([bad, good], clock_s=Clock()) as group:
         for index in range(3):
             group.write(*taken(index))
-        assert group.failed == ("bad",)
+        assert group.failed == ("bad",) and group.lost == {"bad": 3, "good": 0}
     assert names(bad) == ["enter", "write", "exit"]
-    assert isinstance(bad.calls[-1][1], OSError), "it learns why it is closed"
     assert names(good) == ["enter", "write", "write", "write", "exit"]
     assert [record.getMessage() for record in caplog.records] == [
-        "bad failed and gets no more results: write went wrong"
+        "bad failed; it is tried again from time to time: write went wrong"
     ]
+
+
+def test_a_sink_that_recovers_works_again_and_its_losses_are_told(caplog):
+    sink, clock = Moody("disk", fails="write"), Clock()
+    with SinkSet([sink], clock_s=clock) as group:
+        group.write(*taken(0))
+        sink.fails = ""
+        for index in range(1, 5):
+            clock.now_s = 0.4 * index
+            group.write(*taken(index))
+    assert [detail for call, detail in sink.calls if call == "write"] == [0, 3, 4]
+    assert group.lost == {"disk": 3} and group.failed == ("disk",)
+    assert caplog.records[-1].getMessage() == "disk works again; 3 results were lost."
+
+
+def test_a_sink_that_stays_broken_is_tried_ever_less_often():
+    sink, clock = Moody("disk", fails="write"), Clock()
+    with SinkSet([sink], clock_s=clock) as group:
+        for second in range(200):
+            clock.now_s = float(second)
+            group.write(*taken(second))
+    tried = [detail for call, detail in sink.calls if call == "write"]
+    assert tried == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+
+
+def test_sinks_are_exchanged_and_those_that_stay_are_not_touched():
+    stays, goes, comes = Moody("stays"), Moody("goes"), Moody("comes")
+    with SinkSet() as group:
+        group.exchange({"a": lambda: stays, "b": lambda: goes})
+        group.write(*taken(0))
+        group.exchange({"a": lambda: pytest.fail("it is there"), "c": lambda: comes})
+        group.write(*taken(1))
+    assert stays.calls == [("enter", None), ("write", 0), ("write", 1), ("exit", None)]
+    assert goes.calls == [("enter", None), ("write", 0), ("exit", None)]
+    assert comes.calls == [("enter", None), ("write", 1), ("exit", None)]
+
+
+def test_an_exchange_that_cannot_be_made_changes_nothing():
+    def refuse():
+        raise UsageError("no such codec")
+
+    kept = Moody("kept")
+    with SinkSet() as group:
+        group.exchange({"a": lambda: kept})
+        with pytest.raises(UsageError):
+            group.exchange({"b": refuse})
+        group.write(*taken(0))
+    assert names(kept) == ["enter", "write", "exit"]
 
 
 def test_a_sink_that_also_fails_to_close_is_told_of_once(caplog):

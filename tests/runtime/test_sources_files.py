@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -68,6 +70,36 @@ def test_leaving_a_video_early_is_no_early_end(tmp_path, caplog):
     with open_source(str(write_video(tmp_path / "clip.avi", [numbered(i) for i in range(20)]))) as source:
         next(iter(source))
     assert not caplog.records
+
+
+def test_in_real_time_no_frame_comes_before_its_time(tmp_path):
+    path = write_video(tmp_path / "clip.avi", [numbered(i) for i in range(10)], fps=20)
+    with open_source(str(path), real_time=True) as source:
+        started_s = None
+        for frame in source:
+            started_s = started_s or time.monotonic()
+            assert time.monotonic() - started_s >= frame.captured_at_s - 0.005
+    assert frame.index == 9 and time.monotonic() - started_s >= 0.44
+
+
+def test_whoever_is_slower_than_real_time_gets_every_frame_all_the_same(tmp_path):
+    path = write_video(tmp_path / "clip.avi", [numbered(i) for i in range(12)], fps=100)
+    indices = []
+    with open_source(str(path), real_time=True) as source:
+        for frame in source:
+            time.sleep(0.03)
+            indices.append(frame.index)
+    assert indices == list(range(12))
+
+
+def test_a_video_is_read_ahead_by_a_thread_that_is_joined(tmp_path):
+    path = write_video(tmp_path / "clip.avi", [numbered(i) for i in range(20)])
+    for taken in (0, 3, 20):
+        with open_source(str(path)) as source:
+            frames = iter(source)
+            assert [next(frames).index for _ in range(taken)] == list(range(taken))
+            assert taken != 3 or [thread for thread in threading.enumerate() if thread.name.startswith("read ")]
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("read ")]
 
 
 def test_an_image_is_one_frame_at_time_0(tmp_path):

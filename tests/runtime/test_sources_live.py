@@ -3,7 +3,9 @@
 import functools
 import http.server
 import logging
+import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -15,11 +17,12 @@ import pytest
 
 from fer_edge.errors import SourceError
 from fer_edge.sources import open_source
-from fer_edge.sources.latest import LiveOptions, LiveSource
+from fer_edge.sources.latest import LiveOptions, LiveSource, Shot
 
 from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, write_video
 from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
 
+FAKES = str(Path(__file__).parent / "fakes")
 QUICK = LiveOptions(first_frame_s=3.0, silence_s=3.0, tries=3, backoff_s=0.01, backoff_max_s=0.05)
 
 
@@ -37,7 +40,7 @@ class Ticker:
             return None
         time.sleep(self.period_s)
         self.read_count += 1
-        return numbered((self.read_count - 1) % 25)
+        return Shot(numbered((self.read_count - 1) % 25))
 
     def close(self):
         self.closed = True
@@ -208,7 +211,7 @@ def test_a_device_that_is_no_camera_is_refused(tmp_path):
 
 @pytest.fixture
 def picamera2(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent / "fakes")
+    monkeypatch.syspath_prepend(FAKES)
     monkeypatch.delitem(sys.modules, "picamera2", raising=False)
     import picamera2
 
@@ -233,7 +236,7 @@ def test_a_csi_camera_is_configured_small_and_given_back(picamera2):
         first_frames(source, 2)
     assert picamera2.log == [
         "open 0",
-        "configure {'format': 'RGB888', 'size': (320, 240)} 2 buffers",
+        "configure {'format': 'RGB888', 'size': (320, 240)} None 2 buffers",
         "start",
         "stop",
         "close",
@@ -245,10 +248,36 @@ def test_a_csi_camera_that_is_not_attached(picamera2):
         open_source("picamera2:1").__enter__()
 
 
-def test_a_csi_camera_that_another_program_holds(picamera2):
-    picamera2.busy = True
-    with pytest.raises(SourceError, match="another program"):
-        open_source("picamera2").__enter__()
+def test_a_csi_camera_gives_a_small_picture_of_the_same_moment_to_detect_in(picamera2):
+    picamera2.scene_rgb = np.zeros((2, 2, 3), dtype=np.uint8)
+    picamera2.scene_rgb[:, 0] = (255, 0, 0)
+    picamera2.scene_rgb[:, 1] = (0, 0, 255)
+    with open_source("picamera2", LiveOptions(width_px=600, height_px=400)) as source:
+        (frame,) = first_frames(source, 1)
+    assert frame.image_bgr.shape == (400, 600, 3)
+    assert frame.small_bgr.shape == (214, 320, 3), "the shape of the large one, in even rows"
+    # Red left and blue right in both; video levels are no exact match.
+    np.testing.assert_allclose(frame.small_bgr[100, 20], RED, atol=6)
+    np.testing.assert_allclose(frame.small_bgr[100, 300], BLUE, atol=6)
+
+
+def test_a_camera_of_512_mb_is_asked_for_one_buffer(picamera2):
+    with open_source("picamera2", LiveOptions(buffer_count=1)) as source:
+        first_frames(source, 1)
+    assert "1 buffers" in picamera2.log[1]
+
+
+def test_a_csi_camera_that_another_program_holds(picamera2, tmp_path):
+    """In two processes, as on a board; only the lock is the fake's."""
+    lock = str(tmp_path / "camera0")
+    environ = {**os.environ, "FAKE_PICAMERA2_LOCK": lock, "PYTHONPATH": os.pathsep.join([FAKES, *sys.path])}
+    command = [sys.executable, "-m", "fer_edge", "--source", "picamera2", "--quiet"]
+    picamera2.lock_path = lock
+    with open_source("picamera2", QUICK) as source:
+        first_frames(source, 1)
+        second = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert second.returncode == 3
+    assert "another program" in second.stderr and len(second.stderr.splitlines()) == 1
 
 
 def test_a_missing_picamera2_says_how_to_get_it(monkeypatch):

@@ -14,7 +14,7 @@ FRAME = Frame(IMAGE, 0, 0.0, "drawn")
 
 
 def result(task: str, labels: tuple[str, ...], numbers: tuple[float, ...], name: str) -> FrameResult:
-    face = Face(Box(40, 40, 80, 80), 0.9, 1, name, numbers)
+    face = Face(Box(40, 40, 80, 80), 0.9, 1, name, max(map(abs, numbers)), numbers)
     return FrameResult(0, 0.0, "drawn", 320, 240, labels, (face,), task=task)
 
 

@@ -19,6 +19,8 @@ class Detector(Protocol):
     """Finds faces in a picture."""
 
     name: str
+    side_px: int
+    """The longer side it scales every picture to."""
 
     def detect(self, image_bgr: NDArray[np.uint8]) -> list[Detection]:
         """Faces in an image (h, w, 3) uint8, best first."""

@@ -6,6 +6,7 @@ of the input) and 1x2304x1 (logit), for the centres of a 48x48 grid of anchors.
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ class MediaPipeDetector:
     """Faces up to about five metres away. See `Detector`."""
 
     name = "mediapipe"
+    side_px = _SIDE_PX
 
     def __init__(self, path: Path, min_score: float, threads: int) -> None:
         self._engine = open_engine(path, threads=threads)
@@ -34,10 +36,14 @@ class MediaPipeDetector:
     def detect(self, image_bgr: NDArray[np.uint8]) -> list[Detection]:
         """See `Detector.detect`."""
         fitted = letterbox(image_bgr, _SIDE_PX)
-        rgb = fitted.image_bgr[:, :, ::-1].astype(np.float32) / 127.5 - 1.0
+        rgb = cv2.cvtColor(fitted.image_bgr, cv2.COLOR_BGR2RGB).astype(np.float32)
+        rgb /= 127.5
+        rgb -= 1.0
         outputs = sorted(self._engine.run(rgb[None]), key=lambda output: -output.shape[-1])
         regression, logits = outputs[0][0], outputs[1][0, :, 0]
         scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
-        size = regression[:, 2:4]
-        boxes = np.concatenate([regression[:, :2] + self._anchors_px - size / 2, size], axis=1)
+        # Few of the anchors see a face: only those are worked out.
+        kept = np.flatnonzero(scores >= self._min_score)
+        scores, size = scores[kept], regression[kept, 2:4]
+        boxes = np.concatenate([regression[kept, :2] + self._anchors_px[kept] - size / 2, size], axis=1)
         return detections_in_frame(boxes, scores, fitted, self._min_score)

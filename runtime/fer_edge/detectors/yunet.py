@@ -7,6 +7,7 @@ Score is sqrt(class * object); box centre is (column + dx, row + dy) * stride, s
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,28 +29,36 @@ class YuNetDetector:
         shape = self._engine.input.shape
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
             raise ModelError(f"{path}: input {shape}, expected (1, 3, side, side). Is it YuNet?")
-        self._side_px, self._min_score = shape[2], min_score
+        self.side_px, self._min_score = shape[2], min_score
         self._index = {spec.name: position for position, spec in enumerate(self._engine.outputs)}
         missing = {f"{head}_{stride}" for head in ("cls", "obj", "bbox") for stride in _STRIDES} - set(self._index)
         if missing:
             raise ModelError(f"{path}: no output {sorted(missing)[0]}. Is it YuNet?")
 
+        centres = [_cell_origins(self.side_px // stride) * stride for stride in _STRIDES]
+        self._origins_px = np.concatenate(centres).astype(np.float32)
+        self._strides = np.repeat(np.asarray(_STRIDES, dtype=np.float32), [len(part) for part in centres])[:, None]
+
     def detect(self, image_bgr: NDArray[np.uint8]) -> list[Detection]:
         """See `Detector.detect`."""
-        fitted = letterbox(image_bgr, self._side_px)
-        tensor = np.ascontiguousarray(fitted.image_bgr.transpose(2, 0, 1)[None], dtype=np.float32)
+        fitted = letterbox(image_bgr, self.side_px)
+        tensor = np.stack(cv2.split(fitted.image_bgr))[None].astype(np.float32)
         outputs = self._engine.run(tensor)
-        parts = [self._decode(outputs, stride) for stride in _STRIDES]
-        boxes = np.concatenate([part[0] for part in parts])
-        scores = np.concatenate([part[1] for part in parts])
-        return detections_in_frame(boxes, scores, fitted, self._min_score)
-
-    def _decode(self, outputs: list[NDArray[Any]], stride: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Boxes (n, 4) in letterbox pixels and scores (n,) of one stride."""
-        cls, obj, raw = (outputs[self._index[f"{head}_{stride}"]][0] for head in ("cls", "obj", "bbox"))
-        side = self._side_px // stride
-        rows, columns = np.divmod(np.arange(side * side), side)
-        centre = (np.stack([columns, rows], axis=1) + raw[:, :2]) * stride
-        size = np.exp(raw[:, 2:4]) * stride
+        cls, obj, raw = (self._joined(outputs, head) for head in ("cls", "obj", "bbox"))
         scores = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
-        return np.concatenate([centre - size / 2, size], axis=1), scores
+        # Few of the cells see a face: only those are worked out.
+        kept = np.flatnonzero(scores >= self._min_score)
+        centre = self._origins_px[kept] + raw[kept, :2] * self._strides[kept]
+        size = np.exp(raw[kept, 2:4]) * self._strides[kept]
+        boxes = np.concatenate([centre - size / 2, size], axis=1)
+        return detections_in_frame(boxes, scores[kept], fitted, self._min_score)
+
+    def _joined(self, outputs: list[NDArray[Any]], head: str) -> NDArray[Any]:
+        """One head's rows of all strides, (cells, values)."""
+        return np.concatenate([outputs[self._index[f"{head}_{stride}"]][0] for stride in _STRIDES])
+
+
+def _cell_origins(side: int) -> NDArray[np.int64]:
+    """Column and row (side * side, 2) of each cell of a square grid, row by row."""
+    rows, columns = np.divmod(np.arange(side * side), side)
+    return np.stack([columns, rows], axis=1)

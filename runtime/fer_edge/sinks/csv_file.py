@@ -2,16 +2,13 @@
 or for a task of values that value.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 
-from fer_edge.frames import Face, Frame, FrameResult
-from fer_edge.sinks.lines import LineFile
+from fer_edge.frames import Face, FrameResult
+from fer_edge.sinks.lines import LineSink, Rotation
 
 COLUMNS = (
     "frame_index",
@@ -29,40 +26,23 @@ COLUMNS = (
 )
 
 
-class CsvSink:
-    """Writes a .csv file: the header at once, then whole rows, flushed. An existing file is replaced.
+class CsvSink(LineSink):
+    """Writes a .csv file: the header at once, then whole rows, flushed. See LineFile for an existing file.
 
     `labels` are the model's, in the order of its output. `face` counts from 0 within a frame; a frame without faces has
     no row.
     """
 
-    def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
-        self.path = path
-        self.name = f"csv {path}"
+    def __init__(self, path: Path, labels: tuple[str, ...], rotation: Rotation | None = None) -> None:
+        super().__init__(path, "csv", rotation)
         self._labels = labels
-        self._file: LineFile | None = None
+        self.head = _row([*COLUMNS, *(f"p_{label}" for label in labels)])
 
-    def __enter__(self) -> CsvSink:
-        """Open the file and write its header. Raises UsageError."""
-        self._file = LineFile(self.path)
-        self._file.write(_row([*COLUMNS, *(f"p_{label}" for label in self._labels)]))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file; what was written stays."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append the frame's faces. Raises OSError when the disk refuses, ValueError for another model's labels."""
-        assert self._file is not None, "enter the sink before writing"
+    def lines(self, result: FrameResult) -> str:
+        """The frame's faces. Raises ValueError for another model's labels."""
         if result.labels != self._labels:
             raise ValueError(f"labels {', '.join(result.labels)}, but the header has {', '.join(self._labels)}")
-        rows = (_row(_values(result, number, face)) for number, face in enumerate(result.faces))
-        self._file.write("".join(rows))
+        return "".join(_row(_values(result, number, face)) for number, face in enumerate(result.faces))
 
 
 def _values(result: FrameResult, number: int, face: Face) -> list[object]:

@@ -3,35 +3,94 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 
+from fer_edge.errors import UsageError
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.sinks.base import Sink
 
 logger = logging.getLogger("fer_edge")
 
+# A sink that failed is left alone for this long, twice as long each time: a full disk may be emptied.
+_FIRST_REST_S = 1.0
+_LONGEST_REST_S = 60.0
+
+
+class _Member:
+    """A sink, and when it may be written to again after it failed."""
+
+    def __init__(self, sink: Sink, key: Hashable) -> None:
+        self.sink, self.key = sink, key
+        self.lost = 0
+        self._lost_now = 0
+        self._rest_s = 0.0
+        self._again_at_s = float("-inf")
+
+    def write(self, frame: Frame, result: FrameResult, now_s: float) -> None:
+        if now_s < self._again_at_s:
+            self._lose()
+            return
+        try:
+            self.sink.write(frame, result)
+        except Exception as error:  # whatever it is, the loop must go on
+            self._fail(error, now_s)
+            return
+        if self._lost_now:
+            logger.warning("%s works again; %d results were lost.", self.sink.name, self._lost_now)
+        self._lost_now, self._rest_s = 0, 0.0
+
+    def close(self, why: BaseException | None) -> None:
+        try:
+            self.sink.__exit__(type(why) if why else None, why, why.__traceback__ if why else None)
+        except Exception as error:
+            # One that failed to write often fails to close as well; once is enough.
+            if not self._lost_now:
+                logger.warning("%s failed to close: %s", self.sink.name, _reason(error))
+            self.lost += 1
+
+    def _fail(self, error: Exception, now_s: float) -> None:
+        if not self._lost_now:
+            logger.warning("%s failed; it is tried again from time to time: %s", self.sink.name, _reason(error))
+        self._lose()
+        self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LONGEST_REST_S)
+        self._again_at_s = now_s + self._rest_s
+
+    def _lose(self) -> None:
+        self.lost += 1
+        self._lost_now += 1
+
 
 class SinkSet:
-    """Writes to all its sinks. One that raises is closed, told of once in the log, and left out from then on."""
+    """Writes to all its sinks. One that raises is told of once in the log and tried again, ever less often.
+
+    `clock_s` is a monotonic clock in seconds.
+    """
 
     name = "sinks"
 
-    def __init__(self, sinks: Iterable[Sink]) -> None:
-        self._sinks = list(sinks)
-        self._failed: list[str] = []
+    def __init__(self, sinks: Iterable[Sink] = (), *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._members = [_Member(sink, sink.name) for sink in sinks]
+        self._clock_s = clock_s
+        self._failed: dict[str, int] = {}
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """Names of the sinks that failed, in the order they did."""
-        return tuple(self._failed)
+        """Names of the sinks that lost results, or failed to close."""
+        return tuple(name for name, lost in self.lost.items() if lost)
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Results lost by each sink."""
+        return {**self._failed, **{member.sink.name: member.lost for member in self._members}}
 
     def __enter__(self) -> SinkSet:
         """Open all, or none: where one cannot be opened, those before it are closed and its UsageError goes on."""
         with ExitStack() as opened:
-            for sink in self._sinks:
-                opened.enter_context(sink)
+            for member in self._members:
+                opened.enter_context(member.sink)
             opened.pop_all()
         return self
 
@@ -39,28 +98,39 @@ class SinkSet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close all. A sink that fails to close is logged and counts as failed."""
-        while self._sinks:
-            self._close(self._sinks.pop(0), error)
+        while self._members:
+            self._part_with(self._members.pop(0), error)
+
+    def _part_with(self, member: _Member, why: BaseException | None) -> None:
+        member.close(why)
+        self._failed[member.sink.name] = self._failed.get(member.sink.name, 0) + member.lost
+
+    def exchange(self, makers: Mapping[Hashable, Callable[[], Sink]]) -> None:
+        """Have the sinks of `makers`, by key: keep those there are, close those not named, make and open the others.
+
+        Raises UsageError before anything is changed where one cannot be made, and behind the others where one cannot
+        be opened.
+        """
+        made = [_Member(make(), key) for key, make in makers.items() if key not in {one.key for one in self._members}]
+        for member in [one for one in self._members if one.key not in makers]:
+            self._members.remove(member)
+            self._part_with(member, None)
+        refused: UsageError | None = None
+        for member in made:
+            try:
+                member.sink.__enter__()
+                self._members.append(member)
+            except UsageError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Write to every sink that still works. Raises nothing."""
-        for sink in list(self._sinks):
-            try:
-                sink.write(frame, result)
-            except Exception as error:  # whatever it is, the loop must go on
-                self._sinks.remove(sink)
-                self._fail(sink, error)
-                self._close(sink, error)
+        """Write to every sink that works. Raises nothing."""
+        now_s = self._clock_s()
+        for member in self._members:
+            member.write(frame, result, now_s)
 
-    def _close(self, sink: Sink, why: BaseException | None) -> None:
-        try:
-            sink.__exit__(type(why) if why else None, why, why.__traceback__ if why else None)
-        except Exception as error:
-            self._fail(sink, error)
 
-    def _fail(self, sink: Sink, error: Exception) -> None:
-        # One that failed to write often fails to close as well; once is enough.
-        if sink.name not in self._failed:
-            self._failed.append(sink.name)
-            reason = " ".join(str(error).split()) or type(error).__name__
-            logger.warning("%s failed and gets no more results: %s", sink.name, reason)
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

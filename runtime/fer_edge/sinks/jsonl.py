@@ -1,51 +1,34 @@
 """JSON Lines: one object a frame. The keys are stable:
 
-frame_index, time_s, source, width_px, height_px, faces, stage_ms. A face has box_px [left, top, width, height], score,
-track_id, expression, confidence, probabilities {label: 0..1}; for a task of values, such as valence-arousal, values
-{label: number} in their place, and expression names the nearest place on the scales. stage_ms is {stage: ms}.
+frame_index, time_s, source, width_px, height_px, faces, stage_ms, and for a live source unix_time_s. A face has box_px
+[left, top, width, height], score, track_id, expression, confidence, probabilities {label: 0..1}; for a task of values,
+such as valence-arousal, values {label: number} in their place, and expression names the nearest place on the scales.
+stage_ms is {stage: milliseconds}.
 """
-
-from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from fer_edge.frames import Face, Frame, FrameResult
-from fer_edge.sinks.lines import LineFile
+from fer_edge.frames import Face, FrameResult
+from fer_edge.sinks.lines import LineSink, Rotation
 from fer_edge.tasks import TASKS, VALUES
 
 
-class JsonlSink:
-    """Writes a .jsonl file, one whole line a frame, flushed. An existing file is replaced."""
+class JsonlSink(LineSink):
+    """Writes a .jsonl file, one whole line a frame, flushed. See LineFile for what happens to an existing file."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = f"jsonl {path}"
-        self._file: LineFile | None = None
+    def __init__(self, path: Path, rotation: Rotation | None = None) -> None:
+        super().__init__(path, "jsonl", rotation)
 
-    def __enter__(self) -> JsonlSink:
-        """Open the file. Raises UsageError."""
-        self._file = LineFile(self.path)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file; what was written stays."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append the result as one line. Raises OSError when it cannot be written."""
-        assert self._file is not None, "enter the sink before writing"
-        self._file.write(json.dumps(as_object(result), allow_nan=False) + "\n")
+    def lines(self, result: FrameResult) -> str:
+        """The frame's object as one line."""
+        return json.dumps(as_object(result), allow_nan=False) + "\n"
 
 
 def as_object(result: FrameResult) -> dict[str, Any]:
     """The JSON object of a frame, rounded to what the figures are worth."""
+    now = {} if result.unix_time_s is None else {"unix_time_s": round(result.unix_time_s, 3)}
     return {
         "frame_index": result.frame_index,
         "time_s": round(result.captured_at_s, 6),
@@ -54,6 +37,7 @@ def as_object(result: FrameResult) -> dict[str, Any]:
         "height_px": result.height_px,
         "faces": [_face(face, result) for face in result.faces],
         "stage_ms": {stage: round(value, 3) for stage, value in result.stage_ms.items()},
+        **now,
     }
 
 

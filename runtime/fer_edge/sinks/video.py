@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.annotate import blur_faces, draw
 from fer_edge.errors import SourceError, UsageError
 from fer_edge.frames import Frame, FrameResult
+from fer_edge.pictures import Pictures
 from fer_edge.quiet import quiet_opencv
 
 # Codecs that every build of OpenCV from PyPI can write; H.264 is in none of them.
@@ -28,17 +28,17 @@ class VideoSink:
     `fps` is the source's rate: each frame is written once. None, for a live source, writes ten frames a second and
     repeats or leaves out frames by their `captured_at_s`, so that it plays at the speed of life. The first frame sets
     the size; frames of another size are fitted into it with black bars. Leaving by an error removes the file; leaving
-    by Ctrl-C or because the source was lost keeps it: what was filmed until then is whole. `blur` hides every face
-    in it.
+    by Ctrl-C or because the source was lost keeps it: what was filmed until then is whole. `pictures` draws them, and
+    knows what has to be hidden.
     """
 
-    def __init__(self, path: Path, fps: float | None = None, *, blur: bool = False) -> None:
+    def __init__(self, path: Path, fps: float | None = None, pictures: Pictures | None = None) -> None:
         if path.suffix.lower() not in _CODECS:
             raise UsageError(f"cannot write '{path}': expected a name ending in one of {', '.join(_CODECS)}.")
         # Absolute, because FFMPEG takes a relative name with a colon in it for the address of a protocol.
         self.path = path.absolute()
         self.name = f"video {path}"
-        self._blur = blur
+        self._pictures = pictures or Pictures()
         self._fps = fps or _LIVE_FPS
         self._clock = None if fps else _Clock(_LIVE_FPS)
         # The suffix stays last: OpenCV chooses the container by it.
@@ -77,10 +77,12 @@ class VideoSink:
         copies = 1 if self._clock is None else self._clock.copies(frame.captured_at_s)
         if copies == 0:
             return
+        shown = self._pictures.of(frame, result)
+        if shown is None:
+            return
         if self._writer is None:
             self._writer = self._open(*frame.image_bgr.shape[:2])
-        image = blur_faces(frame.image_bgr, result) if self._blur else frame.image_bgr
-        picture = letterboxed(draw(image, result), self._width_px, self._height_px)
+        picture = letterboxed(shown, self._width_px, self._height_px)
         for _ in range(copies):
             self._writer.write(picture)
             self._written += 1

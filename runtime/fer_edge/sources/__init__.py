@@ -51,11 +51,12 @@ class Source(Protocol):
         ...
 
 
-def open_source(text: str, live: LiveOptions | None = None, *, sysfs: Path = SYSFS) -> Source:
+def open_source(text: str, live: LiveOptions | None = None, *, real_time: bool = False, sysfs: Path = SYSFS) -> Source:
     """The source that `text` names, not entered yet; nothing is opened before it is entered.
 
     `text` is a camera's index or /dev/videoN, `picamera2` or `picamera2:N`, a stream's address (rtsp, rtsps, http,
-    https, rtmp), a folder of images, an image or a video file. `live` sets size and patience of cameras and streams.
+    https, rtmp), a folder of images, an image or a video file. `live` sets size and patience of cameras and streams;
+    `real_time` gives a video file's frames at its own pace.
     Index 0 becomes picamera2 where it is a CSI camera, which V4L2 cannot read on Raspberry Pi OS; `sysfs` is where
     the kernel describes cameras. Raises SourceError for text that names no source.
     """
@@ -74,7 +75,7 @@ def open_source(text: str, live: LiveOptions | None = None, *, sysfs: Path = SYS
         from fer_edge.sources.stream import stream_source
 
         return stream_source(text, live)
-    return _file(kind, Path(text))
+    return _file(kind, Path(text), real_time)
 
 
 def _picamera(number: int, live: LiveOptions | None) -> Source:
@@ -83,7 +84,7 @@ def _picamera(number: int, live: LiveOptions | None) -> Source:
     return picamera_source(number, live)
 
 
-def _file(kind: Kind, path: Path) -> Source:
+def _file(kind: Kind, path: Path, real_time: bool) -> Source:
     if kind is Kind.FOLDER:
         from fer_edge.sources.folder import FolderSource
 
@@ -94,4 +95,4 @@ def _file(kind: Kind, path: Path) -> Source:
         return ImageSource(path)
     from fer_edge.sources.video import VideoSource
 
-    return VideoSource(path)
+    return VideoSource(path, real_time=real_time)

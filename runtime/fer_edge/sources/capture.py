@@ -1,13 +1,17 @@
 """cv2.VideoCapture as a Device: what camera and stream have in common."""
 
 import math
-from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from fer_edge.sources.latest import EndOfStreamError
+from fer_edge.sources.latest import EndOfStreamError, Shot
+
+
+def positive_or_none(capture: cv2.VideoCapture, number: int) -> float | None:
+    """A property of a capture where it is known. OpenCV says "unknown" as 0, -1, NaN or a huge negative number."""
+    value = capture.get(number)
+    return value if math.isfinite(value) and value > 0 else None
 
 
 class CaptureDevice:
@@ -15,16 +19,15 @@ class CaptureDevice:
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
         self._capture = capture
-        # Cameras and streams have no number of frames: OpenCV says 0, -1, NaN or a huge negative number.
-        frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self._has_end = math.isfinite(frames) and frames > 0
+        # Cameras and streams have no number of frames.
+        self._has_end = positive_or_none(capture, cv2.CAP_PROP_FRAME_COUNT) is not None
 
-    def read(self) -> NDArray[np.uint8] | None:
+    def read(self) -> Shot | None:
         """The next picture (h, w, 3) uint8 BGR, or None at the end, at an error and after OpenCV's own timeout."""
         found, image = self._capture.read()
         if not found and self._has_end:
             raise EndOfStreamError("the video came to its end.")
-        return cast("NDArray[np.uint8]", image) if found else None
+        return Shot(np.asarray(image, dtype=np.uint8)) if found else None
 
     def close(self) -> None:
         """Release the capture."""

@@ -23,19 +23,28 @@ from fer_edge.frames import Frame
 
 logger = logging.getLogger("fer_edge")
 
-# A driver that hangs inside a read cannot be interrupted. Its thread is waited for this long, then left behind.
-_JOIN_S = 2.0
+# A driver that hangs inside a read cannot be interrupted. Its thread is waited for this long, then left behind: the
+# whole program has to end within two seconds.
+_JOIN_S = 1.0
 
 
 class EndOfStreamError(SourceError):
     """A device that has an end, such as a video file behind http://, came to it."""
 
 
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One picture (h, w, 3) uint8 BGR, and the same one smaller where the device gives both."""
+
+    image_bgr: NDArray[np.uint8]
+    small_bgr: NDArray[np.uint8] | None = None
+
+
 class Device(Protocol):
     """An open camera or stream. Only the thread that opened it touches it."""
 
-    def read(self) -> NDArray[np.uint8] | None:
-        """Wait for the next picture (h, w, 3) uint8 BGR; None when none comes.
+    def read(self) -> Shot | None:
+        """Wait for the next picture; None when none comes.
 
         Raises EndOfStreamError where that is how it should be, so that nothing is opened again.
         """
@@ -51,11 +60,13 @@ class LiveOptions:
     """What to ask of a camera, and how long to wait for a camera or stream before reopening it or giving up.
 
     `tries` reopenings in a row may fail before the source is lost for good; the wait before a try starts at `backoff_s`
-    and doubles up to `backoff_max_s`. A stream has its own size; `width_px` and `height_px` are for cameras.
+    and doubles up to `backoff_max_s`. A stream has its own size; `width_px` and `height_px` are for cameras, and
+    `buffer_count` is for picamera2: its own default of 6 takes too much CMA memory on a board of 512 MB.
     """
 
     width_px: int = 640
     height_px: int = 480
+    buffer_count: int = 2
     first_frame_s: float = 10.0
     silence_s: float = 20.0
     tries: int = 10
@@ -67,9 +78,10 @@ class LiveOptions:
 class Picture:
     """What the reader thread read. `read_at_s` is on the clock of time.monotonic()."""
 
-    image_bgr: NDArray[np.uint8]
+    shot: Shot
     index: int
     read_at_s: float
+    unix_time_s: float
 
 
 class NewestReader:
@@ -107,8 +119,9 @@ class NewestReader:
         return picture
 
     def close(self) -> None:
-        """Stop the thread and join it."""
+        """Stop the thread and join it; whoever waits for a picture waits no longer."""
         self._stop.set()
+        self._finish(self._end or SourceError(f"{self._name}: closed."))
         self._thread.join(_JOIN_S)
         if self._thread.is_alive():
             logger.warning("%s: the driver hangs in a read; its thread is left behind.", self._name)
@@ -127,12 +140,12 @@ class NewestReader:
 
     def _read(self, device: Device) -> None:
         while not self._stop.is_set():
-            image = device.read()
-            if image is None:
+            shot = device.read()
+            if shot is None:
                 self._finish(SourceError(f"{self._name}: no more frames come."))
                 return
             with self._changed:
-                self._newest = Picture(image, self.next_index, time.monotonic())
+                self._newest = Picture(shot, self.next_index, time.monotonic(), time.time())
                 self.next_index += 1
                 self._changed.notify_all()
 
@@ -198,7 +211,18 @@ class LiveSource:
                 timeout_s = self.options.first_frame_s
                 continue
             failures, timeout_s = 0, self.options.silence_s
-            yield Frame(picture.image_bgr, picture.index, max(0.0, picture.read_at_s - self._started_at_s), self.name)
+            yield self._frame(picture)
+
+    def _frame(self, picture: Picture) -> Frame:
+        return Frame(
+            picture.shot.image_bgr,
+            picture.index,
+            max(0.0, picture.read_at_s - self._started_at_s),
+            self.name,
+            picture.read_at_s,
+            picture.unix_time_s,
+            picture.shot.small_bgr,
+        )
 
     def _reopen(self, failures: int, error: SourceError) -> None:
         """Close the device, wait, open it again. Raises SourceError when the tries are used up."""

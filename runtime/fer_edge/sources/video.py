@@ -1,9 +1,10 @@
-"""Video files: every frame exactly once."""
+"""Video files: every frame exactly once, at the file's own pace or as fast as they are taken."""
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
 from fer_edge.quiet import quiet_opencv
+from fer_edge.sources.ahead import ReadAhead
+from fer_edge.sources.capture import positive_or_none
 from fer_edge.sources.image import check_file
 
 logger = logging.getLogger("fer_edge")
@@ -27,16 +30,19 @@ _FALLBACK_FPS = 25.0
 
 
 class VideoSource:
-    """The frames of a video file. `captured_at_s` is media time from the file's first frame.
+    """The frames of a video file, decoded ahead by a thread. `captured_at_s` is media time from its first frame.
 
-    A file that ends early gives what could be decoded, then a warning in the log.
+    In `real_time` no frame is given before its time; whoever is slower gets every frame all the same, later. A file
+    that ends early gives what could be decoded, then a warning in the log.
     """
 
     continuous = True
     live = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, real_time: bool = False) -> None:
         self.path = path
+        self._real_time = real_time
+        self._ahead: ReadAhead[tuple[NDArray[np.uint8], float]] | None = None
         self.name = str(path)
         self.fps: float | None = None
         self.frame_count: int | None = None
@@ -56,14 +62,17 @@ class VideoSource:
                 "Expected e.g. .mp4, .mkv, .avi; check that it plays elsewhere."
             )
         self._capture = capture
-        self.fps = _positive(capture.get(cv2.CAP_PROP_FPS)) or _FALLBACK_FPS
-        self.frame_count = int(_positive(capture.get(cv2.CAP_PROP_FRAME_COUNT)) or 0) or None
+        self.fps = positive_or_none(capture, cv2.CAP_PROP_FPS) or _FALLBACK_FPS
+        self.frame_count = int(positive_or_none(capture, cv2.CAP_PROP_FRAME_COUNT) or 0) or None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
+        """Join the thread and close the file."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
         if self._capture is not None:
             self._capture.release()
             self._capture = None
@@ -72,13 +81,16 @@ class VideoSource:
         """The frames, once, index 0, 1, 2, ..."""
         if self._capture is None or self.fps is None:
             raise SourceError(f"{self.name}: enter the source before reading it.")
+        self._ahead = ReadAhead(self._pictures(self._capture), f"read {self.name}")
         given = 0
-        first_s = time_s = 0.0
-        for image, position_s in self._pictures(self._capture):
+        first_s = time_s = started_at_s = 0.0
+        for image, position_s in self._ahead:
             if given == 0:
-                first_s = position_s
+                first_s, started_at_s = position_s, time.monotonic()
             else:
                 time_s = _later(position_s - first_s, time_s, 1.0 / self.fps)
+            if self._real_time:
+                time.sleep(max(0.0, started_at_s + time_s - time.monotonic()))
             yield Frame(image, given, time_s, self.name)
             given += 1
         self._warn_if_short(given)
@@ -97,11 +109,6 @@ class VideoSource:
                 "%s: ended early: %d of the %d frames it claims could be decoded. Is the file cut short?",
                 *(self.name, given, claimed),
             )
-
-
-def _positive(value: float) -> float | None:
-    """OpenCV says "unknown" as 0, as -1, as NaN or as a huge negative number."""
-    return value if math.isfinite(value) and value > 0 else None
 
 
 def _later(position_s: float, previous_s: float, period_s: float) -> float:

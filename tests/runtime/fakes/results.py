@@ -10,7 +10,7 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 def face(expression: str = "happy", confidence: float = 0.79, box: Box | None = None, track_id: int = 1) -> Face:
     rest = (1 - confidence) / (len(LABELS) - 1)
     probabilities = tuple(confidence if label == expression else rest for label in LABELS)
-    return Face(box or Box(20.25, 16.0, 24.0, 24.5), 0.875, track_id, expression, probabilities)
+    return Face(box or Box(20.25, 16.0, 24.0, 24.5), 0.875, track_id, expression, confidence, probabilities)
 
 
 def taken(

@@ -1,0 +1,157 @@
+"""Everything a board needs in one archive: wheels, model, detector, configuration, service and installer."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge import __version__
+from fer_edge.classifier import Classifier
+from fer_edge.detectors import DATA, DETECTOR_FILES, checked_file
+from fer_edge.errors import UsageError
+from fer_edge.fetch import fetch_detector
+from fer_edge.files import sha256_of
+
+from boards.bundle.archive import pack, sign, write_sums
+from boards.bundle.runtime_wheel import build_runtime_wheel
+from boards.profiles import PROFILES, Profile, System
+from boards.wheels import check_lock, download
+
+UNIT = "fer-edge.service"
+_HERE = Path(__file__).parent
+_SCRIPTS = ("install.sh", "smoke.py", "README.txt")
+_GOLDEN_FACES = 8
+
+
+@dataclass(frozen=True)
+class BundleRequest:
+    """What to bundle. `key` signs it; `detector_file` is a local copy where the detector cannot be fetched."""
+
+    profile: Profile
+    model: str
+    artifacts: Path = Path("artifacts")
+    out: Path = Path("dist")
+    key: Path | None = None
+    detector_file: Path | None = None
+
+
+def build_bundle(request: BundleRequest) -> Path:
+    """Write dist/fer-edge-<version>-<board>.tar.gz; its path. Raises UsageError or ModelError: what is missing."""
+    name = f"fer-edge-{__version__}-{request.profile.name}"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / name
+        folder.mkdir()
+        model = _add_model(request, folder)
+        detector = _add_detector(request, folder)
+        wheel = _add_wheels(request.profile, folder)
+        for script in _SCRIPTS:
+            shutil.copyfile(_HERE / script, folder / script)
+        shutil.copyfile(PROFILES / f"{request.profile.name}.toml", folder / "profile.toml")
+        (folder / "fer-edge.toml").write_text(_configuration(request.profile, model, detector))
+        (folder / "bundle.env").write_text(_facts(request.profile, model, detector, wheel))
+        if (DATA / UNIT).is_file():
+            shutil.copyfile(DATA / UNIT, folder / UNIT)
+        sums = write_sums(folder)
+        if request.key is not None:
+            sign(sums, request.key)
+        archive = request.out / f"{name}.tar.gz"
+        pack(folder, archive)
+    return archive
+
+
+def model_file(request: BundleRequest) -> Path:
+    """The artefact the profile asks for; the package's own where artifacts/ has none. Raises UsageError."""
+    filename = f"{request.model}.{request.profile.model_suffix}"
+    for path in (request.artifacts / request.model / filename, DATA / filename):
+        if path.is_file():
+            return path
+    raise UsageError(f"{filename} not found. Make it with `make export quantize MODEL={request.model}`.")
+
+
+def _add_model(request: BundleRequest, folder: Path) -> Path:
+    """Copy model and contract, and what the model says of a few made-up faces, for the smoke run on the board."""
+    source = model_file(request)
+    classifier = Classifier(source)
+    target = folder / "model" / source.name
+    target.parent.mkdir()
+    shutil.copyfile(source, target)
+    target.with_name(f"{source.name}.json").write_text(classifier.contract.to_json())
+    size = (classifier.contract.input.height_px, classifier.contract.input.width_px)
+    faces = np.random.default_rng(0).integers(0, 256, (_GOLDEN_FACES, *size), dtype=np.uint8)
+    np.savez(folder / "smoke.npz", faces=faces, logits=classifier.logits(faces))
+    return target.relative_to(folder)
+
+
+def _add_detector(request: BundleRequest, folder: Path) -> Path:
+    name = request.profile.detector.name
+    if request.detector_file is None:
+        fetch_detector(name)
+    source = checked_file(DETECTOR_FILES[name], request.detector_file)
+    target = folder / "detector" / DETECTOR_FILES[name].filename
+    target.parent.mkdir()
+    shutil.copyfile(source, target)
+    return target.relative_to(folder)
+
+
+def _add_wheels(profile: Profile, folder: Path) -> Path:
+    """Download the wheels of every system and write its requirements, each line with the hash of its one wheel."""
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    own = build_runtime_wheel(wheels)
+    for system in profile.system:
+        lock = profile.lock(system)
+        check_lock(lock, system.wheels)
+        download(lock, profile.target(system), wheels)
+        (folder / f"requirements-{system.python}.txt").write_text(_requirements(lock, own))
+    return own
+
+
+def _requirements(lock: Path, own: Path) -> str:
+    lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+    return "\n".join([*lines, f"fer-edge=={__version__} --hash=sha256:{sha256_of(own)}"]) + "\n"
+
+
+def _configuration(profile: Profile, model: Path, detector: Path) -> str:
+    """What the profile settles; install.sh puts the folder of the release in use in place of @RELEASE@."""
+    camera = profile.camera
+    buffers = f"buffer_count = {camera.buffer_count}\n" if camera.stack == "picamera2" else ""
+    return f"""\
+# fer-edge on {profile.title}. Flags on the command line override what stands here.
+[source]
+camera = 0
+
+[camera]
+width_px = {camera.width_px}
+height_px = {camera.height_px}
+{buffers}
+[model]
+file = "@RELEASE@/{model.as_posix()}"
+threads = {profile.engine.threads}
+
+[detection]
+detector = "{profile.detector.name}"
+file = "@RELEASE@/{detector.as_posix()}"
+"""
+
+
+def _facts(profile: Profile, model: Path, detector: Path, wheel: Path) -> str:
+    """The profile as far as install.sh needs it, in the shell's own syntax; no value holds a quote."""
+    facts = {
+        "VERSION": __version__,
+        "BOARD": profile.name,
+        "ARCH": profile.arch,
+        "PYTHONS": " ".join(_python_and_glibc(system) for system in profile.system),
+        "SYSTEM_SITE_PACKAGES": "yes" if profile.system_site_packages else "no",
+        "MODEL": model.as_posix(),
+        "DETECTOR": profile.detector.name,
+        "DETECTOR_FILE": detector.as_posix(),
+        "ENGINE": profile.engine.name,
+        "WHEEL": f"wheels/{wheel.name}",
+    }
+    return "".join(f'{key}="{value}"\n' for key, value in facts.items())
+
+
+def _python_and_glibc(system: System) -> str:
+    return f"{system.python}:{system.glibc}"

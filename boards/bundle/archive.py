@@ -1,0 +1,61 @@
+"""Byte-identical archives: the same contents give the same bytes, whoever builds them, whenever."""
+
+import gzip
+import subprocess
+import tarfile
+from pathlib import Path
+
+from fer_edge.errors import UsageError
+from fer_edge.files import atomic_write, sha256_of
+
+SUMS, SIGNATURE = "SHA256SUMS", "SHA256SUMS.sig"
+NAMESPACE = "fer-edge"
+EPOCH_S = 315_532_800  # 1980-01-01, the earliest time a zip file can hold
+_PROGRAMS = (".sh",)
+
+
+def write_sums(folder: Path) -> Path:
+    """Write SHA256SUMS over every file below `folder`, as sha256sum --check reads it."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (SUMS, SIGNATURE))
+    lines = [f"{sha256_of(path)}  ./{path.relative_to(folder).as_posix()}\n" for path in paths]
+    (folder / SUMS).write_text("".join(lines))
+    return folder / SUMS
+
+
+def sign(sums: Path, key: Path) -> Path:
+    """Sign `sums` with an OpenSSH private key, beside it. Raises UsageError when the key cannot be used.
+
+    Check: ssh-keygen -Y verify -f ALLOWED_SIGNERS -I NAME -n fer-edge -s SHA256SUMS.sig < SHA256SUMS
+    """
+    if not key.is_file():
+        raise UsageError(f"{key} not found. Make a key with `ssh-keygen -t ed25519 -f {key}`.")
+    command = ["ssh-keygen", "-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE, str(sums)]
+    finished = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if finished.returncode != 0:
+        raise UsageError(f"{key} cannot sign: {' '.join(finished.stderr.split()) or 'ssh-keygen said nothing'}")
+    return sums.with_name(SIGNATURE)
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Write `folder` as a .tar.gz with sorted names, one time, no owner and plain modes."""
+    # Wheels are compressed already: a higher level costs minutes and gains nothing.
+    with (
+        atomic_write(archive) as temporary,
+        open(temporary, "wb") as stream,
+        gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=1, mtime=EPOCH_S) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in [folder, *sorted(folder.rglob("*"))]:
+            _add(tar, path, f"{folder.name}/{path.relative_to(folder).as_posix()}".rstrip("/."))
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.mtime = EPOCH_S
+    if path.is_dir():
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(entry)
+        return
+    entry.size, entry.mode = path.stat().st_size, 0o755 if path.suffix in _PROGRAMS else 0o644
+    with open(path, "rb") as stream:
+        tar.addfile(entry, stream)

@@ -1,0 +1,50 @@
+"""`profiles`, `bundle`, `lock`: what a board is, and everything it needs in one archive."""
+
+import argparse
+from pathlib import Path
+
+from boards.commands import Commands
+
+
+def register(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    profiles = commands.add_parser("profiles", help="print the table of boards")
+    profiles.set_defaults(run=_profiles)
+
+    bundle = commands.add_parser("bundle", help="make dist/fer-edge-<version>-<board>.tar.gz")
+    bundle.add_argument("board", help="a profile's name; `profiles` lists them")
+    bundle.add_argument("--model", default="fer-base")
+    bundle.add_argument("--artifacts", type=Path, default=Path("artifacts"))
+    bundle.add_argument("--out", type=Path, default=Path("dist"))
+    bundle.add_argument("--key", type=Path, help="OpenSSH private key that signs SHA256SUMS")
+    bundle.add_argument("--detector-file", type=Path, help="a local copy of the detector's file")
+    bundle.set_defaults(run=_bundle)
+
+    lock = commands.add_parser("lock", help="resolve the boards' wheels anew and write boards/locks/")
+    lock.set_defaults(run=_lock)
+
+
+def _profiles(options: argparse.Namespace) -> None:
+    from boards.profiles import load_profile, profile_names, table
+
+    print(table([load_profile(name) for name in profile_names()]))
+
+
+def _bundle(options: argparse.Namespace) -> None:
+    from fer_edge.files import sha256_of
+
+    from boards.bundle import BundleRequest, build_bundle
+    from boards.profiles import load_profile
+
+    request = BundleRequest(
+        load_profile(options.board), options.model, options.artifacts, options.out, options.key, options.detector_file
+    )
+    archive = build_bundle(request)
+    print(f"{archive}  {archive.stat().st_size / 1e6:.0f} MB  SHA-256 {sha256_of(archive)}")
+
+
+def _lock(options: argparse.Namespace) -> None:
+    from boards.locks import write_locks
+
+    for path in write_locks():
+        print(path)

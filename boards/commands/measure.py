@@ -1,0 +1,90 @@
+"""`noise`, `peers`, `report`: robustness, the field's other classifiers, and one page of it all."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fer_edge.arguments import positive
+
+from boards.commands import Commands
+
+_FACES = Path("data/fer2013.npz")
+
+
+def register(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    noise = commands.add_parser("noise", help="accuracy under six kinds of noise in five steps")
+    noise.add_argument("models", type=Path, nargs="+", metavar="MODEL")
+    noise.add_argument("--out", type=Path, default=Path("docs/measured/noise.csv"))
+    noise.set_defaults(run=_noise)
+
+    peers = commands.add_parser("peers", help="other people's classifiers beside ours, same faces, one thread")
+    peers.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="our files; ratios are to the first")
+    peers.add_argument("--without", action="append", choices=["fer", "human"], default=[], help="leave one out")
+    peers.add_argument("--out", type=Path, default=Path("docs/measured/peers.csv"))
+    peers.set_defaults(run=_peers)
+
+    for parser in (noise, peers):
+        parser.add_argument("--faces", type=Path, default=_FACES, help="labelled faces: cache or folder")
+        parser.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
+        parser.add_argument("--count", type=positive, help="so many faces, balanced over the classes (default: all)")
+
+    report = commands.add_parser("report", help="one HTML page and PNG plots of CSV files from this and other boards")
+    report.add_argument("inputs", type=Path, nargs="*", default=[Path("docs/measured")], metavar="CSV_OR_FOLDER")
+    report.add_argument("--out", type=Path, default=Path("docs/report"))
+    report.set_defaults(run=_report)
+
+
+def _faces(options: argparse.Namespace) -> Any:
+    from fer_edge.faces import load_faces
+
+    faces = load_faces(options.faces, options.split)
+    return faces.balanced(options.count, 0) if options.count else faces
+
+
+def _bar(title: str) -> Any:
+    from tqdm import tqdm
+
+    def wrap(items: Iterable[Any]) -> Iterable[Any]:
+        return tqdm(items, desc=title, leave=False)
+
+    return wrap
+
+
+def _noise(options: argparse.Namespace) -> None:
+    from boards.noise import measure_noise, write_noise
+
+    faces = _faces(options)
+    rows = [row for model in options.models for row in measure_noise(model, faces, _bar(model.name))]
+    write_noise(options.out, rows)
+    for row in rows:
+        if row.step in (0, 3, 5):
+            print(f"{row.model:24}{row.task:20}{row.noise:16} step {row.step}  {row.accuracy:7.2%}  n {row.n}")
+    print(options.out)
+
+
+def _peers(options: argparse.Namespace) -> None:
+    from boards.peers.contenders import Contender, Fer, Human, Ours
+    from boards.peers.fetching import PEERS
+    from boards.peers.measure import compare, write_peers
+
+    faces = _faces(options)
+    contenders: list[Contender] = [Ours(model, faces.images) for model in options.models]
+    if "fer" not in options.without:
+        contenders.append(Fer(faces.images, PEERS))
+    if "human" not in options.without:
+        contenders.append(Human(faces.images, PEERS))
+    rows = compare(contenders, faces, _bar("peers"))
+    write_peers(options.out, rows)
+    for row in rows:
+        scores = f"{row.accuracy:7.2%} macro-F1 {row.macro_f1:7.2%}"
+        cost = f"p50 {row.p50_ms:7.2f} ms  x{row.p50_ratio:.2f}  {row.size_kb:6.0f} KB"
+        print(f"{row.name:14}{row.model:34}{scores}  {cost}")
+    print(options.out)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from boards.report import make_report
+
+    print(make_report(options.inputs, options.out))

@@ -1,0 +1,46 @@
+"""`compare`, `screenshots`: the camera program beside its peer, and its web page in pictures."""
+
+import argparse
+from pathlib import Path
+
+from fer_edge.arguments import positive
+
+from boards.commands import Commands
+
+_CLIP = Path("media/WolfgangLanger_Pexels.mp4")
+
+
+def register(commands: Commands) -> None:
+    """Add the commands to the parser."""
+    compare = commands.add_parser("compare", help="the whole loop against the PyPI package fer, paired frame by frame")
+    compare.add_argument("--peer-python", required=True, help="interpreter of an environment that has fer 25.10.3")
+    compare.add_argument("--clip", type=Path, default=_CLIP)
+    compare.add_argument("--onnx", type=Path, default=Path("artifacts/fer-base/fer-base.int8.onnx"))
+    compare.add_argument("--detector-file", type=Path, required=True, metavar="FILE", help="YuNet")
+    compare.add_argument("-n", type=positive, default=300)
+    compare.add_argument("--warmup", type=positive, default=20)
+    compare.add_argument("--core", type=int, default=0, help="the core all of them are pinned to")
+    compare.add_argument("--out", type=Path, default=Path("docs/measured/loop.csv"))
+    compare.set_defaults(run=_compare)
+
+    screenshots = commands.add_parser("screenshots", help="pictures of the web page for docs/, the face hidden")
+    screenshots.add_argument("--clip", type=Path, default=_CLIP)
+    screenshots.add_argument("--chromium", default="/usr/bin/chromium")
+    screenshots.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")
+    screenshots.set_defaults(run=_screenshots)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from boards.compare import compare, lines, write_loop
+
+    files = [options.onnx, options.detector_file]
+    rows = compare(options.clip, options.peer_python, files, n=options.n, warmup=options.warmup, core=options.core)
+    write_loop(options.out, rows)
+    print(*lines(rows), options.out, sep="\n")
+
+
+def _screenshots(options: argparse.Namespace) -> None:
+    from boards.screenshots import take_screenshots
+
+    for path in take_screenshots(options.clip, options.out, options.chromium):
+        print(path)

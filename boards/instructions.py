@@ -1,0 +1,71 @@
+"""boards/instructions.csv: instructions and int8 dot products an inference takes on an Arm core, one thread.
+
+Counted under emulation, so they are exact for the instruction stream and say nothing of time: no cache, no memory, no
+clock. One row a model file, engine and core; a row is found by the SHA-256 of the file.
+"""
+
+import csv
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_edge.errors import DataError
+from fer_edge.files import atomic_write
+
+INSTRUCTIONS = Path("boards/instructions.csv")
+
+
+@dataclass(frozen=True)
+class InstructionRow:
+    """Field order is the column order. `instructions` and `dot_products` are for one face through the engine."""
+
+    model: str
+    model_sha256: str
+    engine: str
+    engine_version: str
+    cpu: str
+    suite: str
+    instructions: int
+    dot_products: int
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a newer row replaces."""
+        return self.model_sha256, self.engine, self.cpu
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(InstructionRow))
+
+
+def read_instructions(path: Path = INSTRUCTIONS) -> list[InstructionRow]:
+    """The rows of the CSV. Raises DataError naming what is wrong in it."""
+    if not path.is_file():
+        raise DataError(f"{path} not found. Make it with `make instructions`.")
+    with open(path, newline="") as stream:
+        reader = csv.DictReader(stream)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise DataError(f"{path}: columns {', '.join(reader.fieldnames or ())}; expected {', '.join(COLUMNS)}.")
+        return [_parsed(cells, f"{path}, row {number}") for number, cells in enumerate(reader, start=2)]
+
+
+def write_instructions(rows: Iterable[InstructionRow], path: Path = INSTRUCTIONS) -> None:
+    """Write the rows, atomically, in the order of model, engine and core."""
+    ordered = sorted(rows, key=lambda row: (row.model, row.engine, row.cpu, row.model_sha256))
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(row) for row in ordered)
+
+
+def merged(old: Iterable[InstructionRow], new: Iterable[InstructionRow]) -> list[InstructionRow]:
+    """`old` with every row of `new` in the place of its predecessor."""
+    return list({row.key: row for row in (*old, *new)}.values())
+
+
+def _parsed(cells: dict[str, str], where: str) -> InstructionRow:
+    try:
+        counts = {name: int(cells[name]) for name in ("instructions", "dot_products")}
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: instructions and dot_products must be whole numbers.") from None
+    return InstructionRow(**{**cells, **counts})  # type: ignore[arg-type]

@@ -1,0 +1,209 @@
+"""What each board is and gets: one TOML file a board, validated when it is read."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tomllib
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fer_edge.errors import UsageError
+
+from boards.arm64.cores import CORES
+from boards.wheels import LOCKS, Target, workbench_versions
+
+PROFILES = Path(__file__).parent
+_DETECTOR_ENGINES = {"mediapipe": ("ai-edge-litert", "tflite-runtime"), "yunet": ("onnxruntime",)}
+_DETECTOR_INPUTS = {"mediapipe": 192, "yunet": 320}
+_SUFFIXES = {"ai-edge-litert": "tflite", "tflite-runtime": "tflite", "onnxruntime": "onnx"}
+# The web page, /metrics and MQTT: pure Python and small, so that a bundle leaves nothing to be downloaded.
+_EXTRAS = ("microdot", "prometheus-client", "paho-mqtt")
+Count = Annotated[int, Field(gt=0)]
+
+
+class _Table(BaseModel):
+    """A table of the TOML file: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class System(_Table):
+    """An operating system the bundle installs on, with exact versions of what goes into its venv."""
+
+    os: str
+    python: Annotated[str, Field(pattern=r"^3\.\d+$")]
+    glibc: Annotated[str, Field(pattern=r"^2\.\d+$")]
+    requirements: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[^=]+$")], ...], Field(strict=False)]
+
+    @property
+    def wheels(self) -> tuple[str, ...]:
+        """`requirements`, and what the runtime's extras for a program left running need besides."""
+        older = ("tomli",) if self.python == "3.10" else ()
+        return (*self.requirements, *workbench_versions((*_EXTRAS, *older)))
+
+    def version_of(self, package: str) -> str | None:
+        """The pinned version of a package, None where it is not asked for."""
+        pins = dict(requirement.split("==") for requirement in self.requirements)
+        return pins.get(package)
+
+
+class EngineChoice(_Table):
+    """What runs the networks. `providers` are onnxruntime's, in the order they are tried."""
+
+    name: Literal["ai-edge-litert", "tflite-runtime", "onnxruntime"]
+    threads: Count
+    excluded: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    providers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
+class ModelChoice(_Table):
+    """Which artefact of a model is bundled: fp16 is the float file, halved by TensorRT on the board."""
+
+    precision: Literal["int8", "fp16", "fp32"]
+
+
+class DetectorChoice(_Table):
+    """The face detector and the side of its square input."""
+
+    name: Literal["mediapipe", "yunet"]
+    input_px: Count
+
+
+class Camera(_Table):
+    """The stack that reads the camera; frames larger than this buy nothing on the board."""
+
+    stack: Literal["picamera2", "v4l2"]
+    width_px: Count
+    height_px: Count
+    buffer_count: Annotated[int, Field(ge=1, le=8)]
+
+
+class Probes(_Table):
+    """Where temperature (thousandths of a degree), throttling and power are read; absent where there is no probe."""
+
+    temperature: str
+    throttled: str | None = None
+    power: str | None = None
+    throttles_at_c: Count | None = None
+
+
+class Profile(_Table):
+    """One board. `name` is that of its file; `emulated_as` is QEMU's name of its core."""
+
+    name: str
+    title: str
+    arch: Literal["aarch64", "x86_64"]
+    cpu: str
+    cores: Count
+    memory_mb: Count
+    dot_product: bool
+    emulated_as: str | None = None
+    note: str
+    system: Annotated[tuple[System, ...], Field(min_length=1, strict=False)]
+    engine: EngineChoice
+    model: ModelChoice
+    detector: DetectorChoice
+    camera: Camera
+    probes: Probes
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Profile":
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> list[str]:
+        found = []
+        if self.engine.threads > self.cores:
+            found.append(f"{self.engine.threads} threads on {self.cores} cores")
+        if self.emulated_as not in (None, *CORES):
+            found.append(f"no emulated core {self.emulated_as!r}; there are: {', '.join(CORES)}")
+        if self.engine.name not in _DETECTOR_ENGINES[self.detector.name]:
+            found.append(f"the {self.detector.name} detector does not run on {self.engine.name}")
+        if self.detector.input_px != _DETECTOR_INPUTS[self.detector.name]:
+            found.append(f"the {self.detector.name} detector takes {_DETECTOR_INPUTS[self.detector.name]} px")
+        for system in self.system:
+            found += _problems_of(system, self.engine)
+        return found
+
+    @property
+    def system_site_packages(self) -> bool:
+        """Whether the venv must see apt's packages: picamera2 exists only there."""
+        return self.camera.stack == "picamera2"
+
+    @property
+    def model_suffix(self) -> str:
+        """End of the artefact's name, such as "int8.tflite"."""
+        precision = "int8" if self.model.precision == "int8" else "fp32"
+        return f"{precision}.{_SUFFIXES[self.engine.name]}"
+
+    def target(self, system: System) -> Target:
+        """The wheels `system` takes."""
+        major, minor = system.glibc.split(".")
+        return Target(self.arch, system.python, (int(major), int(minor)))
+
+    def lock(self, system: System) -> Path:
+        """The lock file of `system`; boards with the same needs share it."""
+        names = (self.engine.name, "numpy")
+        pins = "-".join(f"{name}{system.version_of(name)}" for name in names)
+        return LOCKS / f"{self.arch}-python{system.python}-{pins}.txt"
+
+
+def _problems_of(system: System, engine: EngineChoice) -> list[str]:
+    found = []
+    if system.version_of(engine.name) is None:
+        found.append(f"{system.os} does not ask for the engine {engine.name}")
+    excluded = set(engine.excluded) & set(system.requirements)
+    if excluded:
+        found.append(f"{system.os} asks for {', '.join(excluded)}, which is excluded")
+    numpy = system.version_of("numpy") or ""
+    if engine.name == "tflite-runtime" and not numpy.startswith("1."):
+        found.append(f"{system.os}: tflite-runtime needs numpy below 2")
+    return found
+
+
+def load_profile(name: str, folder: Path = PROFILES) -> Profile:
+    """Read profile `name`. Raises UsageError naming the file, the key and what is wrong with it."""
+    path = folder / f"{name}.toml"
+    if not path.is_file():
+        raise UsageError(f"board {name!r} has no profile; there are: {', '.join(profile_names(folder))}.")
+    try:
+        return Profile(name=name, **tomllib.loads(path.read_text()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not TOML ({error}).") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "profile"
+        raise UsageError(f"{path}: {where}: {first['msg']}.") from None
+
+
+def profile_names(folder: Path = PROFILES) -> list[str]:
+    """Every board there is a file for."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def table(profiles: list[Profile]) -> str:
+    """The profiles as text for a terminal."""
+    head = ("BOARD", "NAME", "CORES", "MB", "PYTHON", "ENGINE", "MODEL", "DETECTOR", "CAMERA", "NOTE")
+    rows = [head, *(_cells(profile) for profile in profiles)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head) - 1)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
+    )
+
+
+def _cells(profile: Profile) -> tuple[str, ...]:
+    camera = (
+        f"{profile.camera.stack} {profile.camera.width_px}x{profile.camera.height_px}x{profile.camera.buffer_count}"
+    )
+    return (
+        profile.name,
+        profile.title,
+        profile.cpu.partition(",")[0],
+        str(profile.memory_mb),
+        "/".join(system.python for system in profile.system),
+        f"{profile.engine.name} x{profile.engine.threads}",
+        profile.model.precision,
+        f"{profile.detector.name} {profile.detector.input_px}",
+        camera,
+        profile.note,
+    )

@@ -1,0 +1,137 @@
+"""What is quantized: an artefact folder, a checkpoint, or a float ONNX from elsewhere that carries a contract."""
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxsim
+from numpy.typing import NDArray
+
+from fer_edge.classifier import Classifier
+from fer_edge.errors import ModelError
+from fer_edge.files import sha256_of
+
+from export import pipeline as export_pipeline
+from export.artefacts import CHECKSUMS, GOLDEN, model_path, staged, write_contract
+from export.golden import GOLDEN_COUNT, Golden, load_golden, synthetic_faces
+from export.metadata import put_in_onnx
+from export.parity import check_parity
+from quantize import onnx_graph, tflite_ptq
+from quantize.onnx_graph import FloatGraph
+from quantize.tflite_ptq import FloatModel
+
+
+@dataclass(frozen=True)
+class FloatModels:
+    """The float half of an artefact folder, opened and found to be of one checkpoint.
+
+    `classifiers`: "onnx" and, where `export` made one, "tflite". `golden`: (n, h, w) uint8.
+    """
+
+    folder: Path
+    name: str
+    classifiers: dict[str, Classifier]
+    golden: NDArray[np.uint8] = field(repr=False)
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """SHA-256 of the checkpoint the models come from."""
+        return self.classifiers["onnx"].contract.checkpoint_sha256
+
+    @functools.cached_property
+    def graph(self) -> FloatGraph:
+        """The float ONNX, ready to quantize. Raises ModelError."""
+        return onnx_graph.float_graph(self.classifiers["onnx"].path)
+
+    @functools.cached_property
+    def tflite(self) -> FloatModel:
+        """The float TFLite, ready to quantize. Raises ModelError."""
+        return tflite_ptq.float_model(self.classifiers["tflite"].path)
+
+
+def open_source(path: Path, out: Path) -> FloatModels:
+    """Open an artefact folder; a .safetensors or .onnx first becomes one under `out`.
+
+    Raises ModelError where something is missing, damaged, without contract or of different checkpoints.
+    """
+    if path.suffix == ".safetensors":
+        name = export_pipeline.export(path, out).models[0].path.parent.name
+        return open_artefacts(out / name)
+    if path.suffix == ".onnx":
+        return open_artefacts(adopt(path, out))
+    if path.suffix == ".tflite":
+        raise ModelError(f"{path}: INT8 is made from a float ONNX, a checkpoint or an artefact folder. Name one.")
+    return open_artefacts(path)
+
+
+def open_artefacts(folder: Path) -> FloatModels:
+    """Open what `export` or `adopt` wrote. Raises ModelError as `open_source` does."""
+    name = folder.resolve().name
+    if folder.name != name:  # such as ".", beside which nothing can be staged
+        folder = folder.resolve()
+    paths = {suffix: model_path(folder, name, "fp32", suffix) for suffix in ("onnx", "tflite")}
+    sums = folder / CHECKSUMS
+    listed = sums.read_text() if sums.is_file() else ""
+    # A model of the user's own has no .tflite; one that was exported must not lose it unnoticed.
+    if not paths["tflite"].is_file() and paths["tflite"].name not in listed:
+        del paths["tflite"]
+    missing = [path for path in paths.values() if not path.is_file()]
+    if missing:
+        raise ModelError(f"{missing[0]} not found. Make it with `make export`, or name another artefact folder.")
+    models = {suffix: Classifier(path) for suffix, path in paths.items()}
+    if len({model.contract.checkpoint_sha256 for model in models.values()}) > 1:
+        raise ModelError(f"{folder}: the two float models are of different checkpoints. Run `make export` again.")
+    return FloatModels(folder, name, models, load_golden(folder / GOLDEN).inputs)
+
+
+def require_checkpoint(models: FloatModels, checkpoint: Path) -> None:
+    """Raise ModelError unless the float models were exported from that very file."""
+    if not checkpoint.is_file():
+        raise ModelError(f"checkpoint not found: {checkpoint}.")
+    if sha256_of(checkpoint) != models.checkpoint_sha256:
+        raise ModelError(f"{models.folder} was exported from another checkpoint than {checkpoint}. Run `make export`.")
+
+
+def adopt(path: Path, out: Path) -> Path:
+    """Make an artefact folder of a float ONNX from elsewhere: simplified, BatchNorm folded, with golden vectors.
+
+    Raises ModelError where it has no fitting contract, is not float, or does not survive simplifying.
+    """
+    original = Classifier(path)
+    if original.contract.precision != "fp32":
+        raise ModelError(f"{path}: precision {original.contract.precision}, expected fp32. Give the float model.")
+    name = path.stem.removesuffix(".fp32")
+    golden = _golden_of(original)
+    try:
+        model, same = onnxsim.simplify(onnx.load(path))
+    except Exception as error:  # native code raises what it likes
+        raise ModelError(f"{path}: onnxsim cannot read it ({_first_line(error)}). Export it again.") from None
+    if not same:
+        raise ModelError(f"{path}: onnxsim changed what it computes. Export it again with another opset.")
+    folder = out / name
+    with staged(folder) as staging:
+        target = model_path(staging, name, "fp32", "onnx")
+        put_in_onnx(model, original.contract)
+        onnx.save(model, target)
+        write_contract(target, original.contract)
+        golden.save(staging / GOLDEN)
+        check_parity(target, golden)
+    return folder
+
+
+def _golden_of(model: Classifier) -> Golden:
+    spec = model.contract.input
+    size = (spec.width_px, spec.height_px)
+    faces = [cv2.resize(face, size, interpolation=cv2.INTER_AREA) for face in synthetic_faces(GOLDEN_COUNT)]
+    inputs = np.stack(faces).astype(np.uint8)
+    logits = model.logits(inputs)
+    if not np.isfinite(logits).all():
+        raise ModelError(f"{model.path}: gives values that are no numbers for synthetic faces. Export it again.")
+    return Golden(inputs, logits)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,41 @@
+"""Accuracy on the board itself, with labelled faces a user brings."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.bench.measure import Progress
+from fer_edge.bench.rows import BenchRow
+from fer_edge.classifier import Classifier
+from fer_edge.faces import LabelledFaces
+from fer_edge.metrics import classification_metrics
+
+_BATCH = 64
+
+
+def with_accuracy(row: BenchRow, classifier: Classifier, faces: LabelledFaces, progress: Progress = iter) -> BenchRow:
+    """`row` with dataset, split, accuracy, macro-F1 and ECE. Raises DataError for a class the model does not know."""
+    faces = faces.in_order_of(classifier.contract.labels)
+    return scored(row, faces, probabilities_of(classifier, faces.images, progress))
+
+
+def scored(row: BenchRow, faces: LabelledFaces, probabilities: NDArray[np.float32]) -> BenchRow:
+    """`row` with the scores of `probabilities` (n, labels); `faces` number their classes as the model does."""
+    metrics = classification_metrics(faces.labels, probabilities)
+    return dataclasses.replace(
+        row,
+        dataset=faces.dataset,
+        split=faces.split,
+        accuracy=metrics.accuracy,
+        macro_f1=metrics.macro_f1,
+        ece=metrics.ece,
+    )
+
+
+def probabilities_of(
+    classifier: Classifier, images: NDArray[np.uint8], progress: Progress = iter
+) -> NDArray[np.float32]:
+    """Probabilities (n, labels) of grey faces (n, h, w) uint8."""
+    starts = range(0, len(images), _BATCH)
+    return np.concatenate([classifier.classify(images[start : start + _BATCH]) for start in progress(starts)])

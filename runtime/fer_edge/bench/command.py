@@ -1,0 +1,174 @@
+"""`fer-edge bench`: what this board does, in CSV. Nothing but the runtime is needed; no picture, no dataset."""
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from fer_edge.arguments import positive
+from fer_edge.bench.measure import bench_classifier, bench_pipeline, measured_sink, repeated
+from fer_edge.bench.rows import BenchRow, write_rows
+from fer_edge.classifier import Classifier
+from fer_edge.detectors import DETECTOR_FILES, open_detector
+from fer_edge.files import sha256_of
+from fer_edge.models import DEFAULT_MODEL
+from fer_edge.pipeline import Pipeline
+
+_BATCHES = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to measure, as the command line said it."""
+
+    model: Path
+    detector: str
+    detector_file: Path | None
+    source: str | None
+    threads: tuple[int, ...]
+    batches: tuple[int, ...]
+    cold_starts: int
+    sustained_min: int
+    dataset: Path | None
+    split: str
+    n: int
+    warmup: int
+    out: Path
+
+
+def run_bench(words: list[str], description: str) -> None:
+    """Parse, measure, print and write. Raises FerEdgeError."""
+    options = _options(words, description)
+    rows = [row for threads in options.threads for row in _rows(options, threads)]
+    if options.cold_starts:
+        rows.append(_cold_start(options))
+    write_rows(options.out, rows)
+    print_rows(rows)
+    print_providers(Classifier(options.model))
+    print(options.out)
+    if options.sustained_min:
+        _sustained(options)
+
+
+def _options(words: list[str], description: str) -> BenchOptions:
+    parser = argparse.ArgumentParser(prog="fer-edge bench", description=description)
+    add = parser.add_argument
+    add("--source", metavar="WHAT", help="video, photo or folder for the whole loop; without it the classifier alone")
+    add("--model", type=Path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract")
+    add("--detector", choices=sorted(DETECTOR_FILES), default="mediapipe")
+    add("--detector-file", type=Path, metavar="FILE", help="a local copy of the detector's file")
+    add("--threads", type=positive, nargs="+", default=[1], metavar="N", help="threads of each engine (default 1)")
+    add("--batch", type=positive, nargs="+", default=[1], metavar="N", help="faces a call (default 1)")
+    add("--cold-start", type=positive, default=0, metavar="N", help="also measure N starts of the program")
+    add("--all", action="store_true", help="threads 1 to the number of cores, batches 1 2 4 8, five cold starts")
+    add("--sustained", type=positive, default=0, metavar="MIN", help="then run without a pause for so many minutes")
+    add("--dataset", type=Path, metavar="FACES", help="labelled faces (folder or .npz) for accuracy on this board")
+    add("--split", default="PublicTest", help="split of an .npz (default PublicTest)")
+    add("-n", type=positive, default=200, help="measured repetitions (default 200)")
+    add("--warmup", type=positive, default=20, help="repetitions before, not counted (default 20)")
+    add("--out", type=Path, default=Path("bench.csv"), help="CSV to write (default bench.csv)")
+    given = parser.parse_args(words)
+    cores = tuple(range(1, (os.cpu_count() or 1) + 1))
+    return BenchOptions(
+        model=given.model,
+        detector=given.detector,
+        detector_file=given.detector_file,
+        source=given.source,
+        threads=cores if given.all else tuple(given.threads),
+        batches=_BATCHES if given.all else tuple(given.batch),
+        cold_starts=5 if given.all and not given.cold_start else given.cold_start,
+        sustained_min=given.sustained,
+        dataset=given.dataset,
+        split=given.split,
+        n=given.n,
+        warmup=given.warmup,
+        out=given.out,
+    )
+
+
+def _rows(options: BenchOptions, threads: int) -> list[BenchRow]:
+    """The classifier at every batch, then the whole loop where there is a source."""
+    classifier = Classifier(options.model, threads=threads)
+    measured: dict[str, Any] = {"n": options.n, "warmup": options.warmup, "threads": threads}
+    rows = [bench_classifier(classifier, batch=batch, **measured) for batch in options.batches]
+    if options.dataset is not None and threads == options.threads[0]:
+        from fer_edge.bench.accuracy import with_accuracy
+        from fer_edge.faces import load_faces
+
+        rows[0] = with_accuracy(rows[0], classifier, load_faces(options.dataset, options.split))
+    if options.source is not None:
+        from fer_edge.sources import open_source
+
+        pipeline = _pipeline(options, classifier, threads)
+        with open_source(options.source) as source, measured_sink() as sink:
+            frames = repeated(list(source)) if source.frame_count == 1 else source
+            rows += bench_pipeline(frames, pipeline, sink, **measured)
+    return rows
+
+
+def _pipeline(options: BenchOptions, classifier: Classifier, threads: int) -> Pipeline:
+    return Pipeline(open_detector(options.detector, options.detector_file, threads=threads), classifier)
+
+
+def _cold_start(options: BenchOptions) -> BenchRow:
+    from fer_edge.bench.cold_start import bench_cold_start
+
+    classifier = Classifier(options.model, threads=options.threads[0])
+    return bench_cold_start(
+        classifier, options.detector, options.detector_file, n=options.cold_starts, threads=options.threads[0]
+    )
+
+
+def _sustained(options: BenchOptions) -> None:
+    """The whole loop where there is a source, else the classifier; its rows stand in OUT.sustained.csv."""
+    from fer_edge.bench.sustained import SustainedWork, bench_sustained, slowdown, write_sustained
+
+    threads = options.threads[-1]
+    classifier = Classifier(options.model, threads=threads)
+    call, name = _endless_work(options, classifier, threads)
+    work = SustainedWork(call, name, classifier.path.name, sha256_of(classifier.path), threads)
+    rows = bench_sustained(work, options.sustained_min)
+    path = options.out.with_suffix(".sustained.csv")
+    write_sustained(path, rows)
+    for row in rows:
+        heat = f"{row.temp_max_c:5.1f} C" if row.temp_max_c is not None else "no thermometer"
+        print(f"minute {row.minute:3}  p50 {row.p50_ms:8.2f} ms  {row.fps:7.1f} a second  {heat}")
+    print(f"last minute / first minute: {slowdown(rows):.3f}\n{path}")
+
+
+def _endless_work(options: BenchOptions, classifier: Classifier, threads: int) -> tuple[Callable[[], object], str]:
+    import numpy as np
+
+    if options.source is None:
+        size = (classifier.contract.input.height_px, classifier.contract.input.width_px)
+        face = np.random.default_rng(0).integers(0, 256, (1, *size), dtype=np.uint8)
+        return lambda: classifier.classify(face), "classify"
+    from fer_edge.sources import open_source
+
+    pipeline = _pipeline(options, classifier, threads)
+    with open_source(options.source) as source:
+        frames = cycle([frame for frame, _ in zip(source, range(options.n), strict=False)])
+    return lambda: pipeline.process(next(frames)), f"total, {Path(options.source).name}"
+
+
+def print_rows(rows: list[BenchRow]) -> None:
+    """A line a row, for a terminal."""
+    print(f"{'stage':12}{'threads':>8}  {'source':24}{'p50':>9}{'p90':>9}{'p95':>9}{'p99':>9}  ms")
+    for row in rows:
+        times = f"{row.p50_ms:9.2f}{row.p90_ms:9.2f}{row.p95_ms:9.2f}{row.p99_ms:9.2f}"
+        print(f"{row.stage:12}{row.threads:8}  {row.source or '':24}{times}")
+        if row.accuracy is not None and row.macro_f1 is not None and row.ece is not None:
+            print(f"  {row.dataset} {row.split}: {row.accuracy:.2%}, macro-F1 {row.macro_f1:.2%}, ECE {row.ece:.3f}")
+
+
+def print_providers(classifier: Classifier) -> None:
+    """Which of onnxruntime's providers ran how many nodes; nothing for another engine."""
+    if classifier.engine.name != "onnxruntime":
+        return
+    from fer_edge.engines.providers import nodes_by_provider
+
+    counts = nodes_by_provider(classifier.path)
+    print("nodes run by " + ", ".join(f"{provider}: {count}" for provider, count in sorted(counts.items())))

@@ -1,0 +1,125 @@
+"""Sustained load: minute 1 against minute N. A board without a fan is fast until it is hot.
+
+Its own CSV, one row a minute, because the benchmark's has no column for time.
+"""
+
+import csv
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_edge.bench.measure import Progress, now
+from fer_edge.bench.power import power_probe
+from fer_edge.board import BoardState, board_info, board_state
+from fer_edge.files import atomic_write
+
+_SAMPLE_EVERY_S = 1.0
+_MINUTE_S = 60.0
+
+
+@dataclass(frozen=True)
+class SustainedRow:
+    """One minute of calls without a pause. Field order is the column order; None is written as nothing."""
+
+    board: str
+    cpu: str
+    model: str
+    model_sha256: str
+    threads: int
+    work: str
+    minute: int
+    n: int
+    p50_ms: float
+    p95_ms: float
+    fps: float
+    temp_max_c: float | None
+    freq_min_mhz: float | None
+    throttled: bool | None
+    power_mean_w: float | None
+    started_at: str
+
+
+SUSTAINED_COLUMNS = tuple(field.name for field in dataclasses.fields(SustainedRow))
+
+
+@dataclass(frozen=True)
+class SustainedWork:
+    """What is repeated, and how it is named in the rows. `call` does one piece: one frame, or one face."""
+
+    call: Callable[[], object]
+    name: str
+    model: str
+    model_sha256: str
+    threads: int
+
+
+def bench_sustained(
+    work: SustainedWork, minutes: int, *, minute_s: float = _MINUTE_S, progress: Progress = iter
+) -> list[SustainedRow]:
+    """Call without a pause for `minutes` of `minute_s` seconds; one row each."""
+    probe = power_probe()
+    return [_minute(work, minute, minute_s, probe) for minute in progress(range(1, minutes + 1))]
+
+
+def _minute(work: SustainedWork, minute: int, length_s: float, probe: Callable[[], float | None]) -> SustainedRow:
+    started_at, info = now(), board_info()
+    begin = time.perf_counter()
+    times_ms: list[float] = []
+    states, watts, next_sample = [board_state()], [probe()], begin + _SAMPLE_EVERY_S
+    while (before := time.perf_counter()) < begin + length_s or not times_ms:
+        work.call()
+        times_ms.append((time.perf_counter() - before) * 1e3)
+        if before > next_sample:
+            states.append(board_state())
+            watts.append(probe())
+            next_sample = before + _SAMPLE_EVERY_S
+    elapsed_s = time.perf_counter() - begin
+    drawn = [value for value in watts if value is not None]
+    p50, p95 = np.percentile(times_ms, [50, 95])
+    return SustainedRow(
+        board=info.board,
+        cpu=info.cpu,
+        model=work.model,
+        model_sha256=work.model_sha256,
+        threads=work.threads,
+        work=work.name,
+        minute=minute,
+        n=len(times_ms),
+        p50_ms=float(p50),
+        p95_ms=float(p95),
+        fps=len(times_ms) / elapsed_s,
+        power_mean_w=sum(drawn) / len(drawn) if drawn else None,
+        started_at=started_at,
+        **_extremes(states),
+    )
+
+
+def _extremes(states: list[BoardState]) -> dict[str, Any]:
+    temperatures = [state.temp_c for state in states if state.temp_c is not None]
+    frequencies = [state.freq_mhz for state in states if state.freq_mhz is not None]
+    flags = [state.throttled for state in states if state.throttled is not None]
+    return {
+        "temp_max_c": max(temperatures, default=None),
+        "freq_min_mhz": min(frequencies, default=None),
+        "throttled": any(flags) if flags else None,
+    }
+
+
+def slowdown(rows: list[SustainedRow]) -> float:
+    """Median latency of the last minute over that of the first: 1 where heat changed nothing."""
+    return rows[-1].p50_ms / rows[0].p50_ms
+
+
+def write_sustained(path: Path, rows: Iterable[SustainedRow]) -> None:
+    """Write the rows as CSV, atomically; floats carry four decimals."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, SUSTAINED_COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            cells = dataclasses.asdict(row).items()
+            writer.writerow({key: f"{value:.4f}" if isinstance(value, float) else value for key, value in cells})

@@ -1,0 +1,31 @@
+"""`fer-edge doctor`: what would keep fer-edge from working here, each finding with its remedy."""
+
+from collections.abc import Iterable
+
+from fer_edge.doctor.finding import Finding, State
+from fer_edge.errors import ModelError, UsageError
+
+__all__ = ["Finding", "State", "examine", "report"]
+
+
+def examine() -> list[Finding]:
+    """Look at everything. Never raises: a check that fails is a finding."""
+    from fer_edge.doctor.files import check_files
+    from fer_edge.doctor.hardware import check_hardware
+    from fer_edge.doctor.software import check_software
+
+    return [*check_software(), *check_hardware(), *check_files()]
+
+
+def report(findings: Iterable[Finding]) -> None:
+    """Print the findings. Raises ModelError or UsageError, with their exit codes, where something is broken."""
+    findings = list(findings)
+    for finding in findings:
+        print(f"{finding.state.value:4}  {finding.subject:18} {finding.text}")
+        if finding.remedy:
+            print(f"{'':24} -> {finding.remedy}")
+    broken = [finding for finding in findings if finding.state is State.BAD]
+    if broken:
+        subjects = ", ".join(finding.subject for finding in broken)
+        refused = any(finding.is_model for finding in broken)
+        raise (ModelError if refused else UsageError)(f"doctor: {subjects} must be mended before fer-edge can run.")

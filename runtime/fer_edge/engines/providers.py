@@ -1,0 +1,73 @@
+"""onnxruntime's execution providers: in which order they are tried, and which one really ran each node.
+
+TensorRT and CUDA exist only with NVIDIA's wheel, on a board with its GPU. Untested here: no Jetson was at hand.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_LOG = logging.getLogger(__name__)
+TENSORRT, _CUDA, _CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+def engine_cache() -> Path:
+    """Where TensorRT keeps the engines it built: FER_EDGE_CACHE, else the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("FER_EDGE_CACHE") or Path(home) / "fer-edge") / "tensorrt"
+
+
+def chosen_providers(available: Collection[str], *, int8: bool, cache: Path) -> list[tuple[str, dict[str, Any]]]:
+    """TensorRT, then CUDA, then the CPU: those `available` has, each with its options.
+
+    A float model runs in FP16 under TensorRT; an INT8 one by its own scales (QDQ). The engine built from it is kept in
+    `cache`. https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
+    """
+    options: dict[str, dict[str, Any]] = {
+        TENSORRT: {
+            "trt_fp16_enable": True,
+            "trt_int8_enable": int8,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(cache),
+            "trt_timing_cache_enable": True,
+            "trt_timing_cache_path": str(cache),
+        },
+        _CUDA: {},
+        _CPU: {},
+    }
+    return [(name, options[name]) for name in options if name in available or name == _CPU]
+
+
+def announce_build(providers: list[tuple[str, dict[str, Any]]], cache: Path, model: Path) -> None:
+    """Say before the first engine is built that it takes minutes; TensorRT itself says nothing."""
+    if providers[0][0] != TENSORRT or any(cache.glob("*.engine")):
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    _LOG.warning("TensorRT builds its engine for %s: minutes, once; kept in %s", model.name, cache)
+
+
+def nodes_by_provider(path: Path) -> Counter[str]:
+    """How many nodes of the model each provider ran, from onnxruntime's own profile of one inference."""
+    import onnxruntime
+
+    from fer_edge.engines.onnx import open_session
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        session = open_session(path, options)
+        argument = session.get_inputs()[0]
+        shape = [size if isinstance(size, int) else 1 for size in argument.shape]
+        dtype = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}[argument.type]
+        session.run(None, {argument.name: np.zeros(shape, dtype)})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    ran = {event["name"]: event["args"]["provider"] for event in events if event.get("args", {}).get("provider")}
+    return Counter(ran.values())

@@ -1,0 +1,162 @@
+"""The command line and fer-edge.toml, both made from `fer_edge.settings`. A flag overrides the file.
+
+An unknown section or key is refused with the nearest known one; a wrong value with what was expected.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_edge.errors import UsageError
+from fer_edge.settings import Option, Settings
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting with its place: [section] name in the file, `option.flag` on the command line."""
+
+    section: str
+    name: str
+    option: Option
+    default: Any
+
+    @property
+    def attribute(self) -> str:
+        """Its name in argparse's namespace."""
+        return f"{self.section}.{self.name}"
+
+
+def keys() -> Iterator[Key]:
+    """Every setting, in the order of `Settings`."""
+    for section in dataclasses.fields(Settings):
+        for item in dataclasses.fields(section.default):  # type: ignore[arg-type]
+            yield Key(section.name, item.name, item.metadata["option"], item.default)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every setting, and --config. Flags not given leave nothing in the namespace."""
+    parser.add_argument("--config", type=Path, metavar="fer-edge.toml", help="settings from a file; flags override it")
+    groups: dict[str, Any] = {}
+    for key in keys():
+        group = groups.setdefault(key.section, parser.add_argument_group(f"[{key.section}]"))
+        _add(group, key)
+
+
+def _add(group: Any, key: Key) -> None:
+    option = key.option
+    common = {"dest": key.attribute, "default": argparse.SUPPRESS, "help": option.help + _default_note(key)}
+    if option.parse is None:
+        group.add_argument(option.flag, action="store_true", **common)
+    elif option.choices:
+        group.add_argument(option.flag, choices=option.choices, **common)
+    else:
+        action = "append" if option.repeated else "store"
+        group.add_argument(option.flag, type=option.parse, metavar=option.metavar, action=action, **common)
+
+
+def _default_note(key: Key) -> str:
+    shown = key.default.name if isinstance(key.default, Path) else key.default
+    return "" if shown in (None, False, ()) else f" (default {shown})"
+
+
+def settings_from(namespace: argparse.Namespace) -> Settings:
+    """The settings of a parsed command line and of the file it names. Raises UsageError for a file that is wrong."""
+    given = {name: value for name, value in vars(namespace).items() if "." in name}
+    values = read_config(namespace.config) if namespace.config is not None else {}
+    if "source.camera" in given or "source.address" in given:
+        # The one on the command line replaces either of the file's.
+        values.pop("source.camera", None)
+        values.pop("source.address", None)
+    values.update({name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    return _assemble(values)
+
+
+def _assemble(values: dict[str, Any]) -> Settings:
+    sections: dict[str, Any] = {}
+    for section in dataclasses.fields(Settings):
+        prefix = f"{section.name}."
+        own = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+        sections[section.name] = dataclasses.replace(section.default, **own)  # type: ignore[type-var]
+    return Settings(**sections)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values of a TOML file by "section.key". Raises UsageError naming file, section and key."""
+    tables = _load(path)
+    known = {(key.section, key.name): key for key in keys()}
+    sections = {section for section, _ in known}
+    values = {}
+    for section, table in tables.items():
+        if section not in sections:
+            raise UsageError(f"{path}: [{section}] is unknown{_suggestion(section, sections)}.")
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {section} is a value, expected a section [{section}] with keys.")
+        for name, value in table.items():
+            if (section, name) not in known:
+                names = [other for place, other in known if place == section]
+                raise UsageError(f"{path}: [{section}] {name} is unknown{_suggestion(name, names)}.")
+            values[f"{section}.{name}"] = _value(known[section, name], value, f"{path}: [{section}] {name}")
+    return values
+
+
+def _load(path: Path) -> dict[str, Any]:
+    # The standard library has a reader from Python 3.11 on; before, its model does the work.
+    toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        tables: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: the configuration cannot be read ({error.strerror}).") from None
+    except ValueError as error:  # what TOML and UTF-8 errors both are
+        raise UsageError(f"{path}: not valid TOML: {error}.") from None
+    return tables
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
+
+
+def _value(key: Key, value: Any, where: str) -> Any:
+    option = key.option
+    if option.parse is None:
+        if not isinstance(value, bool):
+            raise UsageError(f"{where} is {value!r}, expected true or false.")
+        return value
+    if option.repeated:
+        if not isinstance(value, list):
+            raise UsageError(f'{where} is {value!r}, expected a list such as ["..."].')
+        return tuple(_one(option, item, where) for item in value)
+    return _one(option, value, where)
+
+
+def _one(option: Option, value: Any, where: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UsageError(f"{where} is {value!r}, expected {option.metavar or 'a text'}.")
+    if option.choices and value not in option.choices:
+        raise UsageError(f"{where} is {value!r}, expected one of {', '.join(option.choices)}.")
+    assert option.parse is not None
+    try:
+        return option.parse(str(value))
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"{where}: {error}.") from None
+
+
+def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Settings:
+    """The settings `words` and their configuration file ask for.
+
+    Bad words end the program with exit code 2. Raises UsageError for a file that is wrong.
+    """
+    namespace = parser.parse_args(words)
+    settings = settings_from(namespace)
+    if (settings.source.camera is None) == (settings.source.address is None):
+        if namespace.config is None:
+            parser.error("exactly one of --camera and --source is needed")
+        raise UsageError(f"{namespace.config}: [source] must name exactly one of camera and address.")
+    return settings

@@ -1,0 +1,166 @@
+"""Bringing the parts together, and exchanging them when the configuration is read again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Hashable
+from types import TracebackType
+
+from fer_edge.errors import FerEdgeError, SourceError, UsageError
+from fer_edge.pictures import Pictures
+from fer_edge.pipeline import Pipeline
+from fer_edge.program.governor import RateGovernor
+from fer_edge.program.loop import Loop
+from fer_edge.program.monitor import BoardMonitor
+from fer_edge.program.parts import MakeSink, SinkContext, make_pipeline, make_source, refuse_overwriting, sink_makers
+from fer_edge.program.service import Supervisor
+from fer_edge.program.signals import ReloadRequested, Signals
+from fer_edge.program.vitals import Vitals
+from fer_edge.settings import Settings
+from fer_edge.sinks.group import SinkSet
+from fer_edge.sources import Source
+
+logger = logging.getLogger("fer_edge")
+
+
+def run_program(settings: Settings, read_again: Callable[[], Settings] | None = None) -> None:
+    """Run until the source ends, SIGTERM or SIGINT. SIGHUP reads the settings again, where `read_again` can.
+
+    Raises a FerEdgeError where it cannot start, where the source is lost for good, and at the end where a sink lost
+    results.
+    """
+    supervisor = Supervisor()
+    with Signals(reloads=read_again is not None) as signals, contextlib.suppress(KeyboardInterrupt):
+        program = Program(settings, supervisor, signals)
+        with contextlib.suppress(KeyboardInterrupt), program:
+            program.run(read_again)
+        if program.failed:
+            raise UsageError(f"results are incomplete: {', '.join(program.failed)} failed on the way.")
+
+
+class Program:
+    """All parts of one run. Enter it to open source and sinks."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor, signals: Signals) -> None:
+        refuse_overwriting(settings)
+        self._settings, self._supervisor, self._signals = settings, supervisor, signals
+        self._pipeline: Pipeline = make_pipeline(settings)
+        self._source: Source = make_source(settings)
+        self._openings = 0
+        self._monitor = BoardMonitor()
+        self._pictures = Pictures(settings.output.privacy)
+        self._governor = self._make_governor()
+        self._sinks = SinkSet()
+        self.failed: tuple[str, ...] = ()
+
+    def __enter__(self) -> Program:
+        """Open the source, then the sinks. Raises SourceError, UsageError."""
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(self._monitor)
+            self._source.__enter__()
+            opened.push(lambda *why: self._source.__exit__(*why))
+            opened.push(self._sinks.__exit__)
+            self._sinks.exchange(self._makers())
+            self._stack = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all, the sinks first."""
+        self._supervisor.stopping()
+        self._stack.__exit__(kind, error, trace)
+        self.failed = self._sinks.failed
+
+    def vitals(self) -> Vitals:
+        """How it fares, for the sinks that show it."""
+        governor = self._governor
+        return Vitals(
+            governor.fps,
+            governor.rate_fps,
+            governor.level,
+            self._monitor.state,
+            self._pipeline.detector_failures,
+            self._sinks.lost,
+        )
+
+    def run(self, read_again: Callable[[], Settings] | None) -> None:
+        """Until the source ends."""
+        loop = self._make_loop()
+        frames = iter(self._source)
+        while True:
+            self._signals.reload_at_once = self._source.live
+            try:
+                loop.run(frames, self._settings.source.max_frames, continuous=self._source.continuous)
+                return
+            except ReloadRequested:
+                self._signals.reload_at_once = False
+                assert read_again is not None
+                openings = self._openings
+                self._reload(read_again)
+                loop = self._make_loop(loop.frames)
+                # A file is read on; a live source may have been broken off while it waited, and can be iterated again.
+                if self._source.live or self._openings > openings:
+                    frames = iter(self._source)
+
+    def _reload(self, read_again: Callable[[], Settings]) -> None:
+        """Take new settings over, or keep the old ones and say why."""
+        try:
+            new = read_again()
+            refuse_overwriting(new)
+            models_changed = (new.model, new.detection) != (self._settings.model, self._settings.detection)
+            pipeline = make_pipeline(new) if models_changed else self._pipeline
+        except FerEdgeError as error:
+            logger.warning("configuration not taken over: %s", " ".join(str(error).split()))
+            return
+        self._pipeline = pipeline
+        old = self._settings
+        if (new.source, new.camera) != (old.source, old.camera) and not self._exchange_source(new):
+            new = dataclasses.replace(new, source=old.source, camera=old.camera)
+        if new.output.privacy != self._settings.output.privacy:
+            self._pictures = Pictures(new.output.privacy)
+        self._settings = new
+        self._governor = self._make_governor()
+        try:
+            self._sinks.exchange(self._makers())
+        except UsageError as error:
+            logger.warning("configuration taken over but for an output: %s", " ".join(str(error).split()))
+        logger.warning("configuration read again.")
+
+    def _exchange_source(self, new: Settings) -> bool:
+        """Close the source before the next is opened: it may be the same camera in another size.
+
+        False where the new one cannot be opened and the old one is back. Raises SourceError where neither can.
+        """
+        self._source.__exit__(None, None, None)
+        self._openings += 1
+        self._pipeline.forget()
+        try:
+            source = make_source(new)
+            source.__enter__()
+        except SourceError as error:
+            logger.warning("the new source is not taken over: %s", " ".join(str(error).split()))
+            self._source.__enter__()
+            return False
+        self._source = source
+        return True
+
+    def _makers(self) -> dict[Hashable, MakeSink]:
+        context = SinkContext(self._source, self._pipeline.classifier.contract.labels, self.vitals, self._pictures)
+        return sink_makers(self._settings, context)
+
+    def _make_governor(self) -> RateGovernor:
+        return RateGovernor(self._pipeline, self._settings.rate.target_fps, paced=self._source.live)
+
+    def _make_loop(self, frames: int = 0) -> Loop:
+        return Loop(
+            self._pipeline,
+            self._sinks,
+            self._governor,
+            frames=frames,
+            supervisor=self._supervisor,
+            board=lambda: self._monitor.state,
+            shield=self._signals.shielded,
+        )

@@ -1,0 +1,52 @@
+"""What systemd wants of a service: READY, a watchdog fed by processed frames, STOPPING (sd_notify(3))."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+
+class Supervisor:
+    """Tells systemd how the program fares; says nothing where nobody asked (no NOTIFY_SOCKET).
+
+    The watchdog is fed by `frame_done` alone: a loop that hangs starves it, and systemd starts the program again.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        usec = environ.get("WATCHDOG_USEC", "")
+        # A third of the limit, so that one late message does no harm.
+        self._period_s = int(usec) / 3e6 if usec.isdigit() else 10.0
+        self._clock_s = clock_s
+        self._fed_at_s = float("-inf")
+        self._ready = False
+
+    def frame_done(self) -> None:
+        """A frame went through the whole loop."""
+        if not self._ready:
+            self._ready = True
+            self._say("READY=1")
+        now_s = self._clock_s()
+        if now_s - self._fed_at_s >= self._period_s:
+            self._fed_at_s = now_s
+            self._say("WATCHDOG=1")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._say(f"STATUS={text}")
+
+    def stopping(self) -> None:
+        """The program ends in an orderly way."""
+        self._say("STOPPING=1")
+
+    def _say(self, message: str) -> None:
+        if not self._address:
+            return
+        # A leading @ stands for the NUL of Linux's abstract namespace.
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+                line.connect(address)
+                line.sendall(message.encode())
+        except OSError:
+            return  # a supervisor that went away is no reason to stop

@@ -1,0 +1,51 @@
+"""When the detector runs: each N-th frame, or where something moves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.arguments import ON_MOTION
+from fer_edge.motion import MotionGate
+from fer_edge.regions import Region
+
+# Faces that hold still are looked at again this often: they may have left so slowly that no motion was seen.
+_CONFIRM_FRAMES = 30
+
+
+class DetectionSchedule:
+    """Says for every frame whether the detector shall look at it.
+
+    `when` is the number of frames from one look to the next, or ON_MOTION. `stretch` multiplies that number where the
+    board is too slow for it; a rate governor sets it.
+    """
+
+    def __init__(self, when: int = 1, regions: Sequence[Region] = ()) -> None:
+        self._every = max(when, 1)
+        self._gate = MotionGate(regions) if when == ON_MOTION else None
+        self._since: int | None = None
+        self.stretch = 1
+        self.still = False
+        """Nothing moved in the picture `due` was asked about last."""
+
+    def due(self, image_bgr: NDArray[np.uint8], tracking: bool) -> bool:
+        """Shall the detector look at this picture (h, w, 3)? `tracking`: faces are being followed."""
+        moved = self._gate is None or self._gate.moved(image_bgr)
+        self.still = not moved
+        if self._since is None:
+            return True
+        self._since += 1
+        wanted = moved or (tracking and self._since >= _CONFIRM_FRAMES)
+        return wanted and self._since >= self._every * self.stretch
+
+    def done(self) -> None:
+        """The detector looked at the picture `due` was asked about last."""
+        self._since = 0
+        if self._gate is not None:
+            self._gate.accept()
+
+    def forget(self) -> None:
+        """Begin anew: the next picture is looked at."""
+        self._since = None
+        if self._gate is not None:
+            self._gate.forget()

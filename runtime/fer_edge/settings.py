@@ -1,0 +1,215 @@
+# ruff: noqa: RUF009 (what `_setting` returns is a dataclasses.field)
+"""Every setting of the camera program, once: its flag, its key in the configuration file, its type and its default.
+
+`fer_edge.options` turns this into the command line and the reader of fer-edge.toml.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fer_edge.arguments import (
+    above_zero,
+    camera_index,
+    detect_when,
+    file_path,
+    fraction,
+    positive,
+    region,
+    whole,
+)
+from fer_edge.detectors import DETECTOR_FILES
+from fer_edge.models import DEFAULT_MODEL
+from fer_edge.regions import Region
+
+PRIVACY = ("none", "blur", "numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """How one setting is written. `parse` takes the text after the flag; None makes the flag a switch."""
+
+    flag: str
+    help: str
+    parse: Callable[[str], Any] | None = str
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+    repeated: bool = False
+
+
+def _setting(default: Any, flag: str, help: str, **how: Any) -> Any:
+    return field(default=default, metadata={"option": Option(flag=flag, help=help, **how)})
+
+
+def _switch(flag: str, help: str) -> Any:
+    return _setting(False, flag, help, parse=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """Where frames come from. Exactly one of `camera` and `address`."""
+
+    camera: int | None = _setting(
+        None, "--camera", "camera number; a CSI camera is found by itself", parse=camera_index, metavar="N"
+    )
+    address: str | None = _setting(
+        None, "--source", "video, photo, folder, rtsp:// or http:// address, picamera2", metavar="WHAT"
+    )
+    as_fast_as_possible: bool = _switch("--as-fast-as-possible", "read a video file without waiting for its clock")
+    max_frames: int | None = _setting(None, "--max-frames", "stop after N frames", parse=positive, metavar="N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSettings:
+    """What to ask of a camera, and how long to wait for a camera or stream."""
+
+    width_px: int = _setting(640, "--width", "picture width asked of a camera", parse=positive, metavar="PX")
+    height_px: int = _setting(480, "--height", "picture height asked of a camera", parse=positive, metavar="PX")
+    buffer_count: int = _setting(
+        2, "--buffer-count", "picamera2's buffers; 1 saves memory", parse=positive, metavar="N"
+    )
+    first_frame_s: float = _setting(
+        10.0, "--first-frame", "seconds to wait for the first frame", parse=above_zero, metavar="S"
+    )
+    silence_s: float = _setting(
+        20.0, "--silence", "seconds without a frame before it is opened again", parse=above_zero, metavar="S"
+    )
+    tries: int = _setting(10, "--tries", "failed reopenings in a row before it is given up", parse=whole, metavar="N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The classifier, and how its answers are smoothed."""
+
+    file: Path = _setting(DEFAULT_MODEL, "--model", ".tflite or .onnx with a contract", parse=file_path, metavar="FILE")
+    threads: int = _setting(1, "--threads", "threads of each engine", parse=positive, metavar="N")
+    smoothing: float = _setting(
+        0.35, "--smoothing", "weight of the newest frame (1: off)", parse=fraction, metavar="0..1"
+    )
+    hysteresis: float = _setting(
+        0.1,
+        "--hysteresis",
+        "how much likelier another expression must be before the label changes (0: off)",
+        parse=fraction,
+        metavar="0..1",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionSettings:
+    """How, when and where faces are looked for."""
+
+    detector: str = _setting("mediapipe", "--detector", "the face detector", choices=tuple(sorted(DETECTOR_FILES)))
+    file: Path | None = _setting(
+        None, "--detector-file", "a local copy of the detector's file", parse=file_path, metavar="FILE"
+    )
+    min_score: float | None = _setting(
+        None, "--min-score", "detections below it are dropped", parse=fraction, metavar="0..1"
+    )
+    when: int = _setting(
+        1,
+        "--detect",
+        "run the detector each N-th frame and track between, or only where something moves",
+        parse=detect_when,
+        metavar="N|on-motion",
+    )
+    max_faces: int = _setting(16, "--max-faces", "faces a frame at most", parse=positive, metavar="N")
+    min_face_px: int = _setting(0, "--min-face", "smaller faces are left out", parse=whole, metavar="PX")
+    roi: tuple[Region, ...] = _setting(
+        (),
+        "--roi",
+        "only faces whose centre lies here: left,top,right,bottom or x,y,x,y,x,y,... from 0 to 1; may be repeated",
+        parse=region,
+        metavar="REGION",
+        repeated=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateSettings:
+    """How fast to go."""
+
+    target_fps: float | None = _setting(
+        None,
+        "--target-fps",
+        "hold this rate: frames beyond it are left out, and the detector runs less often where the board is too slow",
+        parse=above_zero,
+        metavar="FPS",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+    """Files, terminal and privacy."""
+
+    jsonl: Path | None = _setting(None, "--jsonl", "write one JSON object a frame", parse=file_path, metavar="FILE")
+    csv: Path | None = _setting(None, "--csv", "write one row a face", parse=file_path, metavar="FILE")
+    rotate_mb: float | None = _setting(
+        None,
+        "--rotate-mb",
+        "begin a new JSONL or CSV file at this size and go on with an existing one; else it is replaced",
+        parse=above_zero,
+        metavar="MB",
+    )
+    keep_files: int = _setting(5, "--keep-files", "older files kept when rotating", parse=whole, metavar="N")
+    video: Path | None = _setting(
+        None, "--save-video", "write the annotated video (this keeps faces)", parse=file_path, metavar="FILE.mp4"
+    )
+    privacy: str = _setting(
+        "none",
+        "--privacy",
+        "blur: hide the faces that are found in every picture shown or saved; numbers: no picture at all",
+        choices=PRIVACY,
+    )
+    quiet: bool = _switch("--quiet", "no line a frame on the terminal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebSettings:
+    """The web page."""
+
+    address: str | None = _setting(
+        None,
+        "--web",
+        "serve the web page here; a port alone listens on this machine only, any other address asks for a token",
+        metavar="[HOST:]PORT",
+    )
+    token: str | None = _setting(
+        None, "--web-token", "the token; else one is made and printed at the start", metavar="TEXT"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsSettings:
+    """Prometheus."""
+
+    address: str | None = _setting(
+        None, "--metrics", "serve /metrics for Prometheus here; the rules are those of --web", metavar="[HOST:]PORT"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MqttSettings:
+    """MQTT."""
+
+    address: str | None = _setting(
+        None, "--mqtt", "send events to this broker", metavar="mqtt://[USER:PASSWORD@]HOST[:PORT]"
+    )
+    topic: str = _setting("fer-edge", "--mqtt-topic", "what every topic begins with", metavar="PREFIX")
+    no_discovery: bool = _switch("--no-discovery", "do not announce to Home Assistant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All of them. Field names are the sections of fer-edge.toml."""
+
+    source: SourceSettings = SourceSettings()
+    camera: CameraSettings = CameraSettings()
+    model: ModelSettings = ModelSettings()
+    detection: DetectionSettings = DetectionSettings()
+    rate: RateSettings = RateSettings()
+    output: OutputSettings = OutputSettings()
+    web: WebSettings = WebSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    mqtt: MqttSettings = MqttSettings()

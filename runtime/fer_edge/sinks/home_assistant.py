@@ -1,0 +1,58 @@
+"""Home Assistant's MQTT discovery: what to announce so that the sensors appear there by themselves.
+
+https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
+"""
+
+import re
+from typing import Any
+
+from fer_edge import __version__
+
+_SENSORS: dict[str, dict[str, Any]] = {
+    "expression": {
+        "name": "Expression",
+        "from": "state",
+        "value_template": "{{ value_json.expression or 'none' }}",
+        "icon": "mdi:emoticon-outline",
+    },
+    "faces": {
+        "name": "Faces",
+        "from": "state",
+        "value_template": "{{ value_json.faces }}",
+        "state_class": "measurement",
+        "icon": "mdi:account-multiple-outline",
+    },
+    "fps": {
+        "name": "Frame rate",
+        "from": "stats",
+        "value_template": "{{ value_json.fps }}",
+        "unit_of_measurement": "FPS",
+        "state_class": "measurement",
+        "entity_category": "diagnostic",
+    },
+    "temperature": {
+        "name": "Board temperature",
+        "from": "stats",
+        "value_template": "{{ value_json.temp_c }}",
+        "unit_of_measurement": "°C",
+        "device_class": "temperature",
+        "state_class": "measurement",
+        "entity_category": "diagnostic",
+    },
+}
+
+
+def discovery(prefix: str) -> dict[str, dict[str, Any]]:
+    """Configuration payloads by topic for the sensors below the topic `prefix`."""
+    node = re.sub(r"[^A-Za-z0-9_-]", "_", prefix)
+    device = {"identifiers": [node], "name": prefix, "model": "fer-edge", "sw_version": __version__}
+    return {
+        f"homeassistant/sensor/{node}/{key}/config": {
+            **{name: value for name, value in sensor.items() if name != "from"},
+            "unique_id": f"{node}_{key}",
+            "state_topic": f"{prefix}/{sensor['from']}",
+            "availability_topic": f"{prefix}/available",
+            "device": device,
+        }
+        for key, sensor in _SENSORS.items()
+    }

@@ -1,0 +1,123 @@
+"""What the web page shows: the newest picture, the newest values, and the last minutes of every track.
+
+The loop puts results in, the web server's thread takes them out. All of it is bounded.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_edge.annotate import colour_of
+from fer_edge.frames import Face, Frame, FrameResult
+from fer_edge.pictures import Pictures
+from fer_edge.program.vitals import Vitals
+
+PERIOD_S = 0.25
+_HISTORY = 480  # two minutes
+_STAGE_WINDOW = 120
+_PICTURE_PERIOD_S = 1 / 15
+_JPEG_QUALITY = 80
+
+
+class LiveView:
+    """Newest state of the loop, for viewers. `clock_s` is a monotonic clock in seconds."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        vitals: Callable[[], Vitals],
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.privacy = pictures.privacy
+        self._pictures, self._vitals, self._clock_s = pictures, vitals, clock_s
+        self._lock = threading.Lock()
+        self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
+        self._stages: dict[str, deque[float]] = {}
+        self._state: dict[str, Any] = {}
+        self._state_at_s = self._picture_at_s = float("-inf")
+        self._picture: NDArray[np.uint8] | None = None
+        self._jpeg: tuple[int, bytes] = (0, b"")
+        self.viewers = 0
+        self.state_number = self.picture_number = 0
+
+    def put(self, frame: Frame, result: FrameResult) -> None:
+        """Take one frame's result. Costs next to nothing while nobody looks."""
+        now_s = self._clock_s()
+        for stage, value_ms in result.stage_ms.items():
+            self._stages.setdefault(stage, deque(maxlen=_STAGE_WINDOW)).append(value_ms)
+        if now_s - self._state_at_s >= PERIOD_S:
+            self._state_at_s = now_s
+            self._put_state(result, now_s)
+        if self.viewers and now_s - self._picture_at_s >= _PICTURE_PERIOD_S:
+            self._picture_at_s = now_s
+            picture = self._pictures.of(frame, result)
+            if picture is not None:
+                with self._lock:
+                    self._picture = picture
+                    self.picture_number += 1
+
+    def _put_state(self, result: FrameResult, now_s: float) -> None:
+        point = {"t": round(now_s, 2), "faces": [[face.track_id, face.expression] for face in result.faces]}
+        state = {**self._describe(result), "now": point}
+        with self._lock:
+            self._state = state
+            self._history.append(point)
+            self.state_number += 1
+
+    def _describe(self, result: FrameResult) -> dict[str, Any]:
+        vitals = self._vitals()
+        return {
+            "source": result.source,
+            "privacy": self.privacy,
+            "size_px": [result.width_px, result.height_px],
+            "labels": {label: _css(label, result.labels) for label in result.labels},
+            "faces": [_face(face) for face in result.faces],
+            "unnamed": len(result.unnamed),
+            "stage_ms": {stage: round(statistics.median(values), 2) for stage, values in self._stages.items()},
+            "fps": round(vitals.fps, 1),
+            "limit_fps": vitals.rate_limit_fps,
+            "effort_level": vitals.effort_level,
+            "temp_c": vitals.board.temp_c,
+            "throttled": vitals.board.throttled,
+            "rss_mb": vitals.board.rss_mb,
+            "lost": vitals.lost,
+        }
+
+    def state(self, *, with_history: bool) -> dict[str, Any]:
+        """The newest values; with the points of the last two minutes for a viewer who has just come."""
+        with self._lock:
+            return {**self._state, "history": list(self._history)} if with_history else self._state
+
+    def jpeg(self) -> tuple[int, bytes]:
+        """Number and JPEG of the newest picture, encoded once for all viewers; number 0 while there is none."""
+        with self._lock:
+            number, picture = self.picture_number, self._picture
+        if picture is not None and number != self._jpeg[0]:
+            found, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+            self._jpeg = (number, data.tobytes() if found else b"")
+        return self._jpeg
+
+
+def _face(face: Face) -> dict[str, Any]:
+    return {
+        "id": face.track_id,
+        "expression": face.expression,
+        "confidence": round(face.confidence, 3),
+        "p": [round(value, 3) for value in face.probabilities],
+    }
+
+
+def _css(label: str, labels: tuple[str, ...]) -> str:
+    """The label's colour as the page writes it."""
+    blue, green, red = colour_of(label, labels)
+    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,0 +1,93 @@
+"""Emulated Arm boards: what the smoke test notices, on a real userland where one has been made."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from fer_edge.errors import UsageError
+
+from boards import __main__ as command
+from boards.arm64.chroot import fresh_chroot
+from boards.arm64.cores import CORES
+from boards.arm64.install import try_bundle
+from boards.arm64.smoke import SmokeError, smoke, smoke_models
+from boards.arm64.userland import CACHE, EmulationError, Userland, lock_of, make_userland
+from boards.instructions import INSTRUCTIONS, read_instructions
+from boards.profiles import load_profile
+from tests.conftest import ROOT, sample
+
+
+@pytest.fixture(scope="module")
+def a72() -> Userland:
+    if not (ROOT / CACHE / "bookworm" / "site" / ".lock-sha256").is_file():
+        pytest.skip("no arm64 userland; `make arm64-smoke` makes it")
+    return make_userland(CORES["cortex-a72"], ROOT / CACHE)
+
+
+@pytest.mark.parametrize("core", CORES.values(), ids=CORES)
+def test_a_core_shows_itself_as_linux_does(core) -> None:
+    blocks = core.cpuinfo().strip().split("\n\n")
+    assert len(blocks) == 4
+    assert all(f"CPU part\t: {core.part}" in block for block in blocks)
+    assert (ROOT / lock_of(core)).is_file()
+
+
+def test_only_the_a76_has_dot_products() -> None:
+    assert [name for name, core in CORES.items() if "asimddp" in core.features.split()] == ["cortex-a76"]
+
+
+@pytest.mark.timeout(1200)
+def test_the_default_model_does_on_the_core_what_it_does_here(a72: Userland, default_model: Path) -> None:
+    recorded = read_instructions(ROOT / INSTRUCTIONS)
+    result = smoke(a72, [default_model], sample("astronaut.png"), recorded)
+    assert result.labels == ("happy",)
+    assert result.differences[0] < 1e-5
+
+
+@pytest.mark.timeout(1200)
+def test_a_model_that_needs_more_instructions_than_recorded_is_noticed(a72: Userland, default_model: Path) -> None:
+    recorded = [
+        dataclasses.replace(row, instructions=int(row.instructions / 1.03))
+        for row in read_instructions(ROOT / INSTRUCTIONS)
+    ]
+    with pytest.raises(
+        SmokeError, match=r"cortex-a72: fer-base\.int8\.tflite: \d+ instructions, 1\.03. of the recorded"
+    ):
+        smoke(a72, [default_model], sample("astronaut.png"), recorded)
+
+
+def test_missing_artefacts_are_named_with_the_target_that_makes_them(tmp_path: Path) -> None:
+    (tmp_path / "fer-x").mkdir()
+    with pytest.raises(UsageError, match=r"fer-x\.fp32\.tflite, .* not found\. Make it with `make export quantize`"):
+        smoke_models(tmp_path / "fer-x")
+
+
+def test_without_qemu_the_smoke_test_skips_only_where_it_was_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "fer-x"
+    folder.mkdir()
+    for kind in ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx"):
+        (folder / f"fer-x.{kind}").touch()
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command.main(["arm64-smoke", str(folder), "--or-skip"]) == 0
+    assert "arm64-smoke skipped: qemu-aarch64 not found. Install: apt install qemu-user" in capsys.readouterr().out
+    assert command.main(["arm64-smoke", str(folder)]) == 2
+
+
+def test_a_chroot_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        pytest.raises(EmulationError, match="qemu-aarch64-static, unshare, chroot not found"),
+        fresh_chroot(CORES["cortex-a72"]),
+    ):
+        pass
+
+
+def test_a_bundle_that_was_not_made_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.tar\.gz not found. Make it with `make bundle BOARD=pi4`"):
+        list(try_bundle(load_profile("pi4"), tmp_path / "none.tar.gz", tmp_path / "clip.mp4"))
+    with pytest.raises(UsageError, match="x86-64 has no emulated core"):
+        list(try_bundle(load_profile("x86-64"), tmp_path / "none.tar.gz", tmp_path / "clip.mp4"))

@@ -1,0 +1,266 @@
+"""The bundle and its installer, for this machine's own architecture: refusals, upgrade, roll-back, uninstall.
+
+The installer runs for real, venv and offline pip included. What arm64 adds is `make arm64-install`.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.errors import UsageError
+from fer_edge.models import DEFAULT_MODEL
+
+from boards.bundle import BundleRequest, model_file
+from boards.bundle.archive import pack, sign, write_sums
+from boards.bundle.runtime_wheel import build_runtime_wheel
+from boards.profiles import load_profile
+
+INSTALL_TIMEOUT_S = 1500  # half a minute where the machine is quiet
+
+
+def install(bundle: Path, prefix: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    action, *options = words if words and not words[0].startswith("-") else ("install", *words)
+    command = [
+        "sh",
+        str(bundle / "install.sh"),
+        action,
+        "--prefix",
+        str(prefix / "fer-edge"),
+        "--bin",
+        str(prefix / "bin"),
+    ]
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PIP_FIND_LINKS")}
+    return subprocess.run(
+        [*command, "--no-service", *options],
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_TIMEOUT_S,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def light(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with small files in place of its large wheels, for what is refused before any wheel is opened."""
+    copy = copy_of(bundle, tmp_path_factory.mktemp("light"))
+    for wheel in (copy / "wheels").iterdir():
+        if wheel.stat().st_size > 1 << 20:
+            rewrite(wheel, wheel.name.encode())
+    write_sums_again(copy)
+    return copy
+
+
+def copy_of(bundle: Path, folder: Path) -> Path:
+    """A copy whose large files are links, so that it costs nothing."""
+    shutil.copytree(bundle, folder / bundle.name, copy_function=os.link)
+    return folder / bundle.name
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """Replace a linked file without touching the original."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def test_the_bundle_holds_what_the_board_needs(bundle: Path) -> None:
+    names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert {"install.sh", "SHA256SUMS", "fer-edge.toml", "profile.toml", "smoke.npz"} <= names
+    assert "model/fer-base.int8.tflite" in names
+    assert any(name.startswith("wheels/ai_edge_litert-") for name in names)
+    assert any(name.startswith("wheels/fer_edge-") for name in names)
+    assert os.access(bundle / "install.sh", os.X_OK)
+
+
+def test_every_file_is_listed_with_its_sum(bundle: Path) -> None:
+    listed = dict(reversed(line.split("  ./")) for line in (bundle / "SHA256SUMS").read_text().splitlines())
+    present = {p.relative_to(bundle).as_posix(): p for p in bundle.rglob("*") if p.is_file() and p.name != "SHA256SUMS"}
+    assert listed == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in present.items()}
+
+
+def test_a_flipped_byte_in_any_file_is_refused_before_anything_changes(light: Path, tmp_path: Path) -> None:
+    generator = random.Random(0)
+    for path in sorted(p for p in light.rglob("*") if p.is_file()):
+        copy = copy_of(light, tmp_path / path.name)
+        data = bytearray(path.read_bytes())
+        # not in install.sh's code: a program cannot vouch for itself, which is why the sums are checked first
+        position = data.index(b"Install, upgrade") if path.name == "install.sh" else generator.randrange(len(data))
+        data[position] ^= 1 << generator.randrange(7)
+        rewrite(copy / path.relative_to(light), bytes(data))
+        finished = install(copy, tmp_path / "target")
+        assert finished.returncode == 2, (path.name, finished.stdout, finished.stderr)
+        assert not (tmp_path / "target").exists(), path.name
+        shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("spelling", [str.upper, lambda line: line.replace("  ", " *", 1), lambda line: line + " "])
+def test_another_spelling_of_the_sums_is_refused(light: Path, tmp_path: Path, spelling) -> None:
+    copy = copy_of(light, tmp_path)
+    lines = (light / "SHA256SUMS").read_text().splitlines()
+    rewrite(copy / "SHA256SUMS", "\n".join([spelling(lines[0]), *lines[1:], ""]).encode())
+    finished = install(copy, tmp_path / "target")
+    assert (finished.returncode, "SHA256SUMS is damaged" in finished.stderr) == (2, True)
+
+
+def test_a_file_nobody_listed_is_refused(light: Path, tmp_path: Path) -> None:
+    copy = copy_of(light, tmp_path)
+    (copy / "wheels" / "numpy-99-py3-none-any.whl").write_bytes(b"mischief")
+    assert "files are not those SHA256SUMS lists" in install(copy, tmp_path / "target").stderr
+    (copy / "wheels" / "numpy-99-py3-none-any.whl").unlink()
+    (copy / "link").symlink_to("/etc/passwd")
+    assert "neither file nor folder" in install(copy, tmp_path / "target").stderr
+
+
+@pytest.mark.parametrize(
+    ("fact", "other", "message"),
+    [
+        ('ARCH="x86_64"', 'ARCH="riscv64"', "this bundle is for riscv64, this machine is x86_64"),
+        ('PYTHONS="', 'PYTHONS="3.8:2.31"\n#"', "this bundle is for Python 3.8, this machine has"),
+        (":2.36", ":2.99", "glibc 2.99 or newer is needed"),
+    ],
+)
+def test_another_machine_is_refused_before_anything_changes(
+    light: Path, tmp_path: Path, fact: str, other: str, message: str
+) -> None:
+    copy = copy_of(light, tmp_path)
+    text = (copy / "bundle.env").read_text()
+    assert fact in text
+    rewrite(copy / "bundle.env", text.replace(fact, other).encode())
+    (copy / "SHA256SUMS").unlink()
+    write_sums(copy)
+    finished = install(copy, tmp_path / "target")
+    assert (finished.returncode, message in finished.stderr) == (2, True), finished.stderr
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two OpenSSH keys, and who may sign: the first."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    (folder / "signers").write_text(f"release@example {(folder / 'ours.pub').read_text()}")
+    return folder
+
+
+def test_only_a_known_signature_is_taken_where_signers_are_named(light: Path, keys: Path, tmp_path: Path) -> None:
+    copy = copy_of(light, tmp_path)
+    signers = ("--signers", str(keys / "signers"))
+    assert "the bundle is not signed" in install(copy, tmp_path / "target", *signers).stderr
+    sign(copy / "SHA256SUMS", keys / "theirs")
+    assert "not signed by anybody" in install(copy, tmp_path / "target", *signers).stderr
+    (copy / "SHA256SUMS.sig").unlink()
+    sign(copy / "SHA256SUMS", keys / "ours")
+    rewrite(copy / "bundle.env", (copy / "bundle.env").read_bytes() + b"# other\n")
+    write_sums_again(copy)
+    finished = install(copy, tmp_path / "target", *signers)
+    assert "signature of release@example does not fit" in finished.stderr
+    assert not (tmp_path / "target").exists()
+
+
+def write_sums_again(copy: Path) -> None:
+    (copy / "SHA256SUMS").unlink()
+    write_sums(copy)
+
+
+def test_a_key_that_cannot_sign_is_one_error(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"not found\. Make a key with"):
+        sign(bundle / "SHA256SUMS", tmp_path / "no-key")
+    (tmp_path / "bad").write_text("not a key")
+    with pytest.raises(UsageError, match="cannot sign"):
+        sign(bundle / "SHA256SUMS", tmp_path / "bad")
+
+
+def test_unknown_words_and_relative_places_are_refused(light: Path, tmp_path: Path) -> None:
+    assert "unknown argument --fast" in install(light, tmp_path, "--fast").stderr
+    assert "expected an absolute path" in install(light, Path("here")).stderr
+    assert "no fer-edge in" in install(light, tmp_path, "uninstall").stderr
+    assert "no version before" in install(light, tmp_path, "rollback").stderr
+
+
+@pytest.mark.timeout(4000)
+def test_install_upgrade_broken_upgrade_roll_back_uninstall(bundle: Path, keys: Path, tmp_path: Path) -> None:
+    """One story, because each step needs the one before and a venv takes long to make."""
+    target, current = tmp_path / "target", tmp_path / "target/fer-edge/current"
+    first = copy_of(bundle, tmp_path / "first")
+    sign(first / "SHA256SUMS", keys / "ours")
+    finished = install(first, target, "--signers", str(keys / "signers"))
+    assert finished.returncode == 0, finished.stderr
+    assert "signed by release@example" in finished.stdout
+    assert "logits within" in finished.stdout
+    version = subprocess.run([target / "bin/fer-edge", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout == "fer-edge 0.1.0\n"
+    release_1 = current.readlink()
+    configuration = target / "fer-edge/fer-edge.toml"
+    assert f'file = "{current}/model/fer-base.int8.tflite"' in configuration.read_text()
+    configuration.write_text("# mine\n")
+
+    broken = copy_of(bundle, tmp_path / "broken")
+    rewrite(broken / "smoke.py", b"import sys\nsys.exit('smoke run: it burns')\n")
+    write_sums_again(broken)
+    finished = install(broken, target)
+    assert (finished.returncode, "it burns" in finished.stderr) == (4, True)
+    assert current.readlink() == release_1
+    assert len(list((target / "fer-edge/releases").iterdir())) == 1
+
+    second = copy_of(bundle, tmp_path / "second")
+    rewrite(second / "README.txt", b"a later build\n")
+    unit = "[Service]\nExecStart=/opt/fer-edge/bin/fer-edge --config /etc/fer-edge/fer-edge.toml --quiet\n"
+    (second / "fer-edge.service").write_text(unit)
+    write_sums_again(second)
+    finished = install(second, target, "--units", str(tmp_path / "units"))
+    assert finished.returncode == 0, finished.stderr
+    started = f"ExecStart={current}/venv/bin/fer-edge --config {configuration} --quiet\n"
+    assert (tmp_path / "units/fer-edge.service").read_text() == f"[Service]\n{started}"
+    assert current.readlink() != release_1
+    assert (target / "fer-edge/previous").readlink() == release_1
+    assert configuration.read_text() == "# mine\n"
+    assert "is installed already" in install(second, target).stdout
+
+    finished = install(second, target, "rollback")
+    assert finished.returncode == 0, finished.stderr
+    assert current.readlink() == release_1
+    assert subprocess.run([target / "bin/fer-edge", "--version"]).returncode == 0
+
+    finished = install(second, target, "uninstall")
+    assert finished.returncode == 0, finished.stderr
+    assert [path.name for path in target.rglob("*") if path.is_file() or path.is_symlink()] == ["fer-edge.toml"]
+    assert configuration.read_text() == "# mine\n"
+
+
+def test_two_wheels_of_the_same_sources_are_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (build_runtime_wheel(tmp_path / name) for name in ("a", "b"))
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_archive_does_not_tell_when_or_by_whom_it_was_made(tmp_path: Path) -> None:
+    for name, mode in (("a", 0o600), ("b", 0o664)):
+        folder = tmp_path / name / "bundle"
+        folder.mkdir(parents=True)
+        (folder / "install.sh").write_text("#!/bin/sh\n")
+        (folder / "install.sh").chmod(mode)
+        os.utime(folder / "install.sh", (1, 1_000_000 * mode))
+        pack(folder, tmp_path / f"{name}.tar.gz")
+    assert (tmp_path / "a.tar.gz").read_bytes() == (tmp_path / "b.tar.gz").read_bytes()
+
+
+def test_a_model_that_is_nowhere_names_the_target_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"fer-huge\.int8\.tflite not found\. Make it with `make export quantize"):
+        model_file(BundleRequest(load_profile("pi4"), "fer-huge", tmp_path))
+
+
+def test_the_packaged_model_is_bundled_where_no_artefact_was_made(tmp_path: Path, default_model: Path) -> None:
+    assert model_file(BundleRequest(load_profile("pi4"), "fer-base", tmp_path)) == DEFAULT_MODEL
+
+
+def test_the_smoke_runs_golden_logits_are_the_models(bundle: Path, default_model: Path) -> None:
+    with np.load(bundle / "smoke.npz") as golden:
+        assert golden["faces"].shape == (8, 48, 48)
+        assert np.ptp(golden["logits"]) > 1

@@ -1,0 +1,46 @@
+"""The comparison with fer: ratios frame by frame, and frames that fill the picture."""
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from boards.compare import _filled, _row, table, write_loop
+from boards.workers import MEDIAPIPE, PEER
+
+
+def answers(times_ms: list[float]) -> list[dict[str, float]]:
+    return [{"ms": ms, "cpu_ms": ms / 2, "faces": 1, "rss_mb": 80.0} for ms in times_ms]
+
+
+def contestant(name: str) -> SimpleNamespace:
+    return SimpleNamespace(name=name, start={"start_s": 1.0, "start_cpu_s": 0.5})
+
+
+def test_the_ratio_is_the_median_of_the_frames_ratios() -> None:
+    """One frame that the machine was busy with changes nothing."""
+    row = _row(contestant(MEDIAPIPE), answers([10, 5, 900, 10, 10]), answers([100, 100, 100, 100, 100]), 250.0)
+    assert (row.times_peer, row.times_peer_cpu, row.min_ms, row.p50_ms, row.n) == (10, 10, 5, 10, 5)
+
+
+def test_a_wide_frame_fills_the_picture_with_its_right_part() -> None:
+    wide = np.zeros((360, 640, 3), np.uint8)
+    wide[:, -10:] = 255
+    filled = _filled(wide)
+    assert filled.shape == (480, 640, 3)
+    assert filled[:, -5:].min() == 255 and filled[:, :600].max() == 0
+
+
+def test_rows_are_written_and_shown(tmp_path: Path) -> None:
+    peer = answers([120, 120])
+    rows = [_row(contestant(PEER), peer, peer, 250.0), _row(contestant(MEDIAPIPE), answers([10, 10]), peer, 250.0)]
+    write_loop(tmp_path / "loop.csv", rows)
+    with open(tmp_path / "loop.csv", newline="") as stream:
+        read = list(csv.DictReader(stream))
+    assert [row["installed_mb"] for row in read] == ["", "250.000"]
+    assert float(read[1]["times_peer"]) == pytest.approx(12)
+    assert "| mediapipe each frame | 10.0 | 10.0 | 10.0 | 10.0 | 5.0 | 12.0 | 12.0 | 80 |" in table(
+        tmp_path / "loop.csv"
+    )

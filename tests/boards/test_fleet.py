@@ -1,0 +1,124 @@
+"""The Ansible role against an sshd on loopback: install a real bundle, measure, collect; again: nothing changes."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fer_edge.bench import read_rows
+
+from tests.conftest import ROOT
+
+PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """ansible's connection variables of an sshd that knows one key."""
+    if SSHD is None or not PLAYBOOK.is_file():
+        pytest.skip("needs sshd (apt install openssh-server) and ansible-core (pip install --group fleet)")
+    folder = tmp_path_factory.mktemp("sshd")
+    for name in ("host", "user"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    (folder / "authorized").write_text((folder / "user.pub").read_text())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    options = {
+        "ListenAddress": f"127.0.0.1:{port}",
+        "HostKey": folder / "host",
+        "PidFile": "none",
+        "UsePAM": "no",
+        "Subsystem": "sftp internal-sftp",
+    }
+    options |= {
+        "AuthorizedKeysFile": folder / "authorized",
+        "StrictModes": "no",
+        "PermitRootLogin": "prohibit-password",
+    }
+    words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    server = subprocess.Popen([SSHD, "-D", "-e", "-f", "/dev/null", *words], stderr=subprocess.PIPE)
+    wait_for(port)
+    ssh = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    yield (
+        f"ansible_host=127.0.0.1 ansible_port={port} ansible_user={getpass.getuser()} "
+        f"ansible_ssh_private_key_file={folder / 'user'} ansible_ssh_common_args='{ssh}' "
+        f"ansible_python_interpreter=/usr/bin/python3"
+    )
+    server.terminate()
+    server.wait()
+
+
+def wait_for(port: int) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.skip("sshd does not start here")
+
+
+def play(folder: Path, board: str, archive: Path, *variables: str) -> subprocess.CompletedProcess[str]:
+    (folder / "inventory").write_text(f"loopback {board} fer_edge_board=x86-64\n")
+    options = ["--prefix", str(folder / "target"), "--bin", str(folder / "bin"), "--no-service"]
+    given = {
+        "fer_edge_become": "false",
+        "fer_edge_bundle": str(archive),
+        "fer_edge_command": str(folder / "bin" / "fer-edge"),
+        "fer_edge_results": str(folder / "results"),
+    }
+    words = [word for key, value in given.items() for word in ("-e", f"{key}={value}")]
+    words += [
+        "-e",
+        f'{{"fer_edge_install_options": {options}, "fer_edge_bench_options": ["-n", "3", "--warmup", "1"]}}'.replace(
+            "'", '"'
+        ),
+    ]
+    words += [word for variable in variables for word in ("-e", variable)]
+    environment = {**os.environ, "ANSIBLE_LOCAL_TEMP": str(folder / "ansible"), "LC_ALL": "C.UTF-8"}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(
+        [str(PLAYBOOK), "-i", str(folder / "inventory"), *words, str(ROOT / "boards/fleet/site.yml")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=1500,
+    )
+
+
+@pytest.mark.timeout(4000)
+def test_a_bundle_is_installed_measured_and_its_csv_collected(board: str, archive: Path, tmp_path: Path) -> None:
+    first = play(tmp_path, board, archive)
+    assert first.returncode == 0, first.stdout + first.stderr
+    (row,) = read_rows(tmp_path / "results" / "loopback.csv")
+    assert (row.stage, row.n) == ("classify", 3)
+    assert (tmp_path / "target" / "current").is_symlink()
+    second = play(tmp_path, board, archive, "fer_edge_bench=false")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "changed=0" in second.stdout
+
+
+def test_a_bundle_that_was_not_made_says_how_to_make_it(board: str, tmp_path: Path) -> None:
+    finished = play(tmp_path, board, tmp_path / "none.tar.gz")
+    assert finished.returncode != 0
+    assert "make bundle BOARD=x86-64" in finished.stdout
+
+
+@pytest.mark.timeout(900)
+def test_an_unsigned_bundle_is_refused_where_signers_are_named(board: str, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "signers").write_text("")
+    finished = play(tmp_path, board, archive, f"fer_edge_signers={tmp_path / 'signers'}")
+    assert finished.returncode != 0
+    assert "the bundle is not signed" in finished.stdout
+    assert not (tmp_path / "target").exists()

@@ -1,0 +1,36 @@
+"""Accuracy under the noise ladder: every condition, and two tasks scored on their own faces."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.faces import LabelledFaces
+from fer_edge.noise import NOISES
+
+from boards.noise import CLEAN, NOISE_COLUMNS, measure_noise, write_noise
+
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Smooth made-up pictures, so that a blur or a JPEG can be told from the picture."""
+    y, x = np.mgrid[0:48, 0:48]
+    waves = [127 + 100 * np.sin(x / (2 + i)) * np.cos(y / (3 + i)) for i in range(7)]
+    return np.stack(waves).astype(np.uint8)
+
+
+def test_rows_hold_both_tasks_for_every_condition(default_model: Path, images: np.ndarray, tmp_path: Path) -> None:
+    faces = LabelledFaces(images, np.arange(7), LABELS, "made", "test")
+    rows = list(measure_noise(default_model, faces))
+    assert len(rows) == 2 * (1 + 5 * len(NOISES))
+    assert [row.task for row in rows[:2]] == ["expression7", "positive-negative"]
+    assert (rows[0].noise, rows[0].step, rows[0].n) == (CLEAN, 0, 7)
+    assert {row.n for row in rows if row.task == "positive-negative"} == {5}  # surprise and neutral are neither
+    write_noise(tmp_path / "noise.csv", rows)
+    with open(tmp_path / "noise.csv", newline="") as stream:
+        read = list(csv.DictReader(stream))
+    assert tuple(read[0]) == NOISE_COLUMNS
+    assert len(read) == len(rows)

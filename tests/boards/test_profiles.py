@@ -1,0 +1,89 @@
+"""Board profiles: every committed one loads, and a wrong one is refused with the key that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from fer_edge.detectors import DETECTOR_FILES
+from fer_edge.errors import UsageError
+
+from boards import __main__ as command
+from boards.profiles import PROFILES, load_profile, profile_names, table
+from boards.wheels import Target, check_lock
+from tests.conftest import ROOT
+
+NAMES = profile_names()
+
+
+def test_there_is_a_profile_for_every_promised_board() -> None:
+    assert set(NAMES) == {"pi-zero-2w", "pi4", "pi5", "jetson-nano", "jetson-orin-nano", "arm64", "x86-64"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_loads_and_its_wheels_are_locked(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.detector.name in DETECTOR_FILES
+    for system in profile.system:
+        check_lock(ROOT / profile.lock(system), system.wheels)
+
+
+def test_the_table_names_every_board(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["profiles"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.strip() == table([load_profile(name) for name in NAMES])
+    assert all(name in printed for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("cores = 4", "cores = 0", "cores: Input should be greater than 0"),
+        ("cores = 4", 'cores = "4"', "cores: Input should be a valid integer"),
+        ("cores = 4", "cores = 4\nfans = 1", "fans: Extra inputs are not permitted"),
+        ("cores = 4", "", "cores: Field required"),
+        ("cores = 4", "cores = 1", "2 threads on 1 cores"),
+        ('precision = "int8"', 'precision = "int4"', "model.precision: Input should be 'int8', 'fp16' or 'fp32'"),
+        ('"ai-edge-litert==2.3.0"', '"ai-edge-litert>=2.3"', r"system.0.requirements.0: String should match"),
+        ('name = "ai-edge-litert"', 'name = "onnxruntime"', "the mediapipe detector does not run on onnxruntime"),
+        ('name = "ai-edge-litert"', 'name = "tflite-runtime"', "does not ask for the engine tflite-runtime"),
+        ("input_px = 192", "input_px = 320", "the mediapipe detector takes 192 px"),
+        ("buffer_count = 4", "buffer_count = 40", "camera.buffer_count: Input should be less than or equal to 8"),
+        ('emulated_as = "cortex-a72"', 'emulated_as = "z80"', "no emulated core 'z80'"),
+        ('"ai-edge-litert==2.3.0"', '"ai-edge-litert==2.3.0", "onnxruntime==1.21.0"', "which is excluded"),
+        ("[engine]", "[engine", "not TOML"),
+    ],
+)
+def test_a_wrong_profile_is_refused(before: str, after: str, message: str, tmp_path: Path) -> None:
+    text = (PROFILES / "pi4.toml").read_text()
+    assert before in text
+    (tmp_path / "mine.toml").write_text(text.replace(before, after))
+    with pytest.raises(UsageError, match=rf"mine\.toml: .*{message}"):
+        load_profile("mine", tmp_path)
+
+
+def test_an_unknown_board_is_one_line_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["bundle", "pi9"]) == 2
+    assert "board 'pi9' has no profile; there are: arm64, jetson-nano" in capsys.readouterr().err
+
+
+def test_the_model_follows_engine_and_precision() -> None:
+    assert load_profile("pi4").model_suffix == "int8.tflite"
+    assert load_profile("jetson-nano").model_suffix == "fp32.onnx"
+
+
+def test_a_venv_sees_the_systems_packages_only_where_picamera2_is() -> None:
+    assert load_profile("pi5").system_site_packages
+    assert not load_profile("x86-64").system_site_packages
+
+
+def test_platform_tags_run_from_the_boards_glibc_to_the_oldest() -> None:
+    tags = Target("aarch64", "3.11", (2, 36)).platforms
+    assert tags[0] == "manylinux_2_36_aarch64"
+    assert "manylinux_2_17_aarch64" in tags
+    assert "manylinux_2_41_aarch64" not in tags
+
+
+def test_a_lock_made_for_other_versions_is_refused() -> None:
+    profile = load_profile("pi4")
+    with pytest.raises(UsageError, match="Make it again with `python -m boards lock`"):
+        check_lock(ROOT / profile.lock(profile.system[0]), ["numpy==1.0"])

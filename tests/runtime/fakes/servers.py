@@ -1,0 +1,72 @@
+"""Real servers on the loopback address, started as processes; a test that needs one Debian has not skips, saying so."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RTSP_SCRIPT = Path(__file__).parent / "rtsp_server.py"
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+def wait_for_port(port: int, process: subprocess.Popen, timeout_s: float = 20.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        assert process.poll() is None, "the server ended at its start"
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 0.5).close()
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on port {port}")
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int) -> Iterator[subprocess.Popen]:
+    """The server while it runs; a test may kill it earlier."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, process)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def has_mosquitto() -> bool:
+    return _mosquitto_command() is not None
+
+
+def _mosquitto_command() -> str | None:
+    return shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+
+def mosquitto(port: int) -> contextlib.AbstractContextManager[subprocess.Popen]:
+    """Debian's MQTT broker; anybody may publish, nothing is kept on disk."""
+    command = _mosquitto_command()
+    if command is None:
+        pytest.skip("mosquitto is absent; `apt install mosquitto` brings it")
+    return running([command, "-p", str(port)], port)
+
+
+def rtsp_server(port: int) -> contextlib.AbstractContextManager[subprocess.Popen]:
+    """gst-rtsp-server with a moving H.264 test picture at /test, 320x240, 15 frames a second."""
+    if not Path(SYSTEM_PYTHON).exists() or _no_rtsp():
+        pytest.skip("gst-rtsp-server is absent; `.ci/run` names the packages of Debian it needs")
+    return running([SYSTEM_PYTHON, str(RTSP_SCRIPT), str(port)], port)
+
+
+def _no_rtsp() -> bool:
+    probe = [SYSTEM_PYTHON, str(RTSP_SCRIPT), "--check"]
+    return subprocess.run(probe, capture_output=True, timeout=60).returncode != 0
+
+
+def chromium() -> str:
+    command = shutil.which("chromium") or shutil.which("chromium-browser")
+    if command is None:
+        pytest.skip("chromium is absent; `apt install chromium` brings it")
+    return command

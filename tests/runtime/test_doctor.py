@@ -1,0 +1,139 @@
+"""`fer-edge doctor`: each trouble is named with its remedy."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from fer_edge.board import BoardState
+from fer_edge.cli import main
+from fer_edge.doctor import Finding, State, report
+from fer_edge.doctor.files import check_files, check_model
+from fer_edge.doctor.hardware import check_cameras, check_cma, check_hardware, check_heat, check_picamera2
+from fer_edge.doctor.software import check_engines, check_opencv, check_python
+from fer_edge.errors import ModelError, UsageError
+from fer_edge.models import list_models
+
+
+def having(**versions: str):
+    return {name.replace("_", "-"): found for name, found in versions.items()}.get
+
+
+@pytest.mark.parametrize(
+    ("found", "state"), [((3, 9), State.BAD), ((3, 10), State.OK), ((3, 13), State.OK), ((3, 14), State.BAD)]
+)
+def test_the_python_that_is_too_old_or_too_new_is_named(found, state):
+    finding = check_python(found)
+    assert finding.state is state
+    assert ("3.10 to 3.13" in finding.remedy) == (state is State.BAD)
+
+
+def test_no_engine_is_told_with_the_package_to_install():
+    (finding,) = check_engines(having())
+    assert finding.state is State.BAD and "pip install ai-edge-litert" in finding.remedy
+
+
+def test_an_engine_that_cannot_be_imported_is_broken(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    (finding,) = check_engines(having(onnxruntime="1.31.1"))
+    assert finding.state is State.BAD and "cannot be imported" in finding.text
+
+
+def test_the_onnxruntime_that_dies_on_a_pi_4_is_named(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    (finding,) = check_engines(having(onnxruntime="1.21.0"))
+    assert finding.state is State.BAD and "SIGILL" in finding.text
+
+
+def test_tflite_runtime_beside_numpy_2_is_named():
+    (finding,) = check_engines(having(tflite_runtime="2.14.0", numpy="2.1.0"))
+    assert finding.state is State.WARN and "numpy<2" in finding.remedy
+
+
+def test_two_opencvs_are_named_with_the_way_out():
+    finding = check_opencv(having(opencv_python="4.11", opencv_python_headless="4.11"))
+    assert finding.state is State.WARN
+    assert "pip uninstall -y opencv-python opencv-python-headless" in finding.remedy
+    assert check_opencv(having(opencv_python_headless="4.11")).state is State.OK
+
+
+def test_a_camera_this_user_may_not_open_is_named_with_the_group(tmp_path, monkeypatch):
+    camera = tmp_path / "video0"
+    camera.touch()
+    assert check_cameras([camera], 0).state is State.OK
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may open everything
+    finding = check_cameras([camera], 0)
+    assert finding.state is State.BAD and "usermod -aG video" in finding.remedy
+    assert check_cameras([], 0).state is State.WARN
+
+
+def test_a_csi_camera_without_picamera2_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert check_picamera2(wanted=False).state is State.OK
+    finding = check_picamera2(wanted=True)
+    assert finding.state is State.BAD and "apt install python3-picamera2" in finding.remedy
+    assert "--system-site-packages" in finding.remedy, "the tests run in an environment without"
+
+
+def test_too_little_contiguous_memory_is_told_where_a_csi_camera_needs_it(tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 437212 kB\nCmaTotal:  16384 kB\nCmaFree:  1024 kB\n")
+    (finding,) = check_cma(meminfo, wanted=True)
+    assert finding.state is State.WARN and finding.text == "1 of 16 MB free" and "cma-128" in finding.remedy
+    assert next(iter(check_cma(meminfo, wanted=False))).state is State.OK
+    meminfo.write_text("MemTotal: 437212 kB\n")
+    assert list(check_cma(meminfo, wanted=True)) == []
+
+
+def test_a_board_as_a_whole(tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/video0").touch()
+    (tmp_path / "sys/class/video4linux/video0").mkdir(parents=True)
+    (tmp_path / "sys/class/video4linux/video0/name").write_text("unicam-image\n")
+    found = {finding.subject: finding for finding in check_hardware(tmp_path)}
+    assert "1 CSI receiver" in found["camera"].text
+    assert found["picamera2"].state is State.BAD
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (BoardState(85.0, None, True, None), [State.WARN]),
+        (BoardState(None, None, True, None), [State.WARN]),
+        (BoardState(82.0, None, False, None), [State.WARN]),
+        (BoardState(50.0, None, None, None), [State.OK]),
+        (BoardState(None, None, None, None), []),
+    ],
+)
+def test_heat_and_throttling(state, expected):
+    assert [finding.state for finding in check_heat(state)] == expected
+
+
+def test_models_and_detectors_that_are_well(mediapipe_file):
+    findings = {finding.subject: finding for finding in check_files()}
+    assert findings["classifier fer-base.int8"].state is State.OK
+    assert findings["detector mediapipe"].state is State.OK
+
+
+def test_a_model_with_other_bytes_than_were_installed_is_refused():
+    (model, *_) = list_models()
+    finding = check_model(model, "0" * 64)
+    assert finding.state is State.BAD and finding.is_model and "install fer-edge again" in finding.remedy
+    broken = dataclasses.replace(model, state="refused: damaged", path=Path("/elsewhere"))
+    assert check_model(broken, None).state is State.WARN, "it is not the one in use"
+
+
+def test_the_exit_code_says_how_bad_it_is(capsys):
+    report([Finding("python", State.OK, "3.11"), Finding("heat", State.WARN, "80 C", "a fan")])
+    assert "-> a fan" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="camera must be mended"):
+        report([Finding("camera", State.BAD, "no permission", "join the group")])
+    with pytest.raises(ModelError):
+        report([Finding("detector mediapipe", State.BAD, "absent", "fetch it", is_model=True)])
+
+
+def test_the_command_prints_a_line_each(mediapipe_file, capsys):
+    assert main(["doctor"]) in (0, 2)
+    out = capsys.readouterr().out
+    for subject in ("python", "engine", "opencv", "camera", "picamera2", "classifier fer-base.int8"):
+        assert subject in out

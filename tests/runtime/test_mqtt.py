@@ -1,0 +1,191 @@
+"""MQTT, against mosquitto on loopback: what arrives, and what happens while the broker is away."""
+
+import json
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_edge.board import BoardState
+from fer_edge.errors import UsageError
+from fer_edge.program.vitals import Vitals
+from fer_edge.sinks import mqtt
+from fer_edge.sinks.home_assistant import discovery
+from fer_edge.sinks.mqtt import MqttSink, broker_at
+from fer_edge.sinks.track_events import TrackEvents
+
+from tests.runtime.fakes.mjpeg_server import free_port
+from tests.runtime.fakes.results import face, taken
+from tests.runtime.fakes.servers import mosquitto
+
+paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is absent; the extra `mqtt` brings it")
+
+
+def vitals():
+    return Vitals(14.5, None, 0, BoardState(51.5, None, False, 90.0))
+
+
+class Subscriber:
+    """Keeps every message below `#`, in the order they came."""
+
+    def __init__(self, port):
+        self.messages = []
+        self._heard = threading.Condition()
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *rest: client.subscribe("#", qos=1)
+        self._client.on_message = self._note
+        self._subscribed = threading.Event()
+        self._client.on_subscribe = lambda *rest: self._subscribed.set()
+        self._client.connect("127.0.0.1", port)
+
+    def __enter__(self):
+        self._client.loop_start()
+        assert self._subscribed.wait(10)
+        return self
+
+    def __exit__(self, *reason):
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _note(self, client, data, message):
+        with self._heard:
+            self.messages.append((message.topic, message.payload.decode(), message.retain))
+            self._heard.notify_all()
+
+    def of(self, topic):
+        return [payload for name, payload, _ in self.messages if name == topic]
+
+    def wait_for(self, topic, count=1, timeout_s=15):
+        with self._heard:
+            arrived = self._heard.wait_for(lambda: len(self.of(topic)) >= count, timeout_s)
+        assert arrived, f"{topic}: {len(self.of(topic))} of {count} messages; {self.messages[-5:]}"
+        return self.of(topic)
+
+
+def connected(sink):
+    end_s = time.monotonic() + 15
+    while not sink._client.is_connected():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def test_events_state_and_statistics_arrive():
+    port = free_port()
+    with mosquitto(port), Subscriber(port) as heard:
+        with MqttSink(f"mqtt://127.0.0.1:{port}", "home/door", vitals) as sink:
+            connected(sink)
+            for index in range(30):
+                sink.write(*taken(index, face("happy" if index < 10 else "sad", track_id=7)))
+            for index in range(30, 45):
+                sink.write(*taken(index))
+            events = [json.loads(text) for text in heard.wait_for("home/door/events", 3)]
+            state = json.loads(heard.wait_for("home/door/state")[0])
+        heard.wait_for("home/door/available", 2)
+    assert [(event["kind"], event["track_id"], event["before"], event["expression"]) for event in events] == [
+        ("appeared", 7, None, "happy"),
+        ("changed", 7, "happy", "sad"),
+        ("left", 7, "sad", "sad"),
+    ]
+    assert events[1]["frame_index"] == 10 and events[1]["unix_time_s"] == pytest.approx(time.time(), abs=60)
+    assert state == {"faces": 1, "expression": "happy", "confidence": 0.79}
+    assert heard.of("home/door/available") == ["online", "offline"]
+    stats = json.loads(heard.of("home/door/stats")[0])
+    assert (stats["fps"], stats["temp_c"], stats["events_lost"]) == (14.5, 51.5, 0)
+
+
+def test_home_assistant_finds_the_sensors_by_itself():
+    port = free_port()
+    with mosquitto(port), Subscriber(port) as heard:
+        with MqttSink(f"mqtt://127.0.0.1:{port}", "home/door", vitals):
+            payload = json.loads(heard.wait_for("homeassistant/sensor/home_door/expression/config")[0])
+        with MqttSink(f"mqtt://127.0.0.1:{port}", "shy", vitals, announce=False) as sink:
+            connected(sink)
+            heard.wait_for("shy/available")
+    assert payload["state_topic"] == "home/door/state"
+    assert payload["availability_topic"] == "home/door/available"
+    assert payload["unique_id"] == "home_door_expression"
+    assert not any("shy" in topic for topic, _, _ in heard.messages if topic.startswith("homeassistant"))
+    assert len({config["unique_id"] for config in discovery("a").values()}) == 4
+
+
+def test_the_last_will_says_offline_when_the_program_dies():
+    port = free_port()
+    with mosquitto(port), Subscriber(port) as heard:
+        sink = MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals)
+        sink.__enter__()
+        connected(sink)
+        heard.wait_for("fer-edge/available")
+        sink._client.socket().shutdown(2)  # as when the power goes
+        assert heard.wait_for("fer-edge/available", 2)[1] == "offline"
+        sink.__exit__(None, None, None)
+
+
+def test_a_broker_killed_and_started_again_gets_what_happened_meanwhile(caplog, monkeypatch):
+    """Events in between are bounded and those beyond the bound are counted."""
+    monkeypatch.setattr(mqtt, "MAX_WAITING", 20)
+    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 3.0)  # the subscriber must be there before the events come
+    port = free_port()
+    with mosquitto(port) as broker, MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
+        connected(sink)
+        time.sleep(0.3)
+        broker.kill()
+        broker.wait()
+        while sink._client.is_connected():
+            time.sleep(0.02)
+        for index in range(50):
+            sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
+        assert (sink.sent, sink.lost) == (20, 30)
+        with mosquitto(port), Subscriber(port) as heard:
+            events = [json.loads(text) for text in heard.wait_for("fer-edge/events", 20, timeout_s=30)]
+            connected(sink)
+            sink.write(*taken(50, face("fear", track_id=1)))
+            heard.wait_for("fer-edge/events", 21)
+    assert [event["frame_index"] for event in events[:20]] == list(range(20))
+    assert "30 events were lost" in caplog.text
+
+
+def test_a_broker_that_never_answers_holds_nothing_up(caplog):
+    started_s = time.monotonic()
+    with MqttSink(f"mqtt://127.0.0.1:{free_port()}", "fer-edge", vitals) as sink:
+        for index in range(3000):
+            sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
+        assert sink.sent == mqtt.MAX_WAITING and sink.lost == 2000
+    assert time.monotonic() - started_s < 10
+    assert not [thread for thread in threading.enumerate() if thread.name == "mqtt"]
+
+
+@pytest.mark.parametrize(
+    "address", ["", "broker", "http://broker", "mqtt://", "mqtt://broker:port", "mqtt://me:hunter2@broker/topic"]
+)
+def test_an_address_that_is_none_is_refused_without_its_password(address):
+    with pytest.raises(UsageError, match="expected mqtt://") as refused:
+        MqttSink(address, "fer-edge", vitals)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_user_password_and_port_are_taken_from_the_address():
+    broker = broker_at("mqtts://me:p%40ss@broker.local")
+    assert (broker.host, broker.port, broker.tls, broker.user, broker.password) == (
+        *("broker.local", 8883, True, "me", "p@ss"),
+    )
+    assert "p@ss" not in broker.shown and "p%40ss" not in broker.shown
+
+
+@pytest.mark.parametrize("topic", ["", "/", "a/#", "+", "$SYS/x", "a/"])
+def test_a_topic_prefix_that_is_none_is_refused(topic):
+    with pytest.raises(UsageError, match="--mqtt-topic"):
+        MqttSink("mqtt://broker", topic, vitals)
+
+
+@given(st.lists(st.sets(st.integers(0, 5)), max_size=60))
+def test_every_face_that_appeared_leaves_once(frames):
+    events = TrackEvents()
+    seen = []
+    for index, ids in enumerate([*frames, *[set()] * 15]):
+        seen += events.of(taken(index, *(face(track_id=number) for number in ids))[1])
+    for number in {event.track_id for event in seen}:
+        kinds = [event.kind for event in seen if event.track_id == number]
+        assert kinds == ["appeared", "left"] * (len(kinds) // 2)
+    assert {event.track_id for event in seen} == set().union(*frames)

@@ -1,0 +1,242 @@
+"""The program as a service sees it: signals, reload, READY and watchdog, and no thread or half line left behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fer_edge.program.service import Supervisor
+from fer_edge.program.signals import ReloadRequested, Signals
+
+from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
+
+needs_detector = pytest.mark.usefixtures("mediapipe_file")
+
+
+@contextmanager
+def started(*words, **environ):
+    """`fer-edge` as a process of its own; killed at the end if it still runs."""
+    command = [sys.executable, "-m", "fer_edge", *map(str, words)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ})
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_lines(path: Path, count: int, process, timeout_s: float = 60) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not path.exists() or path.read_bytes().count(b"\n") < count:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end_s, f"{path}: fewer than {count} lines"
+        time.sleep(0.05)
+
+
+def indices(path: Path) -> list[int]:
+    text = path.read_text()
+    assert text.endswith("\n")
+    return [json.loads(line)["frame_index"] for line in text.splitlines()]
+
+
+def stopped(process, number=signal.SIGTERM) -> float:
+    """Ask it to stop; the seconds it took. It must end with exit code 0 and without a traceback."""
+    before_s = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    took_s = time.monotonic() - before_s
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    return took_s
+
+
+@needs_detector
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_live_program_with_every_sink_ends_within_two_seconds(tmp_path, number):
+    out = tmp_path / "out.jsonl"
+    words = ["--jsonl", out, "--csv", tmp_path / "out.csv", "--save-video", tmp_path / "out.mp4", "--quiet"]
+    served = ["--web", "0", "--metrics", "0", "--mqtt", f"mqtt://127.0.0.1:{free_port()}"]
+    with MjpegServer() as server, started("--source", f"http://127.0.0.1:{server.port}/", *words, *served) as process:
+        wait_for_lines(out, 20, process)
+        assert stopped(process, number) < 2.0
+    assert indices(out) == sorted(set(indices(out)))
+    assert (tmp_path / "out.mp4").stat().st_size > 1000
+
+
+@needs_detector
+def test_a_program_whose_camera_fell_silent_ends_within_two_seconds(tmp_path):
+    """It waits for a frame, or to reopen, when the signal comes."""
+    out = tmp_path / "out.jsonl"
+    server = MjpegServer()
+    address = f"http://127.0.0.1:{server.port}/"
+    with server, started("--source", address, "--jsonl", out, "--quiet") as process:
+        wait_for_lines(out, 5, process)
+        server.stop()
+        time.sleep(1.0)
+        assert stopped(process) < 2.0
+
+
+@needs_detector
+def test_sighup_reads_the_configuration_again_and_keeps_what_did_not_change(tmp_path):
+    first, second, config = tmp_path / "first.jsonl", tmp_path / "second.jsonl", tmp_path / "fer-edge.toml"
+    with MjpegServer() as server:
+        source = f'[source]\naddress = "http://127.0.0.1:{server.port}/"\n[output]\nquiet = true\n'
+        config.write_text(source + f'jsonl = "{first}"\n')
+        with started("--config", config) as process:
+            wait_for_lines(first, 5, process)
+            config.write_text(source + f'jsonl = "{first}"\ncsv = "{tmp_path / "more.csv"}"\n')
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(tmp_path / "more.csv", 1, process)
+            wait_for_lines(first, first.read_bytes().count(b"\n") + 5, process)
+            config.write_text(source + "jsnol = 1\n")
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(first, first.read_bytes().count(b"\n") + 5, process)
+            config.write_text("[output]\nquiet = true\n")  # no source at all
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(first, first.read_bytes().count(b"\n") + 5, process)
+            config.write_text(source + f'jsonl = "{second}"\n[detection]\nwhen = 5\n')
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(second, 5, process)
+            process.terminate()
+            _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "configuration read again" in errors
+    assert "configuration not taken over" in errors and "did you mean jsonl?" in errors
+    whole = indices(first) + indices(second)
+    assert whole == sorted(set(whole)), "the stream was not opened again, so its index goes on"
+
+
+@needs_detector
+def test_sighup_on_a_file_goes_on_where_it_was(clip, tmp_path):
+    out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
+    config.write_text(f'[source]\naddress = "{clip}"\nmax_frames = 60\n[output]\nquiet = true\njsonl = "{out}"\n')
+    with started("--config", config) as process:
+        wait_for_lines(out, 10, process)
+        for _ in range(3):
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.1)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and "configuration read again" in errors
+    assert indices(out) == list(range(60))
+
+
+@needs_detector
+def test_sighup_changes_the_source_or_keeps_it_where_the_new_one_cannot_be_opened(clip, tmp_path):
+    out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
+    output = f'[output]\nquiet = true\njsonl = "{out}"\n'
+    with MjpegServer() as server:
+        config.write_text(f'[source]\naddress = "http://127.0.0.1:{server.port}/"\n' + output)
+        with started("--config", config) as process:
+            wait_for_lines(out, 5, process)
+            config.write_text(f'[source]\naddress = "{tmp_path}/absent.mp4"\n' + output)
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(out, out.read_bytes().count(b"\n") + 5, process)
+            config.write_text(f'[source]\naddress = "{clip}"\nmax_frames = 1000000\n' + output)
+            process.send_signal(signal.SIGHUP)
+            end_s = time.monotonic() + 30
+            while str(clip) not in out.read_text():
+                assert time.monotonic() < end_s and process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+            _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "the new source is not taken over" in errors and "absent.mp4" in errors
+
+
+@needs_detector
+def test_a_source_lost_for_good_is_exit_code_3(tmp_path):
+    out = tmp_path / "out.jsonl"
+    with MjpegServer() as server:
+        words = ["--jsonl", out, "--quiet", "--tries", "1", "--first-frame", "1", "--silence", "1"]
+        with started("--source", f"http://127.0.0.1:{server.port}/", *words) as process:
+            wait_for_lines(out, 3, process)
+            server.stop()
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "lost for good after 1 tries" in errors.splitlines()[-1]
+    assert indices(out)
+
+
+@needs_detector
+def test_systemd_hears_ready_after_the_first_frame_then_the_watchdog(clip, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        line.settimeout(60)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+        with started("--source", clip, "--quiet", "--max-frames", "40", **environ) as process:
+            said = [line.recv(1000).decode() for _ in range(3)]
+            assert said == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]
+            while said[-1] != "STOPPING=1":
+                said.append(line.recv(1000).decode())
+            assert process.wait(30) == 0
+
+
+# --- The parts alone ----------------------------------------------------------------------------------------
+
+
+def test_the_watchdog_is_fed_by_frames_alone_and_three_times_as_often_as_needed(tmp_path):
+    now_s = [0.0]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        line.settimeout(0.2)
+        supervisor = Supervisor(
+            {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}, clock_s=lambda: now_s[0]
+        )
+        with pytest.raises(TimeoutError):
+            line.recv(100)
+        for tenth in range(31):
+            now_s[0] = tenth / 10
+            supervisor.frame_done()
+        said = [line.recv(100) for _ in range(5)]
+        assert said == [b"READY=1", *[b"WATCHDOG=1"] * 4]
+
+
+def test_without_systemd_nothing_is_said():
+    Supervisor({}).frame_done()
+    Supervisor({"NOTIFY_SOCKET": "/nonexistent/socket"}).stopping()
+
+
+def test_a_signal_waits_for_the_end_of_the_frame_and_no_longer():
+    done = []
+    with Signals(reloads=True) as signals:
+        with pytest.raises(KeyboardInterrupt), signals.shielded():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("frame")
+        os.kill(os.getpid(), signal.SIGTERM)  # closing is not broken off by another
+    assert done == ["frame"]
+
+
+def test_a_signal_while_it_waits_is_heard_at_once():
+    with Signals(reloads=True) as signals:
+        signals.reload_at_once = True
+        with pytest.raises(ReloadRequested):
+            os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_reload_waits_for_a_frame_where_waiting_must_not_be_broken_off():
+    with Signals(reloads=True) as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(ReloadRequested), signals.shielded():
+            pass
+
+
+def test_a_stop_goes_before_a_reload():
+    with Signals(reloads=True) as signals, pytest.raises(KeyboardInterrupt), signals.shielded():
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_signals_are_given_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals(reloads=False):
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -1,0 +1,50 @@
+"""The systemd unit: valid, not root, hardened, watched."""
+
+import configparser
+import shutil
+import subprocess
+
+import pytest
+
+from fer_edge.detectors import DATA
+
+UNIT = DATA / "fer-edge.service"
+
+
+@pytest.fixture(scope="module")
+def service():
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str
+    parser.read(UNIT)
+    return parser["Service"]
+
+
+def systemd_analyze(*words):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is absent; `apt install systemd` brings it")
+    return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, timeout=60)
+
+
+def test_it_is_valid(tmp_path):
+    """An unknown key is only a warning to systemd, so nothing at all may be said."""
+    unit = tmp_path / "fer-edge.service"
+    # The command is not installed here; that it is there is the installation's concern.
+    unit.write_text(UNIT.read_text().replace("/opt/fer-edge/bin/fer-edge", "/bin/true"))
+    done = systemd_analyze("verify", str(unit))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_is_hardened_to_a_score_below_4(tmp_path):
+    done = systemd_analyze("security", "--offline=true", "--threshold=40", str(UNIT))
+    assert done.returncode == 0, done.stdout[-500:]
+
+
+def test_it_runs_as_a_user_of_its_own_in_the_group_video(service):
+    assert service["DynamicUser"] == "yes" and service["User"] not in ("root", "0")
+    assert service["SupplementaryGroups"] == "video"
+
+
+def test_it_comes_back_and_is_watched(service):
+    assert (service["Type"], service["Restart"]) == ("notify", "always")
+    assert int(service["WatchdogSec"]) >= 60
+    assert "-HUP" in service["ExecReload"]

@@ -1,0 +1,55 @@
+"""RTSP, against gst-rtsp-server on loopback."""
+
+import os
+import time
+
+import pytest
+
+from fer_edge.errors import SourceError
+from fer_edge.sources import open_source
+from fer_edge.sources.latest import LiveOptions
+
+from tests.runtime.fakes.mjpeg_server import free_port
+from tests.runtime.fakes.servers import rtsp_server
+
+PATIENT = LiveOptions(first_frame_s=20.0, silence_s=2.0, tries=30, backoff_s=0.2, backoff_max_s=0.5)
+
+
+@pytest.fixture(autouse=True)
+def over_tcp(monkeypatch):
+    """Loopback UDP works as well, but a lost packet would make the test's pictures grey."""
+    monkeypatch.setitem(os.environ, "OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+
+
+def test_an_rtsp_stream_is_read_and_its_newest_frame_given():
+    port = free_port()
+    with rtsp_server(port), open_source(f"rtsp://127.0.0.1:{port}/test", PATIENT) as source:
+        frames = iter(source)
+        first = next(frames)
+        time.sleep(1.0)
+        second = next(frames)
+        third = next(frames)
+    assert first.image_bgr.shape == (240, 320, 3)
+    assert first.image_bgr.max() > 200, "the white ball"
+    assert third.index - first.index >= 8, "frames nobody took were dropped"
+    assert second.read_at_s < third.read_at_s
+    assert first.unix_time_s == pytest.approx(time.time(), abs=60)
+
+
+def test_an_rtsp_server_killed_and_started_again_is_read_on(caplog):
+    port = free_port()
+    with rtsp_server(port) as server, open_source(f"rtsp://127.0.0.1:{port}/test", PATIENT) as source:
+        frames = iter(source)
+        before = [next(frames).index for _ in range(3)]
+        server.kill()
+        server.wait()
+        with rtsp_server(port):
+            after = [next(frames).index for _ in range(12)]
+    assert before + after == sorted(set(before + after)), "the index goes on across the gap"
+    assert "Reopening" in caplog.text
+
+
+def test_a_path_the_server_does_not_have_is_told_on_entering():
+    port = free_port()
+    with rtsp_server(port), pytest.raises(SourceError, match="answers, but sends no video"):
+        open_source(f"rtsp://127.0.0.1:{port}/nothing", PATIENT).__enter__()

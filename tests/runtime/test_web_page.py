@@ -1,0 +1,124 @@
+"""The page in a browser, on a phone and on a desk: headless Chromium against the whole program on the sample clip."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.fakes.servers import chromium
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is absent; `make setup` brings it")
+pytest.importorskip("microdot", reason="microdot is absent; the extra `web` brings it")
+pytestmark = pytest.mark.usefixtures("mediapipe_file")
+
+PHONE, DESK = (390, 844), (1280, 800)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        # Chromium's own sandbox does not start for root, as in a container; only our page is opened.
+        found = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+class Running:
+    """`fer-edge --web` on the sample clip, at its pace; `url` is the address it printed."""
+
+    def __init__(self, clip: Path, *words: str):
+        command = [sys.executable, "-m", "fer_edge", "--source", str(clip), "--quiet", *words]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        line = self.process.stderr.readline()
+        assert "web page at" in line, line
+        self.url = line.split()[-1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *reason):
+        self.process.terminate()
+        self.process.wait(10)
+        self.process.stderr.close()
+
+
+def opened(browser, url, size):
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+    page.goto(url, wait_until="domcontentloaded")
+    return page
+
+
+def picture_of(page) -> bytes:
+    """What the picture shows now, read back from a canvas."""
+    return page.evaluate(
+        """() => {
+          const img = document.getElementById("picture"), c = document.createElement("canvas");
+          c.width = 64; c.height = 36;
+          c.getContext("2d").drawImage(img, 0, 0, 64, 36);
+          return c.toDataURL();
+        }"""
+    )
+
+
+COLOURS_IN_TIMELINE = """() => {
+  const pen = document.getElementById("timeline").getContext("2d");
+  return new Set(pen.getImageData(60, 10, 2000, 1).data).size;
+}"""
+
+
+def test_the_page_shows_the_moving_picture_and_the_expression_on_phone_and_desk(browser, clip):
+    with Running(clip, "--web", "0", "--privacy", "blur") as program:
+        page = opened(browser, program.url, PHONE)
+        page.wait_for_selector("#picture:visible", timeout=30_000)
+        page.wait_for_selector(".face h3", timeout=30_000)
+        first = picture_of(page)
+        # Towards its end the woman of the clip smiles.
+        page.wait_for_function(
+            "() => document.querySelector('.face h3')?.textContent.includes('happy')", timeout=60_000
+        )
+        assert picture_of(page) != first, "the picture moves"
+        assert page.locator("#legend li").count() == 7
+        assert page.locator("#stages .bars").count() == 1
+        for size in (PHONE, DESK):
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            wide = page.evaluate("() => document.documentElement.scrollWidth")
+            assert wide <= size[0], "nothing has to be scrolled sideways"
+            assert page.evaluate(COLOURS_IN_TIMELINE) > 3
+        assert page.problems == []
+        page.close()
+
+
+def test_with_numbers_there_is_no_picture(browser, clip):
+    with Running(clip, "--web", "0", "--privacy", "numbers") as program:
+        page = opened(browser, program.url, PHONE)
+        page.wait_for_selector(".face h3", timeout=30_000)
+        assert not page.locator("#picture").is_visible()
+        assert "numbers only" in page.locator("#no-picture").inner_text()
+        page.close()
+
+
+def test_away_from_loopback_the_page_is_refused_without_its_token(browser, clip):
+    with Running(clip, "--web", "0.0.0.0:0", "--privacy", "blur") as program:
+        bare = program.url.split("?")[0]
+        assert program.url != bare, "the printed address has the token"
+        stranger = browser.new_context().new_page()
+        assert stranger.goto(bare).status == 401
+        assert "token" in stranger.locator("body").inner_text()
+        assert stranger.goto(bare + "stream.mjpg").status == 401
+        guest = browser.new_context().new_page()
+        guest.goto(program.url, wait_until="domcontentloaded")
+        guest.wait_for_selector(".face h3", timeout=30_000)
+        assert "token" not in guest.url, "it moved into a cookie"
+
+
+def test_the_page_says_when_the_board_is_gone(browser, clip):
+    with Running(clip, "--web", "0", "--privacy", "numbers") as program:
+        page = opened(browser, program.url, PHONE)
+        page.wait_for_selector(".face h3", timeout=30_000)
+    page.wait_for_selector("#notice:visible", timeout=30_000)
+    assert "No connection" in page.locator("#notice").inner_text()
+    page.close()
