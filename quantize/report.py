@@ -67,7 +67,7 @@ def table(candidates: list[Candidate]) -> str:
     """The candidates as aligned plain text, one line each; a star marks the models that were written."""
     names = ("engine", "recipe", "kB", "size", "agrees", "accuracy", "macro-F1", "CCC", "int8 convs", "p50 ms", "time")
     rows = [(*names, "work", "verdict"), *(_texts(candidate) for candidate in candidates)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
