@@ -1,12 +1,16 @@
 """A task of values through the runtime: what sinks write and what is drawn goes by the task, not by the system."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fer_edge.annotate import draw
-from fer_edge.frames import Box, Face, Frame, FrameResult
+from fer_edge.contract import ModelContract
+from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
+from fer_edge.pipeline import Pipeline
 from fer_edge.sinks import CsvSink, JsonlSink
 
 IMAGE = np.full((240, 320, 3), 128, np.uint8)
@@ -49,3 +53,39 @@ def test_a_bar_of_a_signed_value_grows_from_the_middle() -> None:
     bars = [np.flatnonzero(np.abs(p[rows] - pictures[1][rows]).sum(axis=(0, 2))) for p in (pictures[0], pictures[2])]
     assert len(bars[0]) > 0
     assert bars[0].max() <= bars[1].min() + 2
+
+
+class OneFace:
+    """A detector that always finds the same face."""
+
+    name, side_px = "mediapipe", 48
+
+    def detect(self, image_bgr: np.ndarray) -> list[Detection]:
+        return [Detection(Box(40, 40, 80, 80), 0.9)]
+
+
+class Says:
+    """A classifier that gives one answer after the other."""
+
+    def __init__(self, contract: ModelContract, *answers: tuple[float, ...]) -> None:
+        self.contract, self._answers = contract, iter(answers)
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        return np.array([next(self._answers) for _ in crops], np.float32).reshape(-1, len(self.contract.labels))
+
+
+def test_values_are_named_by_what_they_are_now_and_no_name_stays(contract: ModelContract) -> None:
+    """A class stays until another is clearly more likely; values have no class that could."""
+    affect = dataclasses.replace(
+        contract,
+        schema_version=2,
+        task="valence-arousal",
+        labels=("valence", "arousal"),
+        output=dataclasses.replace(contract.output, meaning="values"),
+    )
+    said = Says(affect, (0.8, 0.5), (-0.65, -0.3))
+    pipeline = Pipeline(OneFace(), said, smoothing=1.0, hysteresis=2.0)
+    first, second = (pipeline.process(Frame(IMAGE, index, 0.0, "drawn")) for index in range(2))
+    assert (first.task, first.faces[0].expression) == ("valence-arousal", "happiness")
+    assert second.faces[0].expression == "sadness"
+    assert second.faces[0].confidence == pytest.approx(0.65)
