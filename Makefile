@@ -1,6 +1,6 @@
 # Every job of the workbench has a target here. `make help` lists them.
 #
-#   MODEL=fer-base        the model export, quantize and bench work on
+#   MODEL=fer-base        the model export, quantize and bench work on; RECIPE=... names it as well
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
 #   BOARD=pi5             the board bundle and arm64-install work for; `make boards` lists them
 #   TARGET=x86            what INT8 is for: x86, armv8, armv8.2-dot or jetson-trt
@@ -11,6 +11,9 @@
 
 # The model inside the runtime package.
 DEFAULT_MODEL := fer-base
+ifdef RECIPE
+MODEL   ?= $(RECIPE)
+endif
 MODEL   ?= $(DEFAULT_MODEL)
 RECIPE  ?= $(MODEL)
 # What a finished model is measured on; training and selection see Training and PublicTest alone.
@@ -25,6 +28,7 @@ VENV    := .venv
 RUN     := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 FOLDER  := artifacts/$(MODEL)
+PLAN_NAME = $(notdir $(basename $(PLAN)))
 CHECKPOINT := models/$(MODEL)/$(MODEL).safetensors
 CLIP    := media/WolfgangLanger_Pexels.mp4
 # Large tensors come and go in every training step; keeping freed memory halves the time lost to page faults.
@@ -33,9 +37,9 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train evaluate export quantize search inspect calibration-curve release-model bench bench-noise \
-	bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo screenshots test \
-	test-tflite-runtime lint format clean
+.PHONY: help setup data train ablation evaluate export quantize search inspect calibration-curve release-model bench \
+	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo \
+	screenshots test test-tflite-runtime lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +65,11 @@ data: $(READY) ## read FER2013 (and FERPLUS) once into data/fer2013.npz
 
 train: $(READY) $(DATA) ## train RECIPE, resuming where an earlier start got to
 	$(TRAIN_ENV) $(RUN) -m train fit $(RECIPE)
+
+ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.toml and compare them, float and INT8
+	@test -f "$(PLAN)" || { echo "make: name a plan: make ablation PLAN=train/ablations/mobilenetv3.toml" >&2; exit 2; }
+	$(TRAIN_ENV) $(RUN) -m train ablate $(PLAN) --output docs/measured/$(PLAN_NAME)/ablation.csv
+	$(RUN) -m quantize.compare runs/ablation-$(PLAN_NAME)/*.safetensors --out docs/measured/$(PLAN_NAME)/int8.csv
 
 evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv
 	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT)

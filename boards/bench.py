@@ -10,24 +10,30 @@ from tqdm import tqdm
 from fer_edge.bench import BenchRow, bench_classifier, bench_pipeline, measured_sink
 from fer_edge.bench.accuracy import probabilities_of, scored
 from fer_edge.classifier import Classifier
+from fer_edge.contract import ModelContract
 from fer_edge.detectors import open_detector
 from fer_edge.errors import UsageError
-from fer_edge.faces import LabelledFaces
+from fer_edge.faces import LabelledFaces, load_task_faces
 from fer_edge.pipeline import Pipeline
 from fer_edge.sources import open_source
+from fer_edge.tasks import CLASSES
 
 from boards.confusion import ConfusionRow, confusion_rows
 
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """How long and on what to measure. `faces` is None where no labelled data is at hand; accuracy is then empty."""
+    """How long and on what to measure. `faces` is a cache, of which `split` is taken, or a folder.
+
+    It is None where no labelled data is at hand; accuracy is then empty, as it is for tasks without classes.
+    """
 
     source: str | None
-    faces: LabelledFaces | None
+    faces: Path | None
     n: int = 300
     warmup: int = 30
     threads: int = 1
+    split: str = "PublicTest"
 
 
 def artefacts_in(folder: Path) -> list[Path]:
@@ -54,8 +60,8 @@ def bench_folder(folder: Path, settings: BenchSettings) -> FolderBench:
         row = bench_classifier(
             classifier, n=settings.n, warmup=settings.warmup, threads=settings.threads, progress=_bar(path.name)
         )
-        if settings.faces is not None:
-            faces = settings.faces.in_order_of(classifier.contract.labels)
+        faces = _faces(settings, classifier.contract)
+        if faces is not None:
             probabilities = probabilities_of(classifier, faces.images, _bar(f"{path.name} accuracy"))
             row = scored(row, faces, probabilities)
             confusions += confusion_rows(row, faces, probabilities)
@@ -64,6 +70,14 @@ def bench_folder(folder: Path, settings: BenchSettings) -> FolderBench:
         for path in (path for path in paths if ".int8." in path.name):
             rows += _loop_rows(path, settings)
     return FolderBench(rows, confusions)
+
+
+def _faces(settings: BenchSettings, contract: ModelContract) -> LabelledFaces | None:
+    """The faces with a truth for the model's task; None where they are not at hand or have no classes."""
+    if settings.faces is None or contract.task_spec.kind != CLASSES:
+        return None
+    faces = load_task_faces(settings.faces, settings.split, contract.task, contract.labels)
+    return faces if isinstance(faces, LabelledFaces) else None
 
 
 def _loop_rows(path: Path, settings: BenchSettings) -> list[BenchRow]:

@@ -7,12 +7,10 @@ and for positive (happy) against negative (angry, disgust, fear, sad); faces tha
 
 import csv
 import dataclasses
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fer_edge.bench.accuracy import probabilities_of
@@ -20,15 +18,17 @@ from fer_edge.classifier import Classifier
 from fer_edge.faces import LabelledFaces
 from fer_edge.files import atomic_write, sha256_of
 from fer_edge.metrics import classification_metrics
+from fer_edge.noise import NOISES, STEPS, add_noise
+from fer_edge.noise import level as level_of
+from fer_edge.truth import POSITIVE_SHARE
 
-POSITIVE, NEGATIVE = ("happy",), ("angry", "disgust", "fear", "sad")
+POSITIVE, NEGATIVE = (tuple(name for name in POSITIVE_SHARE if POSITIVE_SHARE[name] == share) for share in (1.0, 0.0))
 CLEAN = "none"
-_Generator = np.random.Generator
 
 
 @dataclass(frozen=True)
 class NoiseRow:
-    """A model under one noise, for one task. `level` is in the unit `NOISES` names; step 0 is the clean picture."""
+    """A model under one noise, for one task. `level` is in the unit `LADDER` names; step 0 is the clean picture."""
 
     model: str
     model_sha256: str
@@ -47,68 +47,14 @@ class NoiseRow:
 NOISE_COLUMNS = tuple(field.name for field in dataclasses.fields(NoiseRow))
 
 
-def _gaussian(face: np.ndarray, sigma: float, generator: _Generator) -> np.ndarray:
-    return face + generator.normal(0, sigma, face.shape)
-
-
-def _salt_and_pepper(face: np.ndarray, fraction: float, generator: _Generator) -> np.ndarray:
-    drawn = generator.random(face.shape)
-    return np.where(drawn < fraction / 2, 0, np.where(drawn < fraction, 255, face))
-
-
-def _speckle(face: np.ndarray, sigma: float, generator: _Generator) -> np.ndarray:
-    return face * (1 + generator.normal(0, sigma, face.shape))
-
-
-def _blur(face: np.ndarray, sigma: float, generator: _Generator) -> np.ndarray:
-    return cv2.GaussianBlur(face, (0, 0), sigma)
-
-
-def _jpeg(face: np.ndarray, quality: float, generator: _Generator) -> np.ndarray:
-    _, data = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-
-
-def _low_light(face: np.ndarray, gain: float, generator: _Generator) -> np.ndarray:
-    """Fewer photons (four a grey level in full light) and two levels of read-out noise, not brightened again."""
-    return generator.poisson(face * (gain * 4.0)) / 4.0 + generator.normal(0, 2, face.shape)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """One kind, its five levels from weak to strong, and what a level is."""
-
-    apply: Callable[[np.ndarray, float, _Generator], np.ndarray]
-    levels: tuple[float, float, float, float, float]
-    unit: str
-
-
-NOISES = {
-    "gaussian": Noise(_gaussian, (5, 10, 20, 30, 45), "standard deviation, grey levels"),
-    "salt-and-pepper": Noise(_salt_and_pepper, (0.01, 0.03, 0.06, 0.12, 0.2), "fraction of pixels"),
-    "speckle": Noise(_speckle, (0.05, 0.1, 0.2, 0.3, 0.45), "standard deviation, times the grey level"),
-    "blur": Noise(_blur, (0.5, 1.0, 1.5, 2.0, 3.0), "standard deviation, pixels of the face crop"),
-    "jpeg": Noise(_jpeg, (50, 30, 20, 10, 5), "quality"),
-    "low light": Noise(_low_light, (0.6, 0.4, 0.25, 0.15, 0.08), "share of the light"),
-}
-
-
-def noisy(images: np.ndarray, kind: str, step: int) -> np.ndarray:
-    """Faces (n, h, w) uint8 under step 1..5 of a noise; the same every time, and for any order of the other steps."""
-    noise = NOISES[kind]
-    generator = np.random.default_rng([zlib.crc32(kind.encode()), step])
-    made = [noise.apply(image, noise.levels[step - 1], generator) for image in images]
-    return np.clip(np.rint(made), 0, 255).astype(np.uint8)
-
-
 def measure_noise(model: Path, faces: LabelledFaces, progress: Callable[..., Iterable] = iter) -> Iterator[NoiseRow]:
     """Rows for the clean faces and every noise and step, two tasks each. Raises DataError for unknown classes."""
     classifier = Classifier(model)
     faces = faces.in_order_of(classifier.contract.labels)
-    conditions = [(CLEAN, 0), *((kind, step) for kind in NOISES for step in range(1, 6))]
+    conditions = [(CLEAN, 0), *((kind, step) for kind in NOISES for step in range(1, STEPS + 1))]
     for kind, step in progress(conditions):
-        images = faces.images if kind == CLEAN else noisy(faces.images, kind, step)
-        level = 0.0 if kind == CLEAN else NOISES[kind].levels[step - 1]
+        images = faces.images if kind == CLEAN else add_noise(faces.images, kind, step)
+        level = 0.0 if kind == CLEAN else level_of(kind, step)
         probabilities = probabilities_of(classifier, images)
         for task, truth, scores in _tasks(classifier.contract.labels, faces.labels, probabilities):
             metrics = classification_metrics(truth, scores)

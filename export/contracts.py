@@ -12,12 +12,16 @@ from fer_edge.contract import (
     Measurement,
     ModelContract,
     OutputSpec,
+    ValueMeasurement,
     parse_contract,
+    schema_version_of,
 )
-from fer_edge.errors import UsageError
+from fer_edge.errors import ModelError, UsageError
+from fer_edge.tasks import TASKS, VALUES
 
 from train.checkpoint import CheckpointInfo
 from train.fer2013 import SIDE_PX
+from train.tasks import output_meaning
 
 # The middle of the margins that agree best with FER2013's own framing: docs/measured/margins.csv, `boards margins`.
 DEFAULT_FACE_CROP = FaceCrop(
@@ -32,7 +36,10 @@ DEFAULT_FACE_CROP = FaceCrop(
 LICENCE = "Apache-2.0"
 PRODUCER = f"fer-edge {fer_edge.__version__}"
 # One image a time decides nothing else, so single crop is what `measured` of a checkpoint means.
-_DATASET, _CROPS = "FER2013", "single"
+_CROPS = "single"
+# Checkpoints that do not say what they were measured on are of this.
+_DATASET = "FER2013"
+VALUE_FIGURES = ("ccc", "pcc", "icc", "rmse", "mae", "sagr")
 
 
 def float_contract(info: CheckpointInfo, checkpoint_sha256: str, *, layout: str) -> ModelContract:
@@ -41,6 +48,7 @@ def float_contract(info: CheckpointInfo, checkpoint_sha256: str, *, layout: str)
     Raises ModelError where the checkpoint's header names something no contract may say, such as an unknown task.
     """
     contract = ModelContract(
+        schema_version=schema_version_of(info.task),
         name=info.name,
         task=info.task,
         labels=info.labels,
@@ -48,11 +56,12 @@ def float_contract(info: CheckpointInfo, checkpoint_sha256: str, *, layout: str)
             height_px=SIDE_PX, width_px=SIDE_PX, colour="grey", layout=layout, dtype="uint8", low=0, high=255
         ),
         face_crop=DEFAULT_FACE_CROP,
-        output=OutputSpec(meaning="logits", temperature=info.temperature),
+        output=OutputSpec(meaning=_meaning(info), temperature=info.temperature),
         precision="fp32",
         checkpoint_sha256=checkpoint_sha256,
         trained_on=info.trained_on,
         measured=measurements(info.measured),
+        measured_values=value_measurements(info),
         licence=LICENCE,
         producer=PRODUCER,
         created=build_date(),
@@ -66,7 +75,7 @@ def measurements(measured: dict[str, Any]) -> tuple[Measurement, ...]:
     try:
         return tuple(
             Measurement(
-                dataset=_DATASET,
+                dataset=str(figures.get("dataset", _DATASET)),
                 split=split,
                 n=int(figures["n"]),
                 crops=_CROPS,
@@ -75,7 +84,36 @@ def measurements(measured: dict[str, Any]) -> tuple[Measurement, ...]:
             )
             for split, figures in measured.items()
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ()
+
+
+def _meaning(info: CheckpointInfo) -> str:
+    if info.task not in TASKS:
+        raise ModelError(
+            f"checkpoint {info.name}: task {info.task!r} is for training alone; a contract can say {', '.join(TASKS)}."
+        )
+    return output_meaning(info.task)
+
+
+def value_measurements(info: CheckpointInfo) -> tuple[ValueMeasurement, ...]:
+    """The figures of a checkpoint of values, split -> {"n", "figures": {"ccc_valence": ...}}, one entry a label."""
+    if TASKS[info.task].kind != VALUES:
+        return ()
+    try:
+        return tuple(
+            ValueMeasurement(
+                dataset=str(measured.get("dataset", _DATASET)),
+                split=split,
+                n=int(measured["n"]),
+                crops=_CROPS,
+                label=label,
+                **{figure: float(measured["figures"][f"{figure}_{label}"]) for figure in VALUE_FIGURES},
+            )
+            for split, measured in info.measured.items()
+            for label in info.labels
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
         return ()
 
 

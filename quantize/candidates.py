@@ -12,10 +12,12 @@ from typing import Any
 import onnx
 
 from fer_edge.classifier import Classifier
-from fer_edge.contract import InputSpec, Measurement, ModelContract
+from fer_edge.contract import InputSpec, Measurement, ModelContract, ValueMeasurement
 from fer_edge.errors import UsageError
-from fer_edge.faces import LabelledFaces
+from fer_edge.faces import LabelledFaces, ValuedFaces
 from fer_edge.files import atomic_write, sha256_of
+from fer_edge.metrics import ValueMetrics
+from fer_edge.tasks import CLASSES
 
 from export.artefacts import write_contract
 from export.contracts import PRODUCER, build_date
@@ -24,7 +26,7 @@ from quantize import onnx_ptq, qdq_graph, tflite_ptq
 from quantize.calibration import Calibration
 from quantize.faces import Evaluation, FaceSets
 from quantize.gate import Limits
-from quantize.measure import Score, logits_of, score
+from quantize.measure import Score, answers_of, score
 from quantize.qdq_graph import ConvCount
 from quantize.recipes import FLOAT_IO, NNCF, NNCF_ACCURACY, NNCF_QAT, Recipe, Target, recipe_from
 from quantize.source import FloatModels
@@ -58,7 +60,7 @@ class Materials:
         digest.update(f"{[methods.get('minmax') for methods in calibration.ranges.values()]}".encode())
         digest.update(self.evaluation.images.tobytes())
         if self.evaluation.faces is not None:
-            digest.update(self.evaluation.faces.labels.tobytes())
+            digest.update(self.evaluation.faces.truth.tobytes())
         digest.update(f"{self.target} {self.limits} {[version(name) for name in _LIBRARIES]}".encode())
         return digest.hexdigest()[:16]
 
@@ -80,12 +82,15 @@ def missing(recipe: Recipe, materials: Materials) -> str | None:
         return f"a float .{recipe.suffix}"
     if recipe.needs_faces and materials.faces is None:
         return "faces, a calibration cache is not enough"
+    kind = materials.models.classifiers["onnx"].contract.task_spec.kind
+    if recipe.backend in (NNCF_ACCURACY, NNCF_QAT) and kind != CLASSES:
+        return "a task of classes"
     if recipe.backend == NNCF_QAT and materials.checkpoint is None:
         return "the checkpoint the float models came from"
     return None
 
 
-def make(recipe: Recipe, materials: Materials, work: WorkFolder, float_logits: Any) -> Made:
+def make(recipe: Recipe, materials: Materials, work: WorkFolder, float_answers: Any) -> Made:
     """Carry out `recipe`, or take what an earlier start finished. Raises what its libraries raise."""
     key = candidate_key(recipe, materials)
     if work.find(key) is None:
@@ -94,7 +99,7 @@ def make(recipe: Recipe, materials: Materials, work: WorkFolder, float_logits: A
             names = _BACKENDS[recipe.suffix](recipe, materials, path)
             base = materials.models.classifiers[recipe.suffix].contract
             put_contract(path, _contract(base, _input(base.input, recipe, path), materials))
-            scored = _scored(path, materials, float_logits)
+            scored = _scored(path, materials, float_answers)
             # Signed activations fuse on Arm and not here: what counts is the graph the target runs.
             on_arm = materials.target.activations != "u8"
             count = _COUNT[recipe.suffix]
@@ -110,7 +115,9 @@ def load(folder: Path) -> Made:
     table = json.loads((folder / RESULT).read_text())
     recipe = recipe_from(table["recipe"])
     counted = ConvCount(**{**table["counted"], "float_ops": tuple(map(tuple, table["counted"]["float_ops"]))})
-    return Made(recipe, folder / f"model.{recipe.suffix}", Score(**table["score"]), counted, table["names"])
+    values = tuple(ValueMetrics(**metrics) for metrics in table["score"]["values"])
+    scored = Score(**{**table["score"], "values": values})
+    return Made(recipe, folder / f"model.{recipe.suffix}", scored, counted, table["names"])
 
 
 def candidate_key(recipe: Recipe, materials: Materials) -> str:
@@ -141,6 +148,7 @@ def onnx_model(recipe: Recipe, materials: Materials) -> onnx.ModelProto:
 
     if recipe.backend == NNCF:
         return nncf_ptq.quantized(graph, faces.calibration, recipe)
+    assert isinstance(faces.evaluation, LabelledFaces)
     drop = materials.limits.max_accuracy_drop_points
     return nncf_ptq.accuracy_controlled(graph, faces.calibration, faces.evaluation, recipe, drop)
 
@@ -173,6 +181,7 @@ def _contract(base: ModelContract, spec: InputSpec, materials: Materials) -> Mod
         precision="int8",
         calibrated_on=materials.calibration.description(),
         measured=(),
+        measured_values=(),
         producer=PRODUCER,
         created=build_date(),
     )
@@ -189,27 +198,25 @@ def _input(spec: InputSpec, recipe: Recipe, path: Path) -> InputSpec:
     return replace(spec, dtype=dtype, low=low, high=high)
 
 
-def _scored(path: Path, materials: Materials, float_logits: Any) -> Score:
+def _scored(path: Path, materials: Materials, float_answers: Any) -> Score:
     """Score the file as a board would run it, and put what was measured into its contract."""
     model, evaluation = Classifier(path), materials.evaluation
-    scored = score(logits_of(model, evaluation.images), float_logits, evaluation.faces)
+    answers = answers_of(model, evaluation.images)
+    scored = score(answers, float_answers, evaluation.faces, model.contract.task_spec.kind)
     if evaluation.faces is not None:
-        put_contract(path, replace(model.contract, measured=(measurement(scored, evaluation.faces),)))
+        put_contract(path, with_figures(model.contract, scored, evaluation.faces))
     return scored
 
 
-def measurement(scored: Score, faces: LabelledFaces) -> Measurement:
-    """A score in the form a contract keeps it."""
-    assert scored.accuracy is not None
-    assert scored.macro_f1 is not None
-    return Measurement(
-        dataset=faces.dataset,
-        split=faces.split,
-        n=scored.n,
-        crops="single",
-        accuracy=scored.accuracy,
-        macro_f1=scored.macro_f1,
-    )
+def with_figures(contract: ModelContract, scored: Score, faces: LabelledFaces | ValuedFaces) -> ModelContract:
+    """The contract with a score on `faces` in the form a contract keeps it."""
+    where = {"dataset": faces.dataset, "split": faces.split, "crops": "single"}
+    if scored.accuracy is None or scored.macro_f1 is None:
+        pairs = zip(contract.labels, scored.values, strict=True)
+        values = (ValueMeasurement(label=label, **vars(metrics), **where) for label, metrics in pairs)
+        return replace(contract, measured_values=tuple(values))
+    one = Measurement(n=scored.n, accuracy=scored.accuracy, macro_f1=scored.macro_f1, **where)
+    return replace(contract, measured=(one,))
 
 
 def put_contract(path: Path, contract: ModelContract) -> None:

@@ -11,13 +11,13 @@ import onnx
 from tqdm import tqdm
 
 from fer_edge.classifier import Classifier
+from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
-from fer_edge.metrics import agreement
 
 from quantize import onnx_graph, onnx_ptq
 from quantize.candidates import put_contract
 from quantize.faces import FaceSets
-from quantize.measure import logits_of
+from quantize.measure import answers_of, score
 from quantize.ranges import collect_ranges
 from quantize.recipes import Recipe
 from quantize.source import FloatModels
@@ -44,10 +44,13 @@ def measure(
 ) -> list[Point]:
     """Calibrate on each count of faces and each seed, by both methods, and compare with float.
 
-    Raises DataError where there are fewer training faces than the largest count.
+    Raises DataError where there are fewer training faces than the largest count, UsageError where the faces say nothing
+    of the model's task.
     """
-    judged = faces.evaluation
-    float_logits = logits_of(models.classifiers["onnx"], judged.images)
+    judged, reference = faces.evaluation, models.classifiers["onnx"]
+    if judged is None:
+        raise UsageError(f"no faces to judge {reference.contract.task} on: their truth is not known.")
+    float_answers = answers_of(reference, judged.images)
     points = []
     for count, seed in tqdm([(c, s) for c in counts for s in seeds], desc="calibration curve", leave=False):
         drawn = faces.training.balanced(count, seed)
@@ -58,7 +61,8 @@ def measure(
                 path = Path(folder) / "model.onnx"
                 onnx.save(onnx_ptq.quantized(models.graph, ranges, dataclasses.replace(recipe, ranges=method)), path)
                 put_contract(path, models.classifiers["onnx"].contract)
-                same = agreement(logits_of(Classifier(path), judged.images), float_logits)
+                answers = answers_of(Classifier(path), judged.images)
+                same = score(answers, float_answers, None, reference.contract.task_spec.kind).agreement
             name = f"{judged.dataset} {judged.split}"
             points.append(Point(models.name, method, count, seed, round(same, 4), name, len(judged)))
     return points

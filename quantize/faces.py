@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import ModelContract
 from fer_edge.errors import DataError, UsageError
-from fer_edge.faces import LabelledFaces, load_faces
+from fer_edge.faces import LabelledFaces, ValuedFaces, load_faces, load_task_faces
+from fer_edge.tasks import CLASSES, LABELS
 
 DEFAULT_COUNT, DEFAULT_SEED = 512, 0
 _CALIBRATION_SPLIT, _EVALUATION_SPLIT = "Training", "PublicTest"
@@ -18,14 +20,16 @@ MIN_COUNT = 32
 
 @dataclass(frozen=True)
 class FaceSets:
-    """Labelled faces in the model's size and order of labels: some to calibrate on, others to judge on.
+    """Faces in the model's size: some to calibrate on, others, with the truth of its task, to judge on.
 
-    The calibration faces are drawn from `training`, all there are to learn from.
+    The calibration faces are drawn from `training`, all there are to learn from. For a task of classes all have those
+    classes in the model's order; for others training has the seven of the cache, to draw evenly from, and `evaluation`
+    is None where the cache has no truth to judge by.
     """
 
     training: LabelledFaces
     calibration: LabelledFaces
-    evaluation: LabelledFaces
+    evaluation: LabelledFaces | ValuedFaces | None
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Evaluation:
     """The images candidates are compared on, (n, h, w) uint8; `faces` is None where they are the golden inputs."""
 
     images: NDArray[np.uint8]
-    faces: LabelledFaces | None
+    faces: LabelledFaces | ValuedFaces | None
 
 
 def open_faces(path: Path, contract: ModelContract, count: int | None, seed: int | None) -> FaceSets | None:
@@ -50,15 +54,29 @@ def open_faces(path: Path, contract: ModelContract, count: int | None, seed: int
         raise UsageError(f"--count {count} --seed {seed}: expected a count above 0 and a seed of 0 or more.")
     size = (contract.input.height_px, contract.input.width_px)
     if path.is_dir():
-        return _halved(load_faces(path, "all", size).in_order_of(contract.labels), path, count, seed)
-    training, public = (
-        _fitting(load_faces(path, split).in_order_of(contract.labels), size, path)
-        for split in (_CALIBRATION_SPLIT, _EVALUATION_SPLIT)
-    )
+        folder = load_task_faces(path, "all", contract.task, contract.labels, size)
+        assert isinstance(folder, LabelledFaces), "a folder has classes"
+        return _halved(folder, path, count, seed)
+    public = None
+    # Of labels that hold together no cache has a truth that the gate could count.
+    if contract.task_spec.kind != LABELS:
+        public = _fitting(load_task_faces(path, _EVALUATION_SPLIT, contract.task, contract.labels), size, path)
+    training = _fitting(_training(path, contract), size, path)
     return FaceSets(training, training.balanced(DEFAULT_COUNT if count is None else count, seed), public)
 
 
-def _fitting(faces: LabelledFaces, size: tuple[int, int], path: Path) -> LabelledFaces:
+def _training(path: Path, contract: ModelContract) -> LabelledFaces:
+    if contract.task_spec.kind == CLASSES:
+        loaded = load_task_faces(path, _CALIBRATION_SPLIT, contract.task, contract.labels)
+        assert isinstance(loaded, LabelledFaces), "a task of classes"
+        return loaded
+    return load_faces(path, _CALIBRATION_SPLIT)
+
+
+_Faces = TypeVar("_Faces", LabelledFaces, ValuedFaces, LabelledFaces | ValuedFaces)
+
+
+def _fitting(faces: _Faces, size: tuple[int, int], path: Path) -> _Faces:
     if faces.images.shape[1:] != size or len(faces) == 0:
         raise DataError(
             f"{path}, {faces.split}: {len(faces)} faces of {faces.images.shape[1:]} px; the model takes {size}."

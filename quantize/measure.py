@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fer_edge.classifier import Classifier
-from fer_edge.faces import LabelledFaces
-from fer_edge.metrics import agreement, classification_metrics
+from fer_edge.faces import LabelledFaces, ValuedFaces
+from fer_edge.metrics import ValueMetrics, agreement, classification_metrics, concordance, value_metrics
+from fer_edge.tasks import CLASSES
 
 _CHUNK = 32
 _WARMUP, _ROUNDS = 20, 150
@@ -19,13 +20,24 @@ _WARMUP, _ROUNDS = 20, 150
 
 @dataclass(frozen=True)
 class Score:
-    """Fractions in [0, 1] on `n` images of `dataset`; accuracy and macro_f1 are None where there are no labels."""
+    """How `n` images of `dataset` were answered. `agreement` with the float model is in [0, 1].
+
+    For classes it is the fraction of images that get the same one, for values the concordance (CCC) of the two models'
+    estimates, averaged over the labels. `accuracy` and `macro_f1` are None for values or without a truth; `values` is
+    empty for classes or without a truth, else one entry a label.
+    """
 
     dataset: str
     n: int
     agreement: float
     accuracy: float | None = None
     macro_f1: float | None = None
+    values: tuple[ValueMetrics, ...] = ()
+
+    @property
+    def ccc(self) -> float | None:
+        """Mean concordance with the truth over the labels."""
+        return float(np.mean([metrics.ccc for metrics in self.values])) if self.values else None
 
 
 @dataclass(frozen=True)
@@ -36,22 +48,35 @@ class Latency:
     ratio_to_float: float
 
 
-def logits_of(model: Classifier, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits (n, labels) float32 of faces (n, h, w) uint8, with a bar when it takes long."""
+def answers_of(model: Classifier, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the task promises, (n, labels) float32, of faces (n, h, w) uint8, with a bar when it takes long."""
     starts = tqdm(range(0, len(images), _CHUNK), desc=f"run {model.path.name}", leave=False, delay=2)
-    return np.concatenate([model.logits(images[start : start + _CHUNK]) for start in starts])
+    return np.concatenate([model.classify(images[start : start + _CHUNK]) for start in starts])
 
 
-def score(logits: NDArray[np.float32], reference: NDArray[np.float32], faces: LabelledFaces | None) -> Score:
-    """Score logits (n, labels) against the float model's, and against the labels of `faces`.
+def score(
+    answers: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    faces: LabelledFaces | ValuedFaces | None,
+    kind: str = CLASSES,
+) -> Score:
+    """Score answers (n, labels) against the float model's, and against the truth of `faces`.
 
-    None for `faces` says that the images were the golden inputs, which have no labels.
+    None for `faces` says that the images were the golden inputs, which have no truth.
     """
-    same = agreement(logits, reference)
+    same = agreement(answers, reference) if kind == CLASSES else _mean_concordance(answers, reference)
     if faces is None:
-        return Score("golden inputs", len(logits), same)
-    metrics = classification_metrics(faces.labels, logits)
-    return Score(f"{faces.dataset} {faces.split}", len(logits), same, metrics.accuracy, metrics.macro_f1)
+        return Score("golden inputs", len(answers), same)
+    name = f"{faces.dataset} {faces.split}"
+    if isinstance(faces, ValuedFaces):
+        columns = zip(faces.values.T, answers.T, strict=True)
+        return Score(name, len(answers), same, values=tuple(value_metrics(*column) for column in columns))
+    metrics = classification_metrics(faces.labels, answers)
+    return Score(name, len(answers), same, metrics.accuracy, metrics.macro_f1)
+
+
+def _mean_concordance(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    return float(np.mean([concordance(one, other) for one, other in zip(first.T, second.T, strict=True)]))
 
 
 def paired_latencies(models: Sequence[Classifier], face: NDArray[np.uint8]) -> list[Latency]:

@@ -29,6 +29,7 @@ from quantize.recipes import Recipe
 from train import checkpoint as checkpoints
 from train.augment import augment
 from train.fer2013 import SIDE_PX
+from train.pixels import normalise
 from train.recipe import Augmentation
 
 _BATCH = 64
@@ -51,7 +52,7 @@ def quantized(
     generator = torch.Generator().manual_seed(0)
     for step in tqdm(range(recipe.steps), desc=recipe.name, unit=" steps", leave=False, delay=2):
         rows = torch.randint(len(training), (_BATCH,), generator=generator)
-        faces = checkpoints.normalise(torch.from_numpy(training.images[rows.numpy()])).unsqueeze(1)
+        faces = normalise(torch.from_numpy(training.images[rows.numpy()])).unsqueeze(1)
         faces = augment(faces, Augmentation(), generator)
         loss = _lesson(network(faces), teacher(faces))
         for group in optimizer.param_groups:
@@ -90,7 +91,7 @@ def _with_quantizers(network: nn.Module, faces: NDArray[np.uint8]) -> nn.Module:
 
     torch._dynamo.config.disable = True
     extensions.QuantizedFunctionsCPU._loaded_namespace = ReferenceQuantizedFunctions
-    inputs = checkpoints.normalise(torch.from_numpy(faces)).unsqueeze(1)
+    inputs = normalise(torch.from_numpy(faces)).unsqueeze(1)
     return nncf.quantize(
         network,
         nncf.Dataset([inputs[row : row + 1] for row in range(len(inputs))]),

@@ -13,9 +13,20 @@ from quantize.qdq_graph import take_raw_faces
 from quantize.ranges import Ranges, require_ranges
 from quantize.recipes import Recipe
 
+# Where a graph does arithmetic on feature maps (hard-swish, SimAM, GroupNorm, gates), eight bits for that ruin the
+# answer: there the convolutions alone are integer, and whatever stands between them stays float.
+_ARITHMETIC = {"HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Softmax", "Div", "Sqrt", "Reciprocal", "Exp", "Pow"}
+_CONVOLUTIONS = ("Conv", "Gemm", "MatMul")
 # The logits stay float: eight bits for them cost half a point of agreement, and integer kernels give float for free.
 # The global average stays float too, as it is a sum that integers would only round: quantizing it changed no figure.
 _LAST_LAYERS = ["Gemm", "MatMul"]
+
+
+def op_types(graph: FloatGraph, recipe: Recipe | None = None) -> tuple[str, ...]:
+    """The kinds of operators that become integer by `recipe`; without one, those any recipe may make integer."""
+    wanted = Recipe.ops if recipe is None else recipe.ops
+    does_arithmetic = any(node.op_type in _ARITHMETIC for node in graph.body.graph.node)
+    return tuple(kind for kind in wanted if kind in _CONVOLUTIONS) if does_arithmetic else wanted
 
 
 def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
@@ -24,11 +35,11 @@ def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
     constants = {tensor.name for tensor in body.initializer}
     entry = {graph.input: onnx.TensorProto.FLOAT} if graph.scaling is not None else {}
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*body.value_info, *body.output)} | entry
-    attention = set(_attention(graph))
+    attention, integer = set(_attention(graph)), op_types(graph)
     names = (
         name
         for node in body.node
-        if node.op_type in Recipe.ops and node.name not in attention
+        if node.op_type in integer and node.name not in attention
         for name in (*node.input, *node.output)
         # Sums of shapes are integers, and a raw input whose scaling could not be taken off is too.
         if name and name not in constants and kinds.get(name) == onnx.TensorProto.FLOAT
@@ -56,7 +67,7 @@ def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe) -> onnx.ModelPr
         tensors_range=_tensors_data(needed),
         nodes_to_quantize=[],
         nodes_to_exclude=[*recipe.exclude, *_attention(graph)],
-        op_types_to_quantize=list(recipe.ops),
+        op_types_to_quantize=list(op_types(graph, recipe)),
         extra_options=_options(recipe.activations == "s8-symmetric"),
     )
     # quantize_static takes faces only; the class below it takes ranges, so data and cache go one way.

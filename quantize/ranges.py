@@ -1,5 +1,6 @@
 """Ranges of activations: the one thing that calibration learns, in the same way for ONNX and TFLite."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,10 +81,16 @@ def _histogram_ranges(collector: Any) -> Ranges:
 
 
 def require_ranges(ranges: Mapping[str, Range], needed: Sequence[str], where: str) -> None:
-    """Raise ModelError, naming the format `where`, unless every tensor in `needed` has a range."""
+    """Raise ModelError, naming the format `where`, unless every tensor in `needed` has a range, and a finite one."""
     missing = [name for name in needed if name not in ranges]
     if missing:
         raise ModelError(
             f"the calibration knows {len(ranges)} {where} tensors but lacks {missing[0]!r}: it was made for another "
             "export. Make it again with FER2013 at hand (`make data`, then `make quantize`)."
+        )
+    endless = [name for name in needed if not (math.isfinite(ranges[name].low) and math.isfinite(ranges[name].high))]
+    if endless:
+        raise ModelError(
+            f"the {where} tensor {endless[0]!r} reaches infinity, which eight bits cannot say. Let the architecture "
+            "pad or mask with a finite number."
         )

@@ -9,7 +9,7 @@ from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
 
 CSV_NAME = "quantize.csv"
-_DIGITS = {"size_kb": 1, "size_ratio": 4, "agreement": 4, "accuracy": 4, "macro_f1": 4, "p50_ms": 4}
+_DIGITS = {"size_kb": 1, "size_ratio": 4, "agreement": 4, "accuracy": 4, "macro_f1": 4, "ccc": 4, "p50_ms": 4}
 _DIGITS |= {"latency_ratio": 3, "instruction_ratio": 3}
 
 
@@ -17,10 +17,10 @@ _DIGITS |= {"latency_ratio": 3, "instruction_ratio": 3}
 class Candidate:
     """One row. Fractions in [0, 1]; the ratios are to the float model of the same engine.
 
-    `file` is empty for a candidate that was not written; a row of zeros is one that could not be made. `accuracy`,
-    `macro_f1` and the instructions are None where they were not measured. `int8_convs` counts QLinearConv in the graph
-    onnxruntime runs, and for TFLite the convolutions with int8 input, weights and output; `float_ops` says what else
-    computes in float.
+    `file` is empty for a candidate that was not written; a row of zeros is one that could not be made. `accuracy` and
+    `macro_f1` (classes), `ccc` (values, mean over them) and the instructions are None where they were not measured.
+    `int8_convs` counts QLinearConv in the graph onnxruntime runs, and for TFLite the convolutions with int8 input,
+    weights and output; `float_ops` says what else computes in float.
     """
 
     file: str = ""
@@ -35,6 +35,7 @@ class Candidate:
     agreement_n: int = 0
     accuracy: float | None = None
     macro_f1: float | None = None
+    ccc: float | None = None
     convs: int = 0
     int8_convs: int = 0
     float_ops: str = ""
@@ -64,9 +65,9 @@ def _cell(name: str, value: object) -> object:
 
 def table(candidates: list[Candidate]) -> str:
     """The candidates as aligned plain text, one line each; a star marks the models that were written."""
-    heads = ("engine", "recipe", "kB", "size", "agrees", "accuracy", "macro-F1", "int8 convs", "p50 ms", "time", "work")
-    rows = [(*heads, "verdict"), *(_texts(candidate) for candidate in candidates)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    names = ("engine", "recipe", "kB", "size", "agrees", "accuracy", "macro-F1", "CCC", "int8 convs", "p50 ms", "time")
+    rows = [(*names, "work", "verdict"), *(_texts(candidate) for candidate in candidates)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
@@ -86,6 +87,7 @@ def _texts(candidate: Candidate) -> tuple[str, ...]:
         f"{candidate.agreement:.2%}",
         _percent(candidate.accuracy),
         _percent(candidate.macro_f1),
+        "-" if candidate.ccc is None else f"{candidate.ccc:.3f}",
         f"{candidate.int8_convs}/{candidate.convs}",
         f"{candidate.p50_ms:.3f}",
         f"{candidate.latency_ratio:.2f}",

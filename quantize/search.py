@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fer_edge.classifier import Classifier
-from fer_edge.contract import Quantization
+from fer_edge.contract import ModelContract, Quantization
 from fer_edge.errors import FerEdgeError, ModelError
+from fer_edge.faces import LabelledFaces, ValuedFaces
 from fer_edge.files import sha256_of
+from fer_edge.metrics import concordance
 
 from export.artefacts import contract_path, model_path, recipe_path, staged
 from quantize.candidates import Made, Materials, make, missing, put_contract
 from quantize.gate import FAILED, REFERENCE, passed, verdict
 from quantize.instructions import counted
-from quantize.measure import Latency, Score, logits_of, paired_latencies, score
+from quantize.measure import Latency, Score, answers_of, paired_latencies, score
 from quantize.qdq_graph import ConvCount
 from quantize.recipes import Recipe
 from quantize.report import CSV_NAME, Candidate, write_csv
@@ -78,14 +80,14 @@ def search(materials: Materials, plan: Plan) -> Outcome:
     work = WorkFolder(folder / WORK_FOLDER)
     recipes, left_out = _possible(plan.recipes, materials)
     kinds = tuple(dict.fromkeys(recipe.suffix for recipe in recipes))
-    logits = {kind: _float_logits(kind, materials) for kind in kinds}
-    made, failures = _make_all(recipes, materials, work, logits)
+    answers = {kind: _float_answers(kind, materials) for kind in kinds}
+    made, failures = _make_all(recipes, materials, work, answers)
     rows: list[Candidate] = []
     refused: list[Judged] = []
     with staged(folder) as staging:
         for kind in kinds:
             own = [candidate for candidate in made if candidate.recipe.suffix == kind]
-            reference, judged = _judge(kind, own, materials, plan, logits[kind])
+            reference, judged = _judge(kind, own, materials, plan, answers[kind])
             rows.append(reference)
             for precision in dict.fromkeys(entry.made.recipe.precision for entry in judged):
                 group = [entry for entry in judged if entry.made.recipe.precision == precision]
@@ -125,25 +127,37 @@ def _possible(
     return possible, tuple((recipe.name, need) for recipe, need in needs.items() if need is not None)
 
 
-def _float_logits(kind: str, materials: Materials) -> NDArray[np.float32]:
+def _float_answers(kind: str, materials: Materials) -> NDArray[np.float32]:
     """The float model's answers. Raises ModelError where they are not as good as its contract says."""
-    model, evaluation = materials.models.classifiers[kind], materials.evaluation
-    logits = logits_of(model, evaluation.images)
-    faces = evaluation.faces
-    for claim in model.contract.measured if faces is not None else ():
-        if (claim.dataset, claim.split, claim.n, claim.crops) != (faces.dataset, faces.split, len(faces), "single"):
-            continue
-        found = float((logits.argmax(axis=1) == faces.labels).mean())
-        if abs(found - claim.accuracy) > _MAX_CONTRACT_ERROR:
+    model, faces = materials.models.classifiers[kind], materials.evaluation.faces
+    answers = answers_of(model, materials.evaluation.images)
+    for what, claimed, found in () if faces is None else _claims(model.contract, answers, faces):
+        if abs(found - claimed) > _MAX_CONTRACT_ERROR:
             raise ModelError(
-                f"{model.path}: its contract says {claim.accuracy:.2%} on {claim.dataset} {claim.split}, measured "
+                f"{model.path}: its contract says {what} {claimed:.2%} on {faces.dataset} {faces.split}, measured "
                 f"{found:.2%}. Labels or preprocessing are not what the contract says."
             )
-    return logits
+    return answers
+
+
+def _claims(
+    contract: ModelContract, answers: NDArray[np.float32], faces: LabelledFaces | ValuedFaces
+) -> Iterator[tuple[str, float, float]]:
+    """What the contract claims of these very faces: name of the figure, the claim, what the answers (n, k) come to."""
+    same = (faces.dataset, faces.split, len(faces), "single")
+    if isinstance(faces, ValuedFaces):
+        for value in contract.measured_values:
+            if (value.dataset, value.split, value.n, value.crops) == same:
+                column = contract.labels.index(value.label)
+                yield f"CCC of {value.label}", value.ccc, concordance(faces.values[:, column], answers[:, column])
+        return
+    for claim in contract.measured:
+        if (claim.dataset, claim.split, claim.n, claim.crops) == same:
+            yield "accuracy", claim.accuracy, float((answers.argmax(axis=1) == faces.labels).mean())
 
 
 def _make_all(
-    recipes: Sequence[Recipe], materials: Materials, work: WorkFolder, logits: dict[str, NDArray[np.float32]]
+    recipes: Sequence[Recipe], materials: Materials, work: WorkFolder, answers: dict[str, NDArray[np.float32]]
 ) -> tuple[list[Made], dict[Recipe, Candidate]]:
     """What could be made, and the rows of what could not."""
     made: list[Made] = []
@@ -153,7 +167,7 @@ def _make_all(
         for recipe in bar:
             bar.set_postfix_str(recipe.name, refresh=False)
             try:
-                made.append(make(recipe, materials, work, logits[recipe.suffix]))
+                made.append(make(recipe, materials, work, answers[recipe.suffix]))
             except FerEdgeError:
                 raise
             except Exception as error:  # a library that cannot do this network; the other recipes still may
@@ -163,7 +177,7 @@ def _make_all(
 
 
 def _judge(
-    kind: str, made: Sequence[Made], materials: Materials, plan: Plan, logits: NDArray[np.float32]
+    kind: str, made: Sequence[Made], materials: Materials, plan: Plan, answers: NDArray[np.float32]
 ) -> tuple[Candidate, list[Judged]]:
     """The float model's row, and each candidate with its own; latencies are of one run."""
     reference = materials.models.classifiers[kind]
@@ -171,7 +185,7 @@ def _judge(
     models = [reference, *(Classifier(candidate.path) for candidate in made)]
     latencies = paired_latencies(models, evaluation.images[0])
     counts = counted(plan.instructions, materials.target.cpu)
-    own = score(logits, logits, evaluation.faces)
+    own = score(answers, answers, evaluation.faces, reference.contract.task_spec.kind)
     float_row = _row(reference, "float", own, latencies[0], ConvCount(0, 0), materials)
     float_row = replace(
         float_row, file=reference.path.name, verdict=REFERENCE, convs=made[0].counted.convs if made else 0
@@ -263,6 +277,7 @@ def _row(
         agreement_n=scored.n,
         accuracy=scored.accuracy,
         macro_f1=scored.macro_f1,
+        ccc=scored.ccc,
         convs=found.convs,
         int8_convs=found.int8_convs,
         float_ops=" ".join(f"{kind}:{count}" for kind, count in found.float_ops),

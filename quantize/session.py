@@ -96,18 +96,30 @@ def _open(options: argparse.Namespace) -> FloatModels:
 def _materials(
     options: argparse.Namespace, models: FloatModels, target: Target, limits: Limits, recipes: tuple[Recipe, ...]
 ) -> Materials:
-    faces = open_faces(options.faces, models.classifiers["onnx"].contract, options.count, options.seed)
     cache = options.cache or Path("models") / models.name / "calibration.json"
     quantile = None if options.percentile is None else options.percentile / 100
     wanted = Wanted(options.faces, cache, options.count, options.seed, quantile)
+    materials = gather(models, wanted, recipes, target, limits, _checkpoint(options, models))
+    origin = options.faces if materials.faces is not None else f"{cache}, as there are no faces at {options.faces}"
+    print(f"calibrated on {materials.calibration.description()} (from {origin})", flush=True)
+    return materials
+
+
+def gather(
+    models: FloatModels,
+    wanted: Wanted,
+    recipes: tuple[Recipe, ...],
+    target: Target,
+    limits: Limits,
+    checkpoint: Path | None = None,
+) -> Materials:
+    """What `recipes` work with: faces, calibration, and the images that judge, golden ones where none has a truth."""
+    faces = open_faces(wanted.faces, models.classifiers["onnx"].contract, wanted.count, wanted.seed)
     methods = tuple(recipe.ranges for recipe in recipes)
     calibration = calibrate(models, None if faces is None else faces.calibration, wanted, methods)
-    origin = options.faces if faces is not None else f"{cache}, as there are no faces at {options.faces}"
-    print(f"calibrated on {calibration.description()} (from {origin})", flush=True)
-    evaluation = (
-        Evaluation(models.golden, None) if faces is None else Evaluation(faces.evaluation.images, faces.evaluation)
-    )
-    return Materials(models, calibration, faces, evaluation, _checkpoint(options, models), target, limits)
+    judges = None if faces is None else faces.evaluation
+    evaluation = Evaluation(models.golden if judges is None else judges.images, judges)
+    return Materials(models, calibration, faces, evaluation, checkpoint, target, limits)
 
 
 def _checkpoint(options: argparse.Namespace, models: FloatModels) -> Path | None:

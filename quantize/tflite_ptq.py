@@ -30,6 +30,8 @@ _INTEGER_OPS = {"CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "ADD", "REL
 _INTEGER_OPS |= {"AVERAGE_POOL_2D", "MAX_POOL_2D"}
 _SCALING = ["cast", "sub", "mul"]
 _CONVS = ("conv_2d", "depthwise_conv_2d")
+# See onnx_ptq: beside such arithmetic the convolutions alone become integer.
+_ARITHMETIC = {"hard_swish", "logistic", "tanh", "softmax", "div", "rsqrt", "sqrt", "exp", "pow"}
 _NOT_COMPUTING = {"quantize", "dequantize", *(name.lower() for name in _MOVES)}
 
 
@@ -52,16 +54,27 @@ class FloatModel:
 
 
 def float_model(path: Path) -> FloatModel:
-    """Read a float model that `export` wrote. Raises ModelError where it does not begin with CAST, SUB, MUL."""
+    """Read a float model that `export` wrote. Raises ModelError where it does not begin with CAST, SUB.
+
+    The converter folds MUL into a convolution that nothing pads, wholly or beside other readers of the pixels: then the
+    content takes pixel - mean, and its scale is 1.
+    """
     model = read_tflite(path.read_bytes())
     graph = model.subgraphs[0]
-    head = graph.operators[:3]
-    if [operator_name(model, operator) for operator in head] != _SCALING:
+    names = [operator_name(model, operator) for operator in graph.operators[: len(_SCALING)]]
+    if names[:2] != _SCALING[:2]:
         raise ModelError(f"{path}: expected a graph that begins with CAST, SUB, MUL. Export it again: `make export`.")
-    mean, scale = (_constant(model, operator.inputs[1]) for operator in head[1:])
-    normalised, pixels = int(head[2].outputs[0]), int(head[0].outputs[0])
+    head = graph.operators[: 3 if names == _SCALING and _only_reader(graph, graph.operators[2]) else 2]
+    mean, *scales = (_constant(model, operator.inputs[1]) for operator in head[1:])
+    normalised, pixels = int(head[-1].outputs[0]), int(head[0].outputs[0])
     name = graph.tensors[normalised].name.decode()
-    return FloatModel(_cut(model, 3, normalised), _cut(model, 1, pixels), INPUT, name, Scaling(mean=mean, scale=scale))
+    scaling = Scaling(mean=mean, scale=scales[0] if scales else 1.0)
+    return FloatModel(_cut(model, len(head), normalised), _cut(model, 1, pixels), INPUT, name, scaling)
+
+
+def _only_reader(graph: Any, operator: Any) -> bool:
+    """Whether nobody else reads what `operator` reads first."""
+    return sum(int(operator.inputs[0]) in other.inputs for other in graph.operators) == 1
 
 
 def _cut(model: Any, operators: int, entry: int) -> bytes:
@@ -83,9 +96,22 @@ def _constant(model: Any, tensor: int) -> float:
 
 def observed_tensors(model: FloatModel) -> tuple[str, ...]:
     """Names of the activations whose ranges quantization needs, in graph order."""
-    graph = read_tflite(model.content).subgraphs[0]
-    tensors = [*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)]
-    return tuple(graph.tensors[tensor].name.decode() for tensor in tensors)
+    content = read_tflite(model.content)
+    graph, integer = content.subgraphs[0], _integer_ops(content)
+    made = [*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)]
+    used = {
+        tensor
+        for operator in graph.operators
+        if integer is _INTEGER_OPS or operator_name(content, operator).upper() in integer
+        for tensor in (*operator.inputs, *operator.outputs)
+    }
+    return tuple(graph.tensors[tensor].name.decode() for tensor in made if tensor in used)
+
+
+def _integer_ops(model: Any) -> set[str]:
+    """The kinds of operators that become integer, by the names the quantizer has for them."""
+    kinds = {operator_name(model, operator) for operator in model.subgraphs[0].operators}
+    return {name.upper() for name in _CONVS} if kinds & _ARITHMETIC else _INTEGER_OPS
 
 
 def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
@@ -130,7 +156,9 @@ def quantized(model: FloatModel, ranges: Ranges, recipe: Recipe) -> bytes:
 def _worker(content: bytes, recipe: Recipe) -> Any:
     from ai_edge_quantizer import qtyping, quantizer
 
-    integer = _INTEGER_OPS | ({"FULLY_CONNECTED", "OUTPUT"} if recipe.io == FULL_INTEGER else set())
+    integer = _integer_ops(read_tflite(content)) | (
+        {"FULLY_CONNECTED", "OUTPUT"} if recipe.io == FULL_INTEGER else set()
+    )
     integer |= set() if recipe.io == FLOAT_IO else {"INPUT"}
     kinds = qtyping.TFLOperationName
     grain = qtyping.QuantGranularity

@@ -1,16 +1,15 @@
-"""`python -m train`: data, fit, ablate, family, evaluate."""
+"""`python -m train`: data, annotations, attributes; fit, kfold, family; evaluate and others.
+
+The first bring data, the next train, the last measure.
+"""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fer_edge.errors import run_reporting
+from fer_edge.errors import UsageError, run_reporting
 
 from train import cache
-
-if TYPE_CHECKING:
-    from train.evaluate import Evaluation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +29,18 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--subset", action="store_true", help="accept other counts than the official ones")
     data.set_defaults(run=_data)
 
+    annotations = commands.add_parser("annotations", help="read another annotated dataset once and cache it as arrays")
+    annotations.add_argument("dataset", help="affectnet, afew-va, aff-wild, bp4d, cat2000, ck-plus or disfa")
+    annotations.add_argument("folder", type=Path, help="where it lies, in its publishers' layout")
+    annotations.add_argument("--cache", type=Path, required=True, help="the .npz to write, to be named to fit")
+    annotations.set_defaults(run=_annotations)
+
+    attributes = commands.add_parser("attributes", help="compute attributes of all faces with CLIP and keep them")
+    attributes.add_argument("clip", type=Path, help="folder of a CLIP model, as transformers saves one")
+    attributes.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    attributes.add_argument("--output", type=Path, default=Path("data/attributes.npz"))
+    attributes.set_defaults(run=_attributes)
+
     fit = commands.add_parser("fit", help="train a recipe, resuming where an earlier start got to")
     fit.add_argument("recipe", help="a name in train/recipes, or a path ending in .toml")
     fit.add_argument("--seed", type=int, help="another seed than the recipe's; the name tells it")
@@ -37,6 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
     fit.add_argument("--models", type=Path, default=Path("models"), help="where the finished model lands")
     fit.set_defaults(run=_fit)
+
+    kfold = commands.add_parser("kfold", help="stratified k-fold cross-validation of a recipe, and its ensemble")
+    kfold.add_argument("recipe", help="a name in train/recipes, or a path ending in .toml")
+    kfold.add_argument("--folds", type=int, default=5)
+    kfold.add_argument("--student", help="distil the ensemble into this recipe; without it the best fold is published")
+    kfold.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    kfold.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
+    kfold.add_argument("--models", type=Path, default=Path("models"), help="where the model lands")
+    kfold.set_defaults(run=_kfold)
 
     ablate = commands.add_parser("ablate", help="train variants of a recipe by one protocol and compare them")
     ablate.add_argument("plan", type=Path, help="a TOML file, for example train/ablations/fer-nano.toml")
@@ -59,8 +79,30 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("models", type=Path, nargs="+", help="checkpoints (.safetensors), or .onnx and .tflite files")
     measure.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
     measure.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
-    measure.add_argument("--results", type=Path, default=Path("models/results.csv"))
+    measure.add_argument("--results", type=Path, help="CSV (models/results.csv, or results-TASK.csv beside it)")
     measure.set_defaults(run=_evaluate)
+
+    probe = commands.add_parser("probe", help="how much of the attributes a linear probe finds in a model's features")
+    probe.add_argument(
+        "models", type=Path, nargs="+", help="checkpoints (.safetensors); the one without splitting first"
+    )
+    probe.add_argument("--attributes", default="photometric", help="photometric, or a table ending in .npz")
+    probe.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    probe.add_argument("--output", type=Path, default=Path("docs/measured/probe.csv"))
+    probe.set_defaults(run=_probe)
+
+    overlay = commands.add_parser("overlay", help="draw where a saliency_cnn looks over a picture of a face")
+    overlay.add_argument("model", type=Path, help="its checkpoint (.safetensors)")
+    overlay.add_argument("picture", type=Path, help="a picture of one face, cropped to it")
+    overlay.add_argument("--output", type=Path, default=Path("overlay.png"))
+    overlay.set_defaults(run=_overlay)
+
+    robustness = commands.add_parser("robustness", help="accuracy of models on PublicTest under the noise ladder")
+    robustness.add_argument("models", type=Path, nargs="+", help="the one to compare with first; as for evaluate")
+    robustness.add_argument("--seed", type=int, default=0, help="of the noise")
+    robustness.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    robustness.add_argument("--output", type=Path, default=Path("docs/measured/robustness.csv"))
+    robustness.set_defaults(run=_robustness)
     return parser
 
 
@@ -70,12 +112,31 @@ def _data(options: argparse.Namespace) -> None:
     print(f"{options.cache}: {len(data.images)} faces, {votes}")
 
 
+def _annotations(options: argparse.Namespace) -> None:
+    from train import annotated
+    from train.readers import READERS
+
+    if options.dataset not in READERS:
+        raise UsageError(f"dataset {options.dataset!r} is unknown; there are: {', '.join(READERS)}.")
+    data = READERS[options.dataset](options.folder)
+    annotated.save(data, options.cache)
+    print(f"{options.cache}: {len(data.images)} faces of {data.dataset}, {', '.join(sorted(data.truths))}")
+
+
+def _attributes(options: argparse.Namespace) -> None:
+    from train import attributes
+
+    data, source = cache.load_any(options.cache), attributes.ClipAttributes(options.clip)
+    attributes.write_table(source, data.images, options.output)
+    print(f"{options.output}: {len(source.names)} attributes of {len(data.images)} faces")
+
+
 def _fit(options: argparse.Namespace) -> None:
     # torch takes seconds to import; the data command and --help do without it.
     from train import loop, publish, recipe
     from train.workers import joined
 
-    chosen, data = recipe.load(options.recipe), cache.load(options.cache)
+    chosen, data = recipe.load(options.recipe), cache.load_any(options.cache)
     if options.seed is not None:
         chosen = recipe.seeded(chosen, options.seed)
     run = options.runs / chosen.name
@@ -83,6 +144,48 @@ def _fit(options: argparse.Namespace) -> None:
         loop.fit(chosen, data, run, workers)
         if workers.leads:
             print(publish.publish(chosen, data, run, options.models))
+
+
+def _kfold(options: argparse.Namespace) -> None:
+    from train import family, kfold, publish, recipe
+    from train.workers import ALONE
+
+    chosen, data = recipe.load(options.recipe), cache.load(options.cache)
+    result = kfold.cross_validate(chosen, data, options.folds, options.runs)
+    print(kfold.write(result, options.runs / chosen.name).read_text(), end="")
+    if options.student:
+        places = family.Places(options.runs, options.models)
+        print(family.train_student(recipe.load(options.student), result.checkpoints, data, places, ALONE))
+        return
+    run = options.runs / chosen.name / f"fold{result.best}"
+    selected = f"fold {result.best} of {options.folds}, the best of them"
+    print(publish.publish(chosen, data, run, options.models, selected_by=selected))
+
+
+def _probe(options: argparse.Namespace) -> None:
+    from train import attributes, probe
+
+    source, data = attributes.open_source(options.attributes), cache.load_any(options.cache)
+    rows = [row for path in options.models for row in probe.measure(path, data, source)]
+    probe.write_csv(options.output, rows)
+    print(probe.table(rows))
+
+
+def _overlay(options: argparse.Namespace) -> None:
+    from train import overlay
+
+    overlay.write(options.model, options.picture, options.output)
+    print(options.output)
+
+
+def _robustness(options: argparse.Namespace) -> None:
+    from train import evaluate, robustness
+
+    candidates = [evaluate.open_candidate(path) for path in options.models]
+    rows = robustness.measure(candidates, cache.load_any(options.cache), seed=options.seed)
+    robustness.write_csv(options.output, rows)
+    robustness.plot(rows, options.output.with_suffix(".png"))
+    print(robustness.table(rows))
 
 
 def _ablate(options: argparse.Namespace) -> None:
@@ -111,18 +214,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     evaluate.refuse_strangers(candidates)
-    data = cache.load(options.cache)
+    data = cache.load_any(options.cache)
     for candidate in candidates:
         result = evaluate.evaluate(candidate, data, options.split)
-        evaluate.append_result(options.results, result)
-        _print(result)
-
-
-def _print(result: "Evaluation") -> None:
-    single, flip = result.single, result.flip
-    print(f"{result.file} on FER2013 {result.split}, n = {single.n}")
-    print(f"  single crop       accuracy {single.accuracy:.2%}  macro-F1 {single.macro_f1:.2%}  ECE {single.ece:.3f}")
-    print(f"  averaged flip     accuracy {flip.accuracy:.2%}  macro-F1 {flip.macro_f1:.2%}")
+        results = options.results or evaluate.results_path(Path("models"), candidate.task)
+        evaluate.append_result(results, result)
+        print(f"{candidate.file} on {result.dataset} {result.split}, n = {result.n}")
+        print(*result.lines(), sep="\n")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,19 @@ def augment(faces: Tensor, settings: Augmentation, generator: Generator, side: i
 
     With `side`, the warp samples (n, 1, side, side) at once.
     """
-    faces = _warp(faces, settings, generator, side)
+    return augment_with_maps(faces, [], settings, generator, side)[0]
+
+
+def augment_with_maps(
+    faces: Tensor, maps: list[Tensor], settings: Augmentation, generator: Generator, side: int | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """As `augment`, and `maps` over the faces, (n, c, any, any) float, moved as the faces are; each keeps its size."""
+    n = len(faces)
+    places = _places(n, settings, generator)
+    faces = _sample(faces, places, [n, 1, side, side] if side else list(faces.shape))
+    moved = [_sample(over.float(), places, list(over.shape)) for over in maps]
     faces = _relight(faces, settings, generator)
-    return _erase(faces, settings, generator)
+    return _erase(faces, settings, generator), moved
 
 
 def mixup(count: int, alpha: float, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -40,9 +50,8 @@ def _uniform(count: int, half_range: float, generator: Generator) -> Tensor:
     return (torch.rand(count, generator=generator) * 2 - 1) * half_range
 
 
-def _warp(faces: Tensor, settings: Augmentation, generator: Generator, side: int | None) -> Tensor:
-    n = len(faces)
-    shape = [n, 1, side, side] if side else list(faces.shape)
+def _places(n: int, settings: Augmentation, generator: Generator) -> Tensor:
+    """Where each face is looked at, as the rows of n affine maps from output to input, (n, 2, 3)."""
     angle = _uniform(n, math.radians(settings.rotation_deg), generator)
     zoom = 1 + _uniform(n, settings.scale, generator)
     mirror = torch.ones(n)
@@ -51,9 +60,12 @@ def _warp(faces: Tensor, settings: Augmentation, generator: Generator, side: int
     # affine_grid maps output to input, in units of half a side.
     shift_x, shift_y = _uniform(n, 2 * settings.shift, generator), _uniform(n, 2 * settings.shift, generator)
     cos, sin = zoom * torch.cos(angle), zoom * torch.sin(angle)
-    rows = torch.stack([cos * mirror, -sin, shift_x, sin * mirror, cos, shift_y], dim=1).view(n, 2, 3)
-    grid = F.affine_grid(rows, shape, align_corners=False)
-    return F.grid_sample(faces, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return torch.stack([cos * mirror, -sin, shift_x, sin * mirror, cos, shift_y], dim=1).view(n, 2, 3)
+
+
+def _sample(images: Tensor, places: Tensor, shape: list[int]) -> Tensor:
+    grid = F.affine_grid(places, shape, align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def _relight(faces: Tensor, settings: Augmentation, generator: Generator) -> Tensor:

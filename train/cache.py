@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fer_edge.errors import DataError
 from fer_edge.faces import read_cache
 from fer_edge.files import atomic_write
 
+from train import annotated
+from train.annotated import AnnotatedFaces
 from train.fer2013 import EXPRESSIONS, OFFICIAL_COUNTS, SPLITS, Fer2013, read_fer2013
 
 DEFAULT_CACHE = Path("data/fer2013.npz")
@@ -24,8 +27,18 @@ def save(data: Fer2013, path: Path, origin: str = "") -> None:
 
 
 def load(path: Path = DEFAULT_CACHE) -> Fer2013:
-    """Read the cache back. Raises DataError saying how to make it when it is not there or damaged."""
+    """Read the cache of FER2013 back. Raises DataError saying how to make it when it is not there or damaged."""
+    data = load_any(path)
+    if not isinstance(data, Fer2013):
+        raise DataError(f"{path}: holds {data.dataset}, expected FER2013. Name its cache with --cache.")
+    return data
+
+
+def load_any(path: Path) -> Fer2013 | AnnotatedFaces:
+    """Read the cache of FER2013, or of another annotated dataset, back. Raises DataError as `load` does."""
     arrays = read_cache(path)
+    if "dataset" in arrays:
+        return annotated.of_arrays(arrays)
     votes = arrays["votes"].astype(np.int64) if "votes" in arrays else None
     return Fer2013(arrays["images"], arrays["labels"].astype(np.int64), arrays["splits"].astype(np.int64), votes)
 

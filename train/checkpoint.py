@@ -14,9 +14,6 @@ from fer_edge.files import atomic_write, sha256_of
 
 from train import architectures
 
-# Scaling with whole numbers: an INT8 graph can then take the raw pixel itself, with zero point 128 and scale 1/64.
-PIXEL_MEAN = 128.0
-PIXEL_SCALE = 1 / 64
 _HEADER_KEY = "fer_edge"
 
 
@@ -45,11 +42,6 @@ class Checkpoint:
     network: nn.Module
     info: CheckpointInfo
     sha256: str
-
-
-def normalise(pixels: Tensor) -> Tensor:
-    """Raw grey pixels 0..255, any shape and dtype -> float32 in [-2, 2), as every network here is trained."""
-    return (pixels.float() - PIXEL_MEAN) * PIXEL_SCALE
 
 
 def save(path: Path, state: dict[str, Tensor], info: CheckpointInfo) -> None:

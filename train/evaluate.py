@@ -1,4 +1,4 @@
-"""Measure a finished model on one split and keep the figure in models/results.csv.
+"""Measure a finished model on one split and keep the figures in models/results.csv, or results-TASK.csv.
 
 Training and selection see Training and PublicTest only; PrivateTest is read here alone, once a model is done.
 """
@@ -6,64 +6,102 @@ Training and selection see Training and PublicTest only; PrivateTest is read her
 import csv
 import datetime
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fer_edge.classifier import Classifier
-from fer_edge.errors import ModelError, UsageError
+from fer_edge.errors import DataError, ModelError, UsageError
 from fer_edge.files import atomic_write
-from fer_edge.metrics import ClassificationMetrics, classification_metrics, softmax
+from fer_edge.metrics import ClassificationMetrics, classification_metrics
 
-from train import checkpoint
-from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
-from train.loop import predict
+from train import checkpoint, tasks
+from train.annotated import Faces
+from train.fer2013 import SPLITS
+from train.goals import known
+from train.prediction import predict
 
 _BATCH = 64
-RESULTS_FIELDS = (
-    "date",
-    "model",
-    "file",
-    "checkpoint_sha256",
-    "dataset",
-    "split",
-    "n",
-    "accuracy",
-    "macro_f1",
-    "ece",
-    "flip_accuracy",
-    "flip_macro_f1",
-    *(f"recall_{label}" for label in EXPRESSIONS),
-)
+_HEAD_FIELDS = ("date", "model", "file", "checkpoint_sha256", "dataset", "split", "n")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished model: its file, the checkpoint that came from, and its answers.
+    """A finished model: its file, the checkpoint that came from, its task and its answers.
 
-    `probabilities` takes grey faces (n, 48, 48) uint8 and gives (n, 7) in the order of EXPRESSIONS.
+    `answers` takes grey faces (n, 48, 48) uint8 and gives what the task promises (n, labels), in the order of `labels`.
     """
 
     model: str
     file: str
     checkpoint_sha256: str
-    probabilities: Callable[[np.ndarray], np.ndarray]
+    task: str
+    labels: tuple[str, ...]
+    answers: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model file on one split: `single` sees each face once; `flip` averages it with its mirror image."""
+    """A classifier on one split: `single` sees each face once; `flip` averages it with its mirror image."""
 
-    model: str
-    file: str
-    checkpoint_sha256: str
+    candidate: Candidate
+    dataset: str
     split: str
     single: ClassificationMetrics
     flip: ClassificationMetrics
     truth: np.ndarray
     predicted: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Faces with a truth."""
+        return self.single.n
+
+    def figures(self) -> dict[str, float]:
+        """The columns of its results file."""
+        recall = zip((f"recall_{label}" for label in self.candidate.labels), self.single.recall, strict=True)
+        return {
+            "accuracy": self.single.accuracy,
+            "macro_f1": self.single.macro_f1,
+            "ece": self.single.ece,
+            "flip_accuracy": self.flip.accuracy,
+            "flip_macro_f1": self.flip.macro_f1,
+            **dict(recall),
+        }
+
+    def lines(self) -> tuple[str, str]:
+        """For people: single crop, and the average with the mirror image."""
+        single, flip = self.single, self.flip
+        return (
+            f"single crop       accuracy {single.accuracy:.2%}  macro-F1 {single.macro_f1:.2%}  ECE {single.ece:.3f}",
+            f"averaged flip     accuracy {flip.accuracy:.2%}  macro-F1 {flip.macro_f1:.2%}",
+        )
+
+
+@dataclass(frozen=True)
+class FigureEvaluation:
+    """A model of values or labels on one split; `single` and `flip` are the figures of `train.tasks`, by name."""
+
+    candidate: Candidate
+    dataset: str
+    split: str
+    n: int
+    single: dict[str, float]
+    flip: dict[str, float]
+
+    def figures(self) -> dict[str, float]:
+        """The columns of its results file."""
+        return {**self.single, **{f"flip_{name}": value for name, value in self.flip.items()}}
+
+    def lines(self) -> tuple[str, str]:
+        """For people: single crop, and the average with the mirror image."""
+        return f"single crop       {_listed(self.single)}", f"averaged flip     {_listed(self.flip)}"
+
+
+def _listed(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 
 def open_candidate(path: Path) -> Candidate:
@@ -74,28 +112,32 @@ def open_candidate(path: Path) -> Candidate:
 def from_checkpoint(loaded: checkpoint.Checkpoint, path: Path) -> Candidate:
     """A checkpoint that is already open."""
     info = loaded.info
-    if tuple(info.labels) != EXPRESSIONS:
-        raise ModelError(f"{path}: its classes are {', '.join(info.labels)}; FER2013 has {', '.join(EXPRESSIONS)}.")
-    return Candidate(
-        info.name,
-        path.name,
-        loaded.sha256,
-        lambda images: softmax(predict(loaded.network, images) / info.temperature),
-    )
+    _require_labels(path, info.task, info.labels)
+
+    def answers(images: np.ndarray) -> np.ndarray:
+        return tasks.answers(info.task, predict(loaded.network, images), info.temperature)
+
+    return Candidate(info.name, path.name, loaded.sha256, info.task, tuple(info.labels), answers)
+
+
+def _require_labels(path: Path, task: str, labels: Sequence[str]) -> None:
+    wanted = tasks.labels_of(task)
+    if sorted(labels) != sorted(wanted):
+        raise ModelError(f"{path}: its labels for {task} are {', '.join(labels)}; expected {', '.join(wanted)}.")
 
 
 def _deployable(path: Path) -> Candidate:
     classifier = Classifier(path, threads=os.cpu_count() or 1)
     contract = classifier.contract
-    if sorted(contract.labels) != sorted(EXPRESSIONS):
-        raise ModelError(f"{path}: its classes are {', '.join(contract.labels)}; FER2013 has {', '.join(EXPRESSIONS)}.")
-    order = [contract.labels.index(label) for label in EXPRESSIONS]
+    _require_labels(path, contract.task, contract.labels)
+    labels = tasks.labels_of(contract.task)
+    order = [contract.labels.index(label) for label in labels]
 
-    def probabilities(images: np.ndarray) -> np.ndarray:
+    def answers(images: np.ndarray) -> np.ndarray:
         parts = [classifier.classify(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
         return np.concatenate(parts)[:, order]
 
-    return Candidate(contract.name, path.name, contract.checkpoint_sha256, probabilities)
+    return Candidate(contract.name, path.name, contract.checkpoint_sha256, contract.task, labels, answers)
 
 
 def refuse_strangers(candidates: list[Candidate]) -> None:
@@ -109,57 +151,50 @@ def refuse_strangers(candidates: list[Candidate]) -> None:
             )
 
 
-def evaluate(candidate: Candidate, data: Fer2013, split: str) -> Evaluation:
-    """Run every face of `split` through the model. Raises UsageError for an unknown split."""
+def evaluate(candidate: Candidate, data: Faces, split: str) -> Evaluation | FigureEvaluation:
+    """Run every face of `split` that has a truth through the model. Raises UsageError for an unknown split."""
     if split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown; there are: {', '.join(SPLITS)}.")
-    chosen = data.usage == SPLITS.index(split)
-    images, truth = data.images[chosen], data.emotions[chosen]
-    single = candidate.probabilities(images)
-    mirrored = candidate.probabilities(np.ascontiguousarray(images[:, :, ::-1]))
-    return Evaluation(
-        candidate.model,
-        candidate.file,
-        candidate.checkpoint_sha256,
-        split,
-        classification_metrics(truth, single),
-        classification_metrics(truth, (single + mirrored) / 2),
-        truth,
-        single.argmax(axis=1),
-    )
+    truth = data.truth(candidate.task)
+    chosen = (data.usage == SPLITS.index(split)) & known(truth)
+    if not chosen.any():
+        raise DataError(f"{data.dataset}: no face of {split} has a truth for {candidate.task}.")
+    images, truth = data.images[chosen], truth[chosen]
+    single = candidate.answers(images)
+    flip = (single + candidate.answers(np.ascontiguousarray(images[:, :, ::-1]))) / 2
+    if not tasks.is_of_classes(candidate.task):
+        measured = [tasks.figures_of_answers(candidate.task, answers, truth) for answers in (single, flip)]
+        return FigureEvaluation(candidate, data.dataset, split, len(truth), *measured)
+    metrics = [classification_metrics(truth, answers) for answers in (single, flip)]
+    return Evaluation(candidate, data.dataset, split, *metrics, truth, single.argmax(axis=1))
 
 
-def append_result(path: Path, result: Evaluation) -> None:
-    """Add one row to results.csv; a row for the same checkpoint, file and split is replaced."""
+def results_path(folder: Path, task: str) -> Path:
+    """Where the results of `task` are kept: each task has columns of its own."""
+    return folder / ("results.csv" if task == "expression7" else f"results-{task}.csv")
+
+
+def append_result(path: Path, result: Evaluation | FigureEvaluation) -> None:
+    """Add one row to a results file; a row for the same checkpoint, file, dataset and split is replaced."""
     row = _row(result)
     rows = []
     if path.is_file():
         with open(path, newline="") as stream:
             rows = list(csv.DictReader(stream))
-    same = ("checkpoint_sha256", "file", "split")
+    same = ("checkpoint_sha256", "file", "dataset", "split")
     rows = [old for old in rows if any(old[key] != row[key] for key in same)]
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, RESULTS_FIELDS)
+        writer = csv.DictWriter(stream, list(row))
         writer.writeheader()
         writer.writerows([*rows, row])
 
 
-def _row(result: Evaluation) -> dict[str, str]:
-    figures = {
-        "accuracy": result.single.accuracy,
-        "macro_f1": result.single.macro_f1,
-        "ece": result.single.ece,
-        "flip_accuracy": result.flip.accuracy,
-        "flip_macro_f1": result.flip.macro_f1,
-    }
-    figures.update(zip((f"recall_{label}" for label in EXPRESSIONS), result.single.recall, strict=True))
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "model": result.model,
-        "file": result.file,
-        "checkpoint_sha256": result.checkpoint_sha256,
-        "dataset": "FER2013",
-        "split": result.split,
-        "n": str(result.single.n),
-        **{key: f"{value:.4f}" for key, value in figures.items()},
-    }
+def _row(result: Evaluation | FigureEvaluation) -> dict[str, str]:
+    candidate = result.candidate
+    head = (
+        datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        *(candidate.model, candidate.file, candidate.checkpoint_sha256),
+        *(result.dataset, result.split, str(result.n)),
+    )
+    figures = {name: f"{value:.4f}" for name, value in result.figures().items()}
+    return {**dict(zip(_HEAD_FIELDS, head, strict=True)), **figures}

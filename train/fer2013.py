@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fer_edge.errors import DataError
+from fer_edge.truth import truth_of
 
 from train import align
 
@@ -49,6 +50,16 @@ class Fer2013:
     emotions: NDArray[np.int64]
     usage: NDArray[np.int64]
     votes: NDArray[np.int64] | None = None
+    dataset: str = "FER2013"
+
+    def truth(self, task: str) -> NDArray[np.int64] | NDArray[np.float32]:
+        """What holds true of each face for `task`; see `fer_edge.truth.truth_of`. Raises DataError."""
+        return truth_of(task, self.emotions, EXPRESSIONS, self.votes)
+
+    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Fer2013":
+        """Some of the faces, by a mask (n,) or by their numbers."""
+        votes = None if self.votes is None else self.votes[chosen]
+        return Fer2013(self.images[chosen], self.emotions[chosen], self.usage[chosen], votes, self.dataset)
 
     def class_votes(self) -> NDArray[np.int64] | None:
         """The votes for the seven classes of FER2013, (n, 7) in the order of EXPRESSIONS."""

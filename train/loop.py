@@ -14,105 +14,61 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fer_edge.errors import UsageError
+from fer_edge.errors import DataError, UsageError
 from fer_edge.files import atomic_write
-from fer_edge.metrics import ClassificationMetrics, classification_metrics, softmax
 
-from train import architectures, checkpoint
-from train.augment import augment, mixed, mixup
-from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
+from train import architectures, finetuning, pixels, tasks
+from train.annotated import Faces
+from train.augment import augment_with_maps, mixed, mixup
+from train.distillation import answers, distillation_loss, lesson, load_teacher
+from train.fer2013 import SPLITS
+from train.goals import known
 from train.optimizer import make_optimizers
-from train.recipe import Labels, Recipe, Schedule
+from train.prediction import predict
+from train.recipe import Recipe, Schedule, from_table
+from train.tasks import TASK, task_of
+from train.training_noise import TrainingNoise
 from train.workers import ALONE, Workers
 
 # Keeps the random numbers of different workers, and of order and augmentation, apart.
 _SEED_STRIDE = 1_000_003
-_FERPLUS_CLASSES = 8
-_LOG_FIELDS = ("epoch", "learning_rate", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
 
 
 @dataclass(frozen=True)
 class EpochLog:
-    """One row of log.csv. `val_*` are the averaged weights on PublicTest, single crop; fractions in [0, 1]."""
+    """One row of log.csv. `val_loss` and `figures` are the averaged weights on PublicTest, single crop.
+
+    The first of `figures` (`train.tasks`) selects the best weights: accuracy for classes, in [0, 1].
+    """
 
     epoch: int
     learning_rate: float
     train_loss: float
     val_loss: float
-    val_accuracy: float
-    val_macro_f1: float
+    figures: dict[str, float]
     seconds: float
 
+    @property
+    def score(self) -> float:
+        """The figure that selects."""
+        return next(iter(self.figures.values()))
 
-def soft_targets(data: Fer2013, labels: Labels) -> Tensor:
-    """Target distributions, (n, 7) float32: FER2013's label blended with the FER+ votes for the same seven classes.
+    def row(self) -> dict[str, float]:
+        """Flat, as log.csv and a run's state hold it: every figure under its name after `val_`."""
+        values = dataclasses.asdict(self)
+        figures = {f"val_{name}": value for name, value in values.pop("figures").items()}
+        seconds = values.pop("seconds")
+        return {**values, **figures, "seconds": seconds}
 
-    A face nobody gave one of the seven keeps its FER2013 label alone. (Vote distributions: Barsoum et al., 2016.)
-    """
-    one_hot = np.eye(len(EXPRESSIONS), dtype=np.float32)[data.emotions]
-    targets = one_hot
-    if labels.ferplus_share > 0:
-        class_votes = data.class_votes()
-        if class_votes is None:
-            raise UsageError(
-                "the recipe blends FER+ votes, but none were read. Give FERPLUS=fer2013new.csv to `make data`."
-            )
-        votes = class_votes.astype(np.float32)
-        total = votes.sum(axis=1, keepdims=True)
-        share = labels.ferplus_share * (total > 0)
-        targets = (1 - share) * one_hot + share * votes / np.maximum(total, 1)
-    targets = (1 - labels.smoothing) * targets + labels.smoothing / len(EXPRESSIONS)
-    return torch.from_numpy(targets.astype(np.float32))
-
-
-def second_targets(data: Fer2013) -> Tensor:
-    """Distributions of the votes for the eight classes of FER+, (n, 8) float32; zeros where a face has none."""
-    votes = data.ferplus_votes()
-    if votes is None:
-        raise UsageError("the recipe has a second head for FER+, but no votes were read. Give FERPLUS to `make data`.")
-    counts = votes.astype(np.float32)
-    return torch.from_numpy(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
-
-
-def predict(network: nn.Module, images: np.ndarray, batch: int = 512) -> np.ndarray:
-    """Logits (n, classes) float32 of raw grey faces (n, 48, 48) uint8, single crop, float arithmetic."""
-    network.eval()
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        parts = [
-            network(checkpoint.normalise(torch.from_numpy(images[start : start + batch]).to(device)).unsqueeze(1))
-            for start in range(0, len(images), batch)
-        ]
-    return torch.cat(parts).cpu().numpy()
-
-
-def load_teacher(path: Path) -> nn.Module:
-    """A finished network that only answers: frozen, in eval mode. Raises ModelError."""
-    teacher = checkpoint.load(path).network.to(memory_format=torch.channels_last)
-    return teacher.requires_grad_(False)
-
-
-def answers(teacher: nn.Module, images: np.ndarray) -> Tensor:
-    """A teacher's logits, (n, classes) float32, averaged over each raw grey face and its mirror image."""
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
-    return torch.from_numpy((predict(teacher, images) + predict(teacher, mirrored)) / 2)
-
-
-def lesson(taught: Tensor, temperature: float) -> Tensor:
-    """Mean probabilities (n, classes) of the teachers' logits, (t, n, classes), softened by `temperature`."""
-    return F.softmax(taught / temperature, dim=-1).mean(dim=0)
-
-
-def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of the student, logits (n, classes), to a lesson (n, classes) softened by the same `temperature`.
-
-    Times its square, so that the gradient keeps its size (Hinton et al., 2015, section 2).
-    """
-    return F.cross_entropy(logits / temperature, targets) * temperature**2
+    @staticmethod
+    def of_row(row: dict[str, float]) -> "EpochLog":
+        """The opposite of `row`."""
+        plain = {key: row[key] for key in ("learning_rate", "train_loss", "val_loss", "seconds")}
+        figures = {key.removeprefix("val_"): row[key] for key in row if key.startswith("val_") and key != "val_loss"}
+        return EpochLog(epoch=int(row["epoch"]), figures=figures, **plain)
 
 
 def rate_share(schedule: Schedule, epoch: float) -> float:
@@ -126,31 +82,38 @@ def rate_share(schedule: Schedule, epoch: float) -> float:
 class Trainer:
     """Holds what changes during a run: live weights, averaged weights, optimizer, epochs done, best so far."""
 
-    def __init__(self, recipe: Recipe, data: Fer2013, run: Path, workers: Workers = ALONE) -> None:
+    def __init__(self, recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE) -> None:
         self.recipe, self.run, self.workers = recipe, run, workers
+        self.task, self.beside = task_of(recipe), tasks.beside(recipe)
         torch.manual_seed(recipe.schedule.seed)
         self.network = architectures.build(recipe.architecture, recipe.arguments)
+        finetuning.start_from(self.network, recipe.finetuning)
         self.network = self.network.to(workers.device, memory_format=torch.channels_last)
         self.parallel = workers.parallel(self.network)
         teachers = [load_teacher(Path(name)).to(workers.device) for name in recipe.distillation.teachers]
         self.teachers = teachers if recipe.distillation.live else []
         self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
-        self.optimizers = make_optimizers(self.network, recipe.schedule)
+        self.optimizers = make_optimizers(self.network, recipe.schedule, recipe.finetuning)
+        self.noise = TrainingNoise(recipe.noise, recipe.schedule.epochs)
         self.logs: list[EpochLog] = []
-        self.best_accuracy = -1.0
-        training = data.usage == SPLITS.index("Training")
-        validation = data.usage == SPLITS.index("PublicTest")
-        self.faces = checkpoint.normalise(torch.from_numpy(data.images[training])).unsqueeze(1)
-        self.wanted = {"labels": soft_targets(data, recipe.labels)[torch.from_numpy(training)]}
-        if recipe.labels.second_head > 0:
-            if recipe.arguments.get("second_classes") != _FERPLUS_CLASSES:
-                raise UsageError(f"{recipe.name}: a second head needs second_classes = {_FERPLUS_CLASSES}.")
-            self.wanted["second"] = second_targets(data)[torch.from_numpy(training)]
+        self.best_score = -math.inf
+        wanted = self.task.wanted(data, recipe.labels)
+        rows = torch.from_numpy(data.usage == SPLITS.index("Training")) & ~wanted.flatten(1).isnan().all(dim=1)
+        training = data.rows(rows.numpy())
+        images = training.images
+        self.faces = pixels.normalise(torch.from_numpy(images)).unsqueeze(1)
+        self.wanted = {TASK: wanted[rows]}
+        for name, beside in self.beside.items():
+            self.wanted[name] = beside.goal.wanted(training, recipe.labels)
         if teachers and not recipe.distillation.live:
-            taught = torch.stack([answers(teacher, data.images[training]) for teacher in teachers])
+            taught = torch.stack([answers(teacher, images) for teacher in teachers])
             self.wanted["lesson"] = lesson(taught, recipe.distillation.temperature)
-        self.val_images, self.val_labels = data.images[validation], data.emotions[validation]
+        truth = self.task.truth(data)
+        validation = (data.usage == SPLITS.index("PublicTest")) & known(truth)
+        if not rows.any() or not validation.any():
+            raise DataError(f"{data.dataset}: no faces of Training or PublicTest with a truth for {recipe.task}.")
+        self.val_images, self.val_truth = data.images[validation], truth[validation]
 
     def train_epoch(self) -> EpochLog:
         """One pass over Training, shared among the workers, then PublicTest with the averaged weights."""
@@ -163,6 +126,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(own_seed)
         steps = max(len(order) // schedule.batch, 1)
         self.parallel.train()
+        finetuning.set_stage(self.network, self.recipe.finetuning, epoch)
         losses = []
         bar = tqdm(
             range(steps),
@@ -176,22 +140,19 @@ class Trainer:
             batch = order[step * schedule.batch : (step + 1) * schedule.batch][self.workers.rank :: self.workers.count]
             share = rate_share(schedule, epoch + step / steps)
             losses.append(self._step(*self._draw(batch, schedule.size(epoch), generator), share))
-        metrics, val_loss = self.validate()
-        return EpochLog(
-            epoch + 1,
-            share * schedule.learning_rate,
-            float(np.mean(losses)),
-            val_loss,
-            metrics.accuracy,
-            metrics.macro_f1,
-            time.perf_counter() - started,
-        )
+        figures = self.validate()
+        rate, val_loss = share * schedule.learning_rate, figures.pop("loss")
+        return EpochLog(epoch + 1, rate, float(np.mean(losses)), val_loss, figures, time.perf_counter() - started)
 
     def _draw(self, rows: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Augmented faces (n, 1, side, side) of these rows, and what is wanted of the network for each."""
         settings = self.recipe.augmentation
-        faces = augment(self.faces[rows], settings, generator, side)
         wanted = {name: table[rows] for name, table in self.wanted.items()}
+        # A target that is a map over the face moves with it.
+        maps = {name: table for name, table in wanted.items() if table.ndim == 4}
+        faces, moved = augment_with_maps(self.faces[rows], list(maps.values()), settings, generator, side)
+        wanted.update(zip(maps, moved, strict=True))
+        faces = self.noise(faces, len(self.logs), generator)
         if settings.mixup > 0:
             share, partner = mixup(len(rows), settings.mixup, generator)
             faces = mixed(faces, share, partner)
@@ -202,12 +163,13 @@ class Trainer:
         device, low_precision = self.workers.device, self.recipe.schedule.precision == "bf16"
         faces = faces.to(device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-            logits = self.parallel(faces)
+            outputs = self.parallel(faces)
             taught = [teacher(faces) for teacher in self.teachers]
+        outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
         wanted = {name: rows.to(device) for name, rows in wanted.items()}
         if taught:
             wanted["lesson"] = lesson(torch.stack(taught).float(), self.recipe.distillation.temperature)
-        loss = self._loss(logits.float(), wanted)
+        loss = self._loss({name: output.float() for name, output in outputs.items()}, wanted)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -219,16 +181,15 @@ class Trainer:
         self._average_weights()
         return loss.item()
 
-    def _loss(self, logits: Tensor, wanted: dict[str, Tensor]) -> Tensor:
-        """Cross-entropy to the labels, shared with the teachers' lesson, plus that of the second head."""
-        classes = wanted["labels"].shape[1]
-        loss = F.cross_entropy(logits[:, :classes], wanted["labels"])
+    def _loss(self, outputs: dict[str, Tensor], wanted: dict[str, Tensor]) -> Tensor:
+        """The task's loss, shared with the teachers' lesson, plus those of the goals beside it."""
+        loss = self.task.loss(outputs[TASK], wanted[TASK])
         if "lesson" in wanted:
             settings = self.recipe.distillation
-            taught = distillation_loss(logits[:, :classes], wanted["lesson"], settings.temperature)
+            taught = distillation_loss(outputs[TASK], wanted["lesson"], settings.temperature)
             loss = (1 - settings.share) * loss + settings.share * taught
-        if "second" in wanted:
-            loss = loss + self.recipe.labels.second_head * F.cross_entropy(logits[:, classes:], wanted["second"])
+        for name, beside in self.beside.items():
+            loss = loss + beside.weight * beside.goal.loss(outputs[name], wanted[name])
         return loss
 
     @torch.no_grad()
@@ -243,14 +204,13 @@ class Trainer:
             else:
                 self.average[key].copy_(value)
 
-    def validate(self) -> tuple[ClassificationMetrics, float]:
-        """Metrics and cross-entropy of the averaged weights on PublicTest."""
+    def validate(self) -> dict[str, float]:
+        """Figures of the averaged weights on PublicTest, as the task gives them."""
         live = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.network.load_state_dict(self.average)
-        probabilities = softmax(predict(self.network, self.val_images))
+        outputs = predict(self.network, self.val_images)
         self.network.load_state_dict(live)
-        chosen = probabilities[np.arange(len(self.val_labels)), self.val_labels]
-        return classification_metrics(self.val_labels, probabilities), float(-np.log(chosen + 1e-9).mean())
+        return self.task.figures(outputs, self.val_truth)
 
     def finish_epoch(self, log: EpochLog) -> None:
         """Keep the averaged weights when they are the best so far, then the state a restart resumes from."""
@@ -260,8 +220,8 @@ class Trainer:
         self.workers.wait()
 
     def _write(self, log: EpochLog) -> None:
-        if log.val_accuracy > self.best_accuracy:
-            self.best_accuracy = log.val_accuracy
+        if log.score > self.best_score:
+            self.best_score = log.score
             with atomic_write(self.run / "best.pt") as temporary:
                 torch.save(self.average, temporary)
         state = {
@@ -270,8 +230,7 @@ class Trainer:
             "average": self.average,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "steps_done": self.steps_done,
-            "logs": [dataclasses.asdict(entry) for entry in self.logs],
-            "best_accuracy": self.best_accuracy,
+            "logs": [entry.row() for entry in self.logs],
         }
         with atomic_write(self.run / "state.pt") as temporary:
             torch.save(state, temporary)
@@ -283,7 +242,7 @@ class Trainer:
         if not path.is_file():
             return
         state = torch.load(path, weights_only=True, map_location=self.workers.device)
-        if state["recipe"] != recipe_as_json(self.recipe):
+        if _completed(state["recipe"], path) != recipe_as_json(self.recipe):
             raise UsageError(
                 f"{path} was made by another recipe. Remove {self.run} to start anew, or restore the recipe."
             )
@@ -292,11 +251,11 @@ class Trainer:
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.steps_done = state["steps_done"]
-        self.logs = [EpochLog(**entry) for entry in state["logs"]]
-        self.best_accuracy = state["best_accuracy"]
+        self.logs = [EpochLog.of_row(entry) for entry in state["logs"]]
+        self.best_score = max(log.score for log in self.logs)
 
 
-def fit(recipe: Recipe, data: Fer2013, run: Path, workers: Workers = ALONE) -> Trainer:
+def fit(recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE) -> Trainer:
     """Train to the end of the schedule in folder `run`, from where an earlier start got to."""
     run.mkdir(parents=True, exist_ok=True)
     with single_run(run) if workers.leads else nullcontext():
@@ -313,7 +272,8 @@ def fit(recipe: Recipe, data: Fer2013, run: Path, workers: Workers = ALONE) -> T
 
 
 def _one_line(log: EpochLog, epochs: int) -> str:
-    figures = f"PublicTest {log.val_accuracy:.2%}  macro-F1 {log.val_macro_f1:.2%}"
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in list(log.figures.items())[:2])
+    figures = f"PublicTest {figures}"
     return f"epoch {log.epoch}/{epochs}  loss {log.train_loss:.3f}  {figures}  {log.seconds:.0f} s"
 
 
@@ -336,10 +296,18 @@ def recipe_as_json(recipe: Recipe) -> str:
     return json.dumps(dataclasses.asdict(recipe), sort_keys=True)
 
 
+def _completed(stored: str, path: Path) -> str:
+    """The recipe a run was begun with, as `recipe_as_json`, options that came later at what they were until then."""
+    try:
+        return recipe_as_json(from_table(json.loads(stored), str(path)))
+    except UsageError:
+        return stored  # it has an option this program does not know
+
+
 def write_log(path: Path, logs: list[EpochLog]) -> None:
     """The run's log as CSV, one row an epoch."""
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, _LOG_FIELDS)
+        writer = csv.DictWriter(stream, list(logs[0].row()))
         writer.writeheader()
         for entry in logs:
-            writer.writerow({key: round(value, 6) for key, value in dataclasses.asdict(entry).items()})
+            writer.writerow({key: round(value, 6) for key, value in entry.row().items()})

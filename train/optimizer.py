@@ -5,29 +5,32 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from train.recipe import Schedule
+from train import finetuning
+from train.recipe import Finetuning, Schedule
+
+_WHOLE = Finetuning()
 
 
-def make_optimizers(network: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    network: nn.Module, schedule: Schedule, settings: Finetuning = _WHOLE
+) -> list[torch.optim.Optimizer]:
     """Optimizers that between them hold every parameter once; each group's `peak` is its highest learning rate.
 
-    Weight decay is on weights alone: BatchNorm and biases are left free. With Muon, `network` must be channels_last.
+    Weight decay is on weights alone: normalisation and biases are left free. With Muon, `network` must be
+    channels_last. A part that is fine-tuned at a rate of its own (`train.finetuning`) has its own groups.
     """
-    weights = list(network.parameters())
-    by_muon = [w for w in weights if w.ndim == 4] if schedule.muon_learning_rate > 0 else []
-    ids = {id(w) for w in by_muon}
-    rest = [w for w in weights if id(w) not in ids]
-    groups = [
-        {"params": [w for w in rest if w.ndim > 1], "weight_decay": schedule.weight_decay},
-        {"params": [w for w in rest if w.ndim <= 1]},
-    ]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)]
-    if by_muon:
-        optimizers.append(ConvMuon(by_muon, weight_decay=schedule.muon_weight_decay))
-    for optimizer, peak in zip(optimizers, (schedule.learning_rate, schedule.muon_learning_rate), strict=False):
-        for group in optimizer.param_groups:
-            group["peak"] = peak
-    return optimizers
+    groups, by_muon = [], []
+    for part in finetuning.parts(network, settings):
+        muon = [w for w in part.parameters if w.ndim == 4] if schedule.muon_learning_rate > 0 else []
+        ids = {id(w) for w in muon}
+        rest = [w for w in part.parameters if id(w) not in ids]
+        peak = part.rate * schedule.learning_rate
+        groups.append({"params": [w for w in rest if w.ndim > 1], "weight_decay": schedule.weight_decay, "peak": peak})
+        groups.append({"params": [w for w in rest if w.ndim <= 1], "peak": peak})
+        if muon:
+            by_muon.append(ConvMuon(muon, weight_decay=schedule.muon_weight_decay))
+            by_muon[-1].param_groups[0]["peak"] = part.rate * schedule.muon_learning_rate
+    return [torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True), *by_muon]
 
 
 class ConvMuon(torch.optim.Muon):

@@ -1,5 +1,6 @@
 """The pictures of a training run: curves and confusion matrix."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -11,40 +12,41 @@ import numpy as np
 from fer_edge.files import atomic_write
 from fer_edge.metrics import confusion_matrix
 
-from train.fer2013 import EXPRESSIONS
 from train.loop import EpochLog
 
 
 def plot_curves(logs: list[EpochLog], path: Path, title: str) -> None:
-    """Loss of both splits and PublicTest accuracy over the epochs, as a PNG."""
+    """Loss of both splits and the first two figures on PublicTest over the epochs, as a PNG."""
     epochs = [log.epoch for log in logs]
-    figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    figure, (losses, figures) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     losses.plot(epochs, [log.train_loss for log in logs], label="Training (soft labels, augmented)")
     losses.plot(epochs, [log.val_loss for log in logs], label="PublicTest (averaged weights)")
-    losses.set(xlabel="epoch", ylabel="cross-entropy", title=title)
+    losses.set(xlabel="epoch", ylabel="loss", title=title)
     losses.legend(frameon=False)
-    accuracy.plot(epochs, [100 * log.val_accuracy for log in logs], label="accuracy")
-    accuracy.plot(epochs, [100 * log.val_macro_f1 for log in logs], label="macro-F1")
-    best = max(logs, key=lambda log: log.val_accuracy)
-    accuracy.axhline(100 * best.val_accuracy, color="grey", linewidth=0.8, linestyle=":")
-    accuracy.set(xlabel="epoch", ylabel="% on PublicTest, single crop", title=f"best {best.val_accuracy:.2%}")
-    accuracy.legend(frameon=False, loc="lower right")
+    names = list(logs[0].figures)[:2]
+    percent = names[0] == "accuracy"
+    factor, unit = (100, "% ") if percent else (1, "")
+    for name in names:
+        figures.plot(epochs, [factor * log.figures[name] for log in logs], label=name.replace("_", "-"))
+    best = max(log.score for log in logs)
+    figures.axhline(factor * best, color="grey", linewidth=0.8, linestyle=":")
+    said = f"{best:.2%}" if percent else f"{best:.3f}"
+    figures.set(xlabel="epoch", ylabel=f"{unit}on PublicTest, single crop", title=f"best {said}")
+    figures.legend(frameon=False, loc="lower right")
     _save(figure, path)
 
 
-def plot_confusion(truth: np.ndarray, predicted: np.ndarray, path: Path, title: str) -> None:
-    """Confusion matrix in per cent of each true class, as a PNG."""
-    counts = confusion_matrix(truth, predicted, len(EXPRESSIONS))
+def plot_confusion(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
+    """Confusion matrix in per cent of each true class, as a PNG; classes (n,) are indices into `labels`."""
+    counts = confusion_matrix(truth, predicted, len(labels))
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = plt.subplots(figsize=(5.4, 4.8), layout="constrained")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for row, column in np.ndindex(shares.shape):
         shade = "white" if shares[row, column] > 55 else "black"
         axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", color=shade, fontsize=9)
-    axes.set_xticks(range(len(EXPRESSIONS)), EXPRESSIONS, rotation=40, ha="right")
-    axes.set_yticks(
-        range(len(EXPRESSIONS)), [f"{name} ({n})" for name, n in zip(EXPRESSIONS, counts.sum(1), strict=True)]
-    )
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
+    axes.set_yticks(range(len(labels)), [f"{name} ({n})" for name, n in zip(labels, counts.sum(1), strict=True)])
     axes.set(xlabel="predicted", ylabel="true (faces)", title=title)
     _save(figure, path)
 

@@ -5,24 +5,28 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
-from fer_edge.metrics import classification_metrics, softmax
 
-from train import architectures, checkpoint, evaluate, plots
+from train import architectures, checkpoint, evaluate, plots, tasks
+from train.annotated import Faces
 from train.cost import Cost, cost_of
-from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
-from train.loop import EpochLog, predict, write_log
+from train.evaluate import Evaluation, FigureEvaluation
+from train.fer2013 import EXPRESSIONS, SPLITS
+from train.goals import known
+from train.loop import EpochLog, write_log
+from train.prediction import predict
 from train.recipe import RECIPES, Recipe
 from train.temperature import fit_temperature
 
 _CARD = """# {name}
 
-Facial expression classifier of fer-edge: grey 48x48 face in, seven FER2013 classes out ({labels}).
+Network of fer-edge for the task `{task}`: grey 48x48 face in, {count} out ({labels}).
 
 | | |
 |---|---|
@@ -31,26 +35,34 @@ Facial expression classifier of fer-edge: grey 48x48 face in, seven FER2013 clas
 | multiplications | {mmac:.1f} million for a face |
 | trained on | {trained_on} |
 | recipe | `train/recipes/{name}.toml`, kept beside this card in `recipe.json` |
-| training | {epochs} epochs, {minutes:.0f} minutes, {hardware}; selected by PublicTest |
-| PublicTest | **{accuracy:.2%}** accuracy, **{macro_f1:.2%}** macro-F1, ECE {ece:.3f} (n = {n}, single crop, float) |
-| PublicTest, averaged with the mirror image | {flip_accuracy:.2%}, macro-F1 {flip_macro_f1:.2%} |
-| temperature | {temperature:.3f}, fitted on PublicTest; the ECE above is after it |
-| PrivateTest, and the INT8 files | rows of [results.csv](../results.csv) with the checkpoint below |
+| training | {epochs} epochs, {minutes:.0f} minutes, {hardware}; selected by {selected_by} |
+{figures}
+| PrivateTest, and the INT8 files | rows of [{results}](../{results}) with the checkpoint below |
 | checkpoint SHA-256 | `{sha256}` |
 | licence | Apache-2.0 |
 
-{note}Recall by class on PublicTest: {recall}.
-
-![training curves](curves.png)
-![confusion matrix](confusion.png)
-
-## What the labels mean, and what they do not
-The labels are what annotators said they saw in FER2013, a set scraped from the web in 2013 whose annotators agree with
+{note}{closing}
+"""
+_CLASS_FIGURES = """\
+| PublicTest | **{single.accuracy:.2%}** accuracy, **{single.macro_f1:.2%}** macro-F1, ECE {single.ece:.3f} \
+(n = {single.n}, single crop, float) |
+| PublicTest, averaged with the mirror image | {flip.accuracy:.2%}, macro-F1 {flip.macro_f1:.2%} |
+| temperature | {temperature:.3f}, fitted on PublicTest; the ECE above is after it |"""
+_MEANING = {
+    "FER2013": """The labels are what annotators said they saw in FER2013, a set scraped from the web in 2013 whose \
+annotators agree with
 each other on about 65 % of the faces. A label names the look of a face in one picture. It does not say what a person
 feels, intends or is, and must not be used to judge or select people. Accuracy differs between groups of people and was
-not measured by group here, because FER2013 has no such annotation. Disgust is rare in the data (1.5 %) and its recall
-is measured on {disgust} faces only.
-"""
+not measured by group here, because FER2013 has no such annotation.""",
+}
+_DERIVED = {
+    "positive-negative": "happy is positive; angry, disgust, fear and sad are negative; the others are neither and "
+    "do not count in the figures.",
+    "valence-arousal": "nobody rated valence and arousal of these faces. The truth is the mean place of a face's FER+ "
+    "votes on the circumplex (`fer_edge.tasks`).",
+    "smile-intensity": "nobody rated how strongly these faces smile. The truth is the share of a face's FER+ votes "
+    "that went to happiness.",
+}
 
 
 def checkpoint_path(models: Path, name: str) -> Path:
@@ -58,24 +70,42 @@ def checkpoint_path(models: Path, name: str) -> Path:
     return models / name / f"{name}.safetensors"
 
 
-def publish(recipe: Recipe, data: Fer2013, run: Path, models: Path) -> Path:
-    """Write models/<name>/ from the best weights of a finished run; the path of the checkpoint."""
+def publish(recipe: Recipe, data: Faces, run: Path, models: Path, *, selected_by: str = "PublicTest") -> Path:
+    """Write models/<name>/ from the best weights of a finished run; the path of the checkpoint.
+
+    `selected_by` is what the card says the best epoch was found on.
+    """
     logs = _finished_logs(recipe, run)
     path = checkpoint_path(models, recipe.name)
     folder = path.parent
     state = torch.load(run / "best.pt", weights_only=True)
-    temperature, figures = _fit_and_measure(recipe, state, data)
-    info = _info(recipe, temperature=temperature, measured={"PublicTest": figures})
-    checkpoint.save(path, state, info)
-    loaded = checkpoint.load(path)
-    result = evaluate.evaluate(evaluate.from_checkpoint(loaded, path), data, "PublicTest")
-    evaluate.append_result(models / "results.csv", result)
+    network = architectures.build(recipe.architecture, recipe.arguments)
+    network.load_state_dict(state)
+    info = info_of(recipe, data.dataset, temperature=_fit_temperature(recipe, network, data))
+    draft = evaluate.from_checkpoint(checkpoint.Checkpoint(network.eval(), info, ""), path)
+    result = evaluate.evaluate(draft, data, "PublicTest")
+    checkpoint.save(path, state, dataclasses.replace(info, measured=_measured(result)))
+    # A file cannot say its own digest, so the result gets it once the file is written.
+    result = dataclasses.replace(result, candidate=evaluate.from_checkpoint(checkpoint.load(path), path))
+    results = evaluate.results_path(models, recipe.task)
+    evaluate.append_result(results, result)
     write_log(folder / "log.csv", logs)
     plots.plot_curves(logs, folder / "curves.png", recipe.name)
-    plots.plot_confusion(result.truth, result.predicted, folder / "confusion.png", f"{recipe.name}, PublicTest, %")
+    if isinstance(result, Evaluation):
+        title = f"{recipe.name}, PublicTest, %"
+        plots.plot_confusion(result.truth, result.predicted, result.candidate.labels, folder / "confusion.png", title)
     _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-    _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(loaded.network), temperature))
+    _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(network), info.temperature, selected_by))
     return path
+
+
+def _measured(result: Evaluation | FigureEvaluation) -> dict[str, Any]:
+    """What the checkpoint's header says of PublicTest."""
+    if isinstance(result, Evaluation):
+        figures: dict[str, Any] = {"accuracy": result.single.accuracy, "macro_f1": result.single.macro_f1}
+    else:
+        figures = {"figures": result.single}
+    return {result.split: {"dataset": result.dataset, "n": result.n, **figures}}
 
 
 def _note(recipe: Recipe) -> str:
@@ -84,77 +114,114 @@ def _note(recipe: Recipe) -> str:
     return path.read_text().strip() + "\n\n" if path.is_file() else ""
 
 
-def _fit_and_measure(recipe: Recipe, state: dict[str, Tensor], data: Fer2013) -> tuple[float, dict[str, float]]:
-    """Temperature and accuracy figures on PublicTest, of weights that have no file yet."""
-    network = architectures.build(recipe.architecture, recipe.arguments)
-    network.load_state_dict(state)
-    chosen = data.usage == SPLITS.index("PublicTest")
-    logits, labels = predict(network, data.images[chosen]), data.emotions[chosen]
-    temperature = fit_temperature(logits, labels)
-    metrics = classification_metrics(labels, softmax(logits / temperature))
-    return temperature, {"n": metrics.n, "accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
+def _fit_temperature(recipe: Recipe, network: nn.Module, data: Faces) -> float:
+    """Temperature fitted on PublicTest; 1 where there are no classes."""
+    if not tasks.is_of_classes(recipe.task):
+        return 1.0
+    truth = data.truth(recipe.task)
+    chosen = (data.usage == SPLITS.index("PublicTest")) & known(truth)
+    return fit_temperature(predict(network, data.images[chosen]), truth[chosen])
 
 
 def _finished_logs(recipe: Recipe, run: Path) -> list[EpochLog]:
     path = run / "state.pt"
     if not path.is_file():
         raise UsageError(f"no run of {recipe.name} in {run}. Train it with `make train RECIPE={recipe.name}`.")
-    logs = [EpochLog(**entry) for entry in torch.load(path, weights_only=True)["logs"]]
+    logs = [EpochLog.of_row(entry) for entry in torch.load(path, weights_only=True)["logs"]]
     if len(logs) < recipe.schedule.epochs:
         raise UsageError(f"{run}: {len(logs)} of {recipe.schedule.epochs} epochs done. Finish with `make train` first.")
     return logs
 
 
-def _trained_on(recipe: Recipe) -> str:
+def _trained_on(recipe: Recipe, dataset: str) -> str:
     share = recipe.labels.ferplus_share
-    blend = f", labels blended with FER+ votes ({share:.0%})" if share else ""
+    of_votes = recipe.task in ("expression7", "positive-negative")
+    blend = f", labels blended with FER+ votes ({share:.0%})" if share and of_votes and dataset == "FER2013" else ""
+    votes = "" if of_votes or dataset != "FER2013" else f", {recipe.task} by its FER+ votes"
     teachers = [Path(name).stem for name in recipe.distillation.teachers]
     taught = f", taught by {' and '.join(teachers)}" if teachers else ""
-    return f"FER2013 Training{blend}{taught}"
+    noisy = (
+        f", {recipe.noise.share:.0%} of the faces with noise ({recipe.noise.schedule})" if recipe.noise.share else ""
+    )
+    begun = f", begun from {Path(recipe.finetuning.weights).name}" if recipe.finetuning.weights else ""
+    return f"{dataset} Training{blend}{votes}{taught}{noisy}{begun}"
 
 
-def _info(
-    recipe: Recipe, *, temperature: float = 1.0, measured: dict[str, dict[str, float]] | None = None
+def info_of(
+    recipe: Recipe, dataset: str = "FER2013", *, temperature: float = 1.0, measured: dict[str, Any] | None = None
 ) -> checkpoint.CheckpointInfo:
+    """The header of a checkpoint of `recipe`."""
     return checkpoint.CheckpointInfo(
         name=recipe.name,
         architecture=recipe.architecture,
         arguments=recipe.arguments,
-        task="expression7",
-        labels=EXPRESSIONS,
-        trained_on=_trained_on(recipe),
+        task=recipe.task,
+        labels=tasks.labels_of(recipe.task),
+        trained_on=_trained_on(recipe, dataset),
         measured=measured or {},
         recipe=dataclasses.asdict(recipe),
         temperature=temperature,
     )
 
 
-def _card(recipe: Recipe, logs: list[EpochLog], result: evaluate.Evaluation, cost: Cost, temperature: float) -> str:
-    single, flip = result.single, result.flip
-    recall = ", ".join(f"{label} {value:.0%}" for label, value in zip(EXPRESSIONS, single.recall, strict=True))
+def _card(
+    recipe: Recipe,
+    logs: list[EpochLog],
+    result: Evaluation | FigureEvaluation,
+    cost: Cost,
+    temperature: float,
+    selected_by: str,
+) -> str:
+    labels = result.candidate.labels
     return _CARD.format(
         name=recipe.name,
+        task=recipe.task,
         note=_note(recipe),
-        labels=", ".join(EXPRESSIONS),
+        count=f"{len(labels)} {'classes' if tasks.is_of_classes(recipe.task) else 'numbers'}",
+        labels=", ".join(labels) or "a map",
         architecture=recipe.architecture,
         arguments=json.dumps(recipe.arguments),
         parameters=cost.parameters,
         mmac=cost.mmac,
-        trained_on=_trained_on(recipe),
+        trained_on=_trained_on(recipe, result.dataset),
         epochs=len(logs),
         minutes=sum(log.seconds for log in logs) / 60,
         hardware=f"{os.cpu_count()} cores of a shared {platform.machine()} machine, {recipe.schedule.precision}",
-        accuracy=single.accuracy,
-        macro_f1=single.macro_f1,
-        ece=single.ece,
-        n=single.n,
-        flip_accuracy=flip.accuracy,
-        flip_macro_f1=flip.macro_f1,
-        temperature=temperature,
-        sha256=result.checkpoint_sha256,
-        recall=recall,
-        disgust=int((result.truth == EXPRESSIONS.index("disgust")).sum()),
+        selected_by=selected_by,
+        figures=_figures(result, temperature),
+        results=evaluate.results_path(Path(), recipe.task).name,
+        sha256=result.candidate.checkpoint_sha256,
+        closing=_closing(recipe, result),
     )
+
+
+def _figures(result: Evaluation | FigureEvaluation, temperature: float) -> str:
+    """The rows of the card that say how good the model is."""
+    if isinstance(result, Evaluation):
+        return _CLASS_FIGURES.format(single=result.single, flip=result.flip, temperature=temperature)
+    rows = [("PublicTest", result.single), ("PublicTest, averaged with the mirror image", result.flip)]
+    return "\n".join(
+        f"| {title} | {', '.join(f'{name} {value:.3f}' for name, value in figures.items())} (n = {result.n}) |"
+        for title, figures in rows
+    )
+
+
+def _closing(recipe: Recipe, result: Evaluation | FigureEvaluation) -> str:
+    """The end of the card: recall and pictures, and what the labels mean."""
+    recall, pictures = "", "![training curves](curves.png)"
+    if isinstance(result, Evaluation):
+        labels = zip(result.candidate.labels, result.single.recall, strict=True)
+        recall = f"Recall by class on PublicTest: {', '.join(f'{label} {value:.0%}' for label, value in labels)}.\n\n"
+        pictures += "\n![confusion matrix](confusion.png)"
+    meaning = [_MEANING[result.dataset]] if result.dataset in _MEANING else []
+    if recipe.task == "expression7" and meaning and isinstance(result, Evaluation):
+        rare = int((result.truth == EXPRESSIONS.index("disgust")).sum())
+        meaning.append(f"Disgust is rare in the data (1.5 %) and its recall\nis measured on {rare} faces only.")
+    if recipe.task in _DERIVED and meaning:
+        meaning.append(f"\nWhat counts as true here is derived: {_DERIVED[recipe.task]}")
+    if not meaning:
+        return f"{recall}{pictures}"
+    return f"{recall}{pictures}\n\n## What the labels mean, and what they do not\n" + " ".join(meaning)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -2,18 +2,19 @@
 
 import dataclasses
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import tomllib
 
 from fer_edge.errors import UsageError
+from fer_edge.noise import NOISES, STEPS
 
 from train.fer2013 import SIDE_PX
 
 RECIPES = Path(__file__).parent / "recipes"
-_LIST_OF = {str: "checkpoint files", int: "whole numbers"}
+_LIST_OF = {str: "names", int: "whole numbers"}
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,15 @@ class Labels:
 
     `ferplus_share` blends FER+ vote distributions into FER2013's own labels. `second_head` weighs a second task, the
     eight classes of FER+ with contempt, which the network learns beside its own and which no export holds.
+    `saliency_teacher` is the checkpoint whose evidence stands in for people's gaze (`train.saliency`), `attributes` the
+    source of what identifies a face (`train.attributes`).
     """
 
     ferplus_share: float = 0.5
     smoothing: float = 0.0
     second_head: float = 0.0
+    saliency_teacher: str = ""
+    attributes: str = "photometric"
 
 
 @dataclass(frozen=True)
@@ -91,16 +96,51 @@ class Distillation:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Noise added while training (`fer_edge.noise`), to a share of the faces of every batch, each with its own kind.
+
+    `schedule` is "mixed": every step of the ladder up to `steps` from the start; or "curriculum": the first step first,
+    one more for each equal part of the epochs. A `share` of 0 adds none.
+    """
+
+    share: float = 0.0
+    kinds: tuple[str, ...] = ()
+    schedule: str = "mixed"
+    steps: int = 5
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """Starting from weights that exist: a local file, whose tensors go where name and shape agree.
+
+    For `head_epochs` only the new head learns and the rest stays as it was, statistics of its normalisation included;
+    after that everything learns, the rest at `body_rate` times the learning rate of the head.
+    """
+
+    weights: str = ""
+    head_epochs: int = 0
+    body_rate: float = 1.0
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """All that determines a training run, beside the data."""
+    """All that determines a training run, beside the data.
+
+    `task` is what the exported network answers (`train.tasks`); `beside` maps other things it learns at the same time,
+    and no export holds, to the weight of their loss.
+    """
 
     name: str
     architecture: str
     arguments: dict[str, Any]
+    task: str = "expression7"
+    beside: dict[str, float] = field(default_factory=dict)
     labels: Labels = Labels()
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
     distillation: Distillation = Distillation()
+    noise: Noise = Noise()
+    finetuning: Finetuning = Finetuning()
 
 
 def load(name_or_path: str) -> Recipe:
@@ -134,6 +174,8 @@ def from_table(table: dict[str, Any], where: str) -> Recipe:
         "augmentation": Augmentation,
         "schedule": Schedule,
         "distillation": Distillation,
+        "noise": Noise,
+        "finetuning": Finetuning,
     }
     values: dict[str, Any] = {"arguments": {}, **table}
     for key in ("name", "architecture"):
@@ -146,11 +188,29 @@ def from_table(table: dict[str, Any], where: str) -> Recipe:
     recipe = Recipe(**values)
     if min(recipe.schedule.epochs, recipe.schedule.batch) < 1 or not isinstance(recipe.arguments, dict):
         raise UsageError(f"{where}: epochs and batch must be 1 or more, arguments a table.")
+    if not isinstance(recipe.task, str) or not _are_weights(recipe.beside):
+        raise UsageError(f"{where}: expected task to be a name, and [beside] a table of names with weights above 0.")
     if recipe.schedule.precision not in ("fp32", "bf16"):
         raise UsageError(f"{where}: precision is {recipe.schedule.precision!r}, expected fp32 or bf16.")
+    _check_noise(recipe.noise, where)
     if not recipe.schedule.sizes or min(recipe.schedule.sizes) < 8 or max(recipe.schedule.sizes) > SIDE_PX:
         raise UsageError(f"{where}: sizes is {list(recipe.schedule.sizes)}, expected sides of 8 to {SIDE_PX} pixels.")
     return recipe
+
+
+def _are_weights(table: Any) -> bool:
+    return isinstance(table, dict) and all(type(value) in (int, float) and value > 0 for value in table.values())
+
+
+def _check_noise(noise: Noise, where: str) -> None:
+    unknown = sorted(set(noise.kinds) - set(NOISES))
+    if unknown or noise.schedule not in ("mixed", "curriculum") or not 1 <= noise.steps <= STEPS:
+        raise UsageError(
+            f"{where}, [noise]: expected kinds among {', '.join(NOISES)}, a schedule mixed or curriculum, steps 1 to "
+            f"{STEPS}."
+        )
+    if not 0 <= noise.share <= 1 or (noise.share > 0 and not noise.kinds):
+        raise UsageError(f"{where}, [noise]: share is {noise.share} of kinds {list(noise.kinds)}; expected 0 to 1.")
 
 
 def _section(section: type, values: dict[str, Any], where: str) -> Any:

@@ -35,16 +35,15 @@ def register(commands: Commands) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     from fer_edge.bench import write_rows
-    from fer_edge.faces import load_faces
 
     from boards.bench import BenchSettings, bench_folder
     from boards.confusion import write_confusions
     from boards.plot import plot_latency_accuracy
 
-    faces = load_faces(options.faces, options.split) if options.faces.exists() else None
+    faces = options.faces if options.faces.exists() else None
     if faces is None:
         print(f"{options.faces} is not here: latency only, accuracy stays empty")
-    settings = BenchSettings(options.source, faces, options.n, options.warmup, options.threads)
+    settings = BenchSettings(options.source, faces, options.n, options.warmup, options.threads, options.split)
     measured = bench_folder(options.folder, settings)
     rows, out = measured.rows, options.out or options.folder / "bench.csv"
     write_rows(out, rows)

@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from fer_edge.files import atomic_write
+from fer_edge.noise import LADDER
 
-from boards.noise import NOISES
 from boards.report.reading import Measured
 
 # Paul Tol's bright scheme, which people with any colour vision can tell apart.
@@ -139,7 +139,7 @@ def noise(measured: Measured, path: Path) -> bool:
     models = sorted({row.model for row in measured.noise})
     figure, panels = plt.subplots(2, 3, figsize=(10, 6), sharex=True, sharey=True, layout="constrained")
     clean = [row for row in measured.noise if row.step == 0]
-    for axes, kind in zip(panels.flat, NOISES, strict=True):
+    for axes, (kind, ladder) in zip(panels.flat, LADDER.items(), strict=True):
         for colour, model in zip(COLOURS, models, strict=False):
             for task, style in (("expression7", "o-"), ("positive-negative", "s--")):
                 rows = [r for r in measured.noise if (r.model, r.task, r.noise) == (model, task, kind)]
@@ -154,9 +154,7 @@ def noise(measured: Measured, path: Path) -> bool:
                     label=label,
                     markersize=4,
                 )
-        axes.set_title(
-            f"{kind}: {NOISES[kind].levels[0]:g} to {NOISES[kind].levels[-1]:g}\n{NOISES[kind].unit}", fontsize=8
-        )
+        axes.set_title(f"{kind}: {ladder.levels[0]:g} to {ladder.levels[-1]:g}\n{ladder.unit}", fontsize=8)
         axes.grid(alpha=0.25)
     for axes in panels[:, 0]:
         axes.set(ylabel="accuracy, %")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.frames import Face, FrameResult
+from fer_edge.tasks import TASKS, TaskSpec
 
 Colour = tuple[int, int, int]
 
@@ -40,7 +41,7 @@ def colour_of(label: str, labels: Sequence[str] = ()) -> Colour:
 
 
 def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
-    """A copy of the picture (h, w, 3) uint8 with every face's box, label, confidence and probabilities drawn in.
+    """A copy of the picture (h, w, 3) uint8 with every face's box, label, confidence and numbers drawn in.
 
     Sizes follow the picture's height, so that the text can be read at 640x480 and at 1920x1080.
     """
@@ -48,7 +49,7 @@ def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]
     pen = _Pen(picture)
     for face in result.faces:
         pen.box(face, colour_of(face.expression, result.labels))
-        pen.chart(face, result.labels)
+        pen.chart(face, result.labels, TASKS[result.task])
     # Labels last: no neighbour's chart may cover them.
     for face in result.faces:
         pen.label(face, f"{face.expression} {face.confidence:.0%}")
@@ -101,8 +102,8 @@ class _Pen:
         self._plate(x, y, width, height)
         self._text(text, x + pad, y + pad // 2 + text_h, size)
 
-    def chart(self, face: Face, labels: tuple[str, ...]) -> None:
-        """A bar for every label, beside the box where there is room, else over the picture's edge of it."""
+    def chart(self, face: Face, labels: tuple[str, ...], task: TaskSpec) -> None:
+        """A bar for every label, from the zero of its scale, beside the box where there is room, else over its edge."""
         size = 0.4 * self._scale
         pad, bar_px = max(2, round(4 * self._scale)), round(46 * self._scale)
         row_px = round(14 * self._scale)
@@ -116,8 +117,12 @@ class _Pen:
             base_y = y + pad // 2 + row_px * (row + 1) - round(4 * self._scale)
             self._text(label, x + pad, base_y, size)
             bar_x = x + name_px + 2 * pad
-            end = (bar_x + round(bar_px * min(max(value, 0.0), 1.0)), base_y)
-            cv2.rectangle(self._picture, (bar_x, base_y - round(7 * self._scale)), end, colour_of(label, labels), -1)
+            zero, end = (
+                bar_x + round(bar_px * (min(max(place, task.low), task.high) - task.low) / (task.high - task.low))
+                for place in (0.0, value)
+            )
+            top = base_y - round(7 * self._scale)
+            cv2.rectangle(self._picture, (zero, top), (end, base_y), colour_of(label, labels), -1)
 
     def _beside(self, face: Face, width: int, height: int) -> tuple[int, int]:
         left, top, right, _ = _corners(face)

@@ -11,7 +11,7 @@ from fer_edge.errors import ModelError
 
 
 class Classifier:
-    """Names the expression of face crops. Opening it raises ModelError when model and contract do not fit."""
+    """Answers its task for face crops. Opening it raises ModelError when model and contract do not fit."""
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         self.path = path
@@ -31,10 +31,10 @@ class Classifier:
         return np.asarray(outputs, dtype=np.float32)
 
     def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (n, labels) of grey crops (n, height_px, width_px) uint8."""
+        """What the contract's task promises, (n, labels), of grey crops (n, height_px, width_px) uint8."""
         if len(crops) == 0:
             return np.zeros((0, len(self.contract.labels)), dtype=np.float32)
-        return self.contract.probabilities(self.logits(crops))
+        return self.contract.answers(self.logits(crops))
 
     def _check_fit(self) -> None:
         """The contract must describe this very model."""

@@ -17,19 +17,24 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import ModelError
 from fer_edge.metrics import softmax
+from fer_edge.tasks import CLASSES, LABELS, TASKS, VALUES, TaskSpec
 
-SCHEMA_VERSION = 1
+# Version 1 is expression7 and expression8; version 2 is every other task, and `measured_values`. A contract says the
+# lowest version that can express it, so that an older runtime goes on reading what it understands. Keys with a default,
+# such as `quantization`, may be absent in either.
+SCHEMA_VERSION = 2
 # Key of the contract among ONNX metadata_props, and name of its buffer among TFLite metadata.
 METADATA_KEY = "fer_edge"
 
-_LABEL_COUNTS = {"expression7": 7, "expression8": 8}
+_FIRST_TASKS = ("expression7", "expression8")
+_MEANINGS = {CLASSES: ("logits", "probabilities"), LABELS: ("logits", "probabilities"), VALUES: ("values",)}
 _CHOICES = {
-    "task": tuple(_LABEL_COUNTS),
+    "task": tuple(TASKS),
     "colour": ("grey",),
     "layout": ("NCHW", "NHWC"),
     "dtype": ("uint8", "int8", "float32"),
     "alignment": ("none",),
-    "meaning": ("logits", "probabilities"),
+    "meaning": ("logits", "probabilities", "values"),
     "precision": ("fp32", "fp16", "int8"),
 }
 
@@ -74,7 +79,8 @@ class FaceCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """What the output numbers are. Logits are divided by `temperature` before softmax (Guo et al., 2017)."""
+    """What the output numbers are. Logits are divided by `temperature` before softmax (Guo et al., 2017) or sigmoid;
+    values are the task's own, and are only kept inside its scale."""
 
     meaning: str
     temperature: float
@@ -90,6 +96,23 @@ class Measurement:
     crops: str
     accuracy: float
     macro_f1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueMeasurement:
+    """How well one label of a task of values was estimated by this very file; see `fer_edge.metrics.ValueMetrics`."""
+
+    dataset: str
+    split: str
+    n: int
+    crops: str
+    label: str
+    ccc: float
+    pcc: float
+    icc: float
+    rmse: float
+    mae: float
+    sagr: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +135,7 @@ class Quantization:
 class ModelContract:
     """Everything that must be known to feed a classifier, read its output and trace where it came from."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
     name: str
     task: str
     labels: tuple[str, ...]
@@ -125,13 +148,22 @@ class ModelContract:
     calibrated_on: str | None = None
     measured: tuple[Measurement, ...] = ()
     quantization: Quantization | None = None
+    measured_values: tuple[ValueMeasurement, ...] = ()
     licence: str
     producer: str
     created: str
 
     def to_json(self) -> str:
-        """The contract as indented JSON with a stable order of keys."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """The contract as indented JSON with a stable order of keys, those of its own schema version."""
+        table = dataclasses.asdict(self)
+        if self.schema_version < 2:
+            del table["measured_values"]
+        return json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        """What the task's numbers mean."""
+        return TASKS[self.task]
 
     def model_input(self, crops: NDArray[np.uint8]) -> NDArray[Any]:
         """Raw grey crops (n, h, w) uint8 -> the tensor the model takes, (n, 1, h, w) or (n, h, w, 1)."""
@@ -142,12 +174,25 @@ class ModelContract:
             values = crops.astype(np.float32) + self.input.low
         return np.expand_dims(values, 1 if self.input.layout == "NCHW" else 3)
 
-    def probabilities(self, outputs: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Model outputs (n, labels) float -> probabilities (n, labels) float32."""
+    def answers(self, outputs: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Model outputs (n, labels) float -> what the task promises (n, labels) float32.
+
+        Probabilities for a task of classes or labels, values inside the task's scale for a task of values.
+        """
+        numbers = outputs.astype(np.float32)
+        if self.output.meaning == "values":
+            return np.clip(numbers, self.task_spec.low, self.task_spec.high)
         if self.output.meaning == "probabilities":
-            return outputs.astype(np.float32)
-        scaled = outputs.astype(np.float32) / self.output.temperature
+            return numbers
+        scaled = numbers / self.output.temperature
+        if self.task_spec.kind == LABELS:
+            return np.asarray(1 / (1 + np.exp(-scaled)), dtype=np.float32)
         return np.asarray(softmax(scaled), dtype=np.float32)
+
+
+def schema_version_of(task: str) -> int:
+    """The lowest schema version that knows `task`."""
+    return 1 if task in _FIRST_TASKS else 2
 
 
 def parse_contract(text: str, where: str) -> ModelContract:
@@ -209,11 +254,7 @@ def _check(contract: ModelContract, where: str) -> None:
                 raise ModelError(
                     f"{where}: contract {field.name} is {value!r}, expected one of {', '.join(_CHOICES[field.name])}."
                 )
-    wanted = _LABEL_COUNTS.get(contract.task)
-    if wanted is not None and len(contract.labels) != wanted:
-        raise ModelError(f"{where}: contract task {contract.task} with {len(contract.labels)} labels.")
-    if contract.schema_version < 1:
-        raise ModelError(f"{where}: contract schema {contract.schema_version}, expected 1. Export the model again.")
+    _check_task(contract, where)
     if contract.input.height_px <= 0 or contract.input.width_px <= 0:
         raise ModelError(f"{where}: contract input is {contract.input.width_px}x{contract.input.height_px} px.")
     for margin in (contract.face_crop.margin, *(entry.margin for entry in contract.face_crop.detector_margins)):
@@ -227,3 +268,24 @@ def _check(contract: ModelContract, where: str) -> None:
         )
     if len(set(contract.labels)) != len(contract.labels):
         raise ModelError(f"{where}: contract labels repeat: {', '.join(contract.labels)}.")
+
+
+def _check_task(contract: ModelContract, where: str) -> None:
+    """Refuse a task whose labels, outputs or schema version do not go with it."""
+    task, version = contract.task_spec, contract.schema_version
+    if len(contract.labels) != (task.count or len(contract.labels)) or not contract.labels:
+        raise ModelError(f"{where}: contract task {contract.task} with {len(contract.labels)} labels.")
+    if contract.output.meaning not in _MEANINGS[task.kind]:
+        expected = " or ".join(_MEANINGS[task.kind])
+        raise ModelError(
+            f"{where}: contract task {contract.task} gives {contract.output.meaning}, expected {expected}."
+        )
+    if version < 1:
+        raise ModelError(f"{where}: contract schema {version}, expected 1 or more. Export the model again.")
+    if version < schema_version_of(contract.task):
+        raise ModelError(
+            f"{where}: contract task {contract.task} needs schema {schema_version_of(contract.task)}, found {version}. "
+            "Export the model again."
+        )
+    if version < 2 and contract.measured_values:
+        raise ModelError(f"{where}: contract has unknown key 'measured_values' for schema {version}.")

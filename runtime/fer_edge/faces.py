@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import DataError
+from fer_edge.tasks import CLASSES, TASKS
+from fer_edge.truth import LABELS_OF, truth_of
 
 _CACHE_ARRAYS = ("images", "labels", "splits", "label_names", "split_names")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -17,7 +19,10 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """Grey face crops and their classes: images (n, h, w) uint8, labels (n,) int64 indices into `label_names`."""
+    """Grey face crops and their classes: images (n, h, w) uint8, labels (n,) int64 indices into `label_names`.
+
+    A label below 0, in caches of faces annotated for something else, says that the class is not known.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -27,6 +32,11 @@ class LabelledFaces:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """What is held to be true of the faces, (n,)."""
+        return self.labels
 
     def in_order_of(self, labels: tuple[str, ...]) -> "LabelledFaces":
         """The same faces with their classes numbered as in `labels`. Raises DataError for a class not among them."""
@@ -39,7 +49,8 @@ class LabelledFaces:
     def balanced(self, count: int, seed: int) -> "LabelledFaces":
         """`count` faces drawn as evenly over the classes as their numbers allow, in random order."""
         generator = np.random.default_rng(seed)
-        queues = [generator.permutation(np.flatnonzero(self.labels == c)) for c in range(len(self.label_names))]
+        classes = [*range(len(self.label_names)), *([-1] if (self.labels < 0).any() else [])]
+        queues = [generator.permutation(np.flatnonzero(self.labels == c)) for c in classes]
         # Round-robin over the classes: a rare class gives all it has, the others fill up evenly.
         rounds = max((len(queue) for queue in queues), default=0)
         order = [int(queue[r]) for r in range(rounds) for queue in queues if r < len(queue)]
@@ -47,6 +58,25 @@ class LabelledFaces:
             raise DataError(f"{self.dataset}, {self.split}: {len(order)} faces, expected at least {count}.")
         chosen = generator.permutation(np.asarray(order[:count]))
         return LabelledFaces(self.images[chosen], self.labels[chosen], self.label_names, self.dataset, self.split)
+
+
+@dataclass(frozen=True)
+class ValuedFaces:
+    """Grey face crops and their values: images (n, h, w) uint8, values (n, k) float32 in the order of `value_names`."""
+
+    images: NDArray[np.uint8]
+    values: NDArray[np.float32]
+    value_names: tuple[str, ...]
+    dataset: str
+    split: str
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def truth(self) -> NDArray[np.float32]:
+        """What is held to be true of the faces, (n, k)."""
+        return self.values
 
 
 def load_faces(path: Path, split: str, size_px: tuple[int, int] | None = None) -> LabelledFaces:
@@ -58,12 +88,58 @@ def load_faces(path: Path, split: str, size_px: tuple[int, int] | None = None) -
     if path.is_dir():
         return _load_folder(path, split, size_px)
     arrays = read_cache(path)
+    chosen = _split_of(arrays, path, split)
+    names = tuple(arrays["label_names"].tolist())
+    return LabelledFaces(
+        arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, dataset_of(arrays), split
+    )
+
+
+def load_task_faces(
+    path: Path, split: str, task: str, labels: tuple[str, ...], size_px: tuple[int, int] | None = None
+) -> LabelledFaces | ValuedFaces:
+    """The faces of one split that have a truth for `task`, in the order of the model's `labels`.
+
+    From the array cache; for a folder only tasks of classes, which its sub-folders then name. Truths beyond the seven
+    classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). Raises DataError.
+    """
+    if path.is_dir():
+        if TASKS[task].kind != CLASSES:
+            raise DataError(f"{path}: a folder names classes, which say nothing of {task}. Give an array cache.")
+        return load_faces(path, split, size_px).in_order_of(labels)
+    arrays = read_cache(path)
+    if task == "expression7" and "truth_expression7" not in arrays:
+        return load_faces(path, split).in_order_of(labels)
+    chosen = _split_of(arrays, path, split)
+    truth = truth_in(arrays, task)[chosen]
+    images, dataset = arrays["images"][chosen], dataset_of(arrays)
+    if truth.ndim == 1:
+        known = truth >= 0
+        names = LABELS_OF.get(task, tuple(arrays["label_names"].tolist()))
+        named = LabelledFaces(images[known], truth[known].astype(np.int64), names, dataset, split)
+        return named.in_order_of(labels)
+    known = ~np.isnan(truth).any(axis=1)
+    return ValuedFaces(images[known], truth[known].astype(np.float32), labels, dataset, split)
+
+
+def truth_in(arrays: dict[str, NDArray[Any]], task: str) -> NDArray[Any]:
+    """The truth of `task` for every face of a cache: annotated there, or derived; see `fer_edge.truth.truth_of`."""
+    if f"truth_{task}" in arrays:
+        return arrays[f"truth_{task}"]
+    return truth_of(task, arrays["labels"], tuple(arrays["label_names"].tolist()), arrays.get("votes"))
+
+
+def dataset_of(arrays: dict[str, NDArray[Any]]) -> str:
+    """Which dataset a cache was made of."""
+    return str(arrays.get("dataset", "FER2013"))
+
+
+def _split_of(arrays: dict[str, NDArray[Any]], path: Path, split: str) -> NDArray[np.bool_]:
     splits = arrays["split_names"].tolist()
     if split not in splits:
         raise DataError(f"{path}: split {split!r} is unknown; there are: {', '.join(splits)}.")
-    chosen = arrays["splits"] == splits.index(split)
-    names = tuple(arrays["label_names"].tolist())
-    return LabelledFaces(arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64), names, "FER2013", split)
+    chosen: NDArray[np.bool_] = arrays["splits"] == splits.index(split)
+    return chosen
 
 
 def read_cache(path: Path) -> dict[str, NDArray[Any]]:

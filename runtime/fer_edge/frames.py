@@ -51,7 +51,8 @@ class Face:
     """A face with its expression. `probabilities` follow the model's labels; `track_id` is stable over frames.
 
     `confidence` is the probability of the named expression, which is not always the greatest: a label stays until
-    another is clearly more likely.
+    another is clearly more likely. For a task of values `probabilities` are those values, `expression` is the task's
+    name for them, and `confidence` how far from zero the greatest of them is.
     """
 
     box: Box
@@ -68,7 +69,7 @@ class FrameResult:
 
     `unnamed` are faces that were found and not classified: too many, too small, or outside the regions of interest.
     `detected` is false where the boxes were predicted from earlier frames. `read_at_s` and `unix_time_s` are the
-    frame's.
+    frame's. `task` is the contract's, which says what the faces' numbers mean (`fer_edge.tasks`).
     """
 
     frame_index: int
@@ -83,3 +84,4 @@ class FrameResult:
     detected: bool = True
     read_at_s: float = field(default_factory=time.monotonic)
     unix_time_s: float | None = None
+    task: str = "expression7"

@@ -15,6 +15,7 @@ from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
 from fer_edge.regions import Region, in_regions
 from fer_edge.schedule import DetectionSchedule
 from fer_edge.smoother import HysteresisSmoother
+from fer_edge.tasks import CLASSES
 from fer_edge.tracker import IouTracker
 
 logger = logging.getLogger("fer_edge")
@@ -148,9 +149,14 @@ class Pipeline:
         return large and in_regions(box, self._regions, width, height)
 
     def _face(self, detection: Detection, track_id: int, probabilities: NDArray[np.float32], label: int) -> Face:
+        contract = self.classifier.contract
         values = tuple(float(value) for value in probabilities)
-        name = self.classifier.contract.labels[label]
-        return Face(detection.box, detection.score, track_id, name, values[label], values)
+        if contract.task_spec.kind == CLASSES:
+            name, confidence = contract.labels[label], values[label]
+        else:  # no class that could stay: the numbers themselves are the answer
+            name = contract.task_spec.name_of(probabilities, contract.labels)
+            confidence = max(abs(value) for value in values)
+        return Face(detection.box, detection.score, track_id, name, confidence, values)
 
     def _result(
         self, frame: Frame, faces: tuple[Face, ...], stage_ms: dict[str, float], *, detected: bool
@@ -169,6 +175,7 @@ class Pipeline:
             detected,
             frame.read_at_s,
             frame.unix_time_s,
+            self.classifier.contract.task,
         )
 
 

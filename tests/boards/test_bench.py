@@ -11,7 +11,7 @@ import pytest
 from fer_edge.bench import COLUMNS
 from fer_edge.classifier import Classifier
 from fer_edge.errors import DataError, UsageError
-from fer_edge.faces import LabelledFaces, load_faces
+from fer_edge.faces import load_faces
 from fer_edge.models import DEFAULT_MODEL
 
 from boards import __main__ as command
@@ -78,8 +78,11 @@ def test_without_data_accuracy_stays_empty_and_no_plot_is_made(
     assert not (artefacts / "bench.png").exists()
 
 
-def test_faces_of_other_classes_are_refused(artefacts: Path) -> None:
-    faces = LabelledFaces(np.zeros((2, 48, 48), np.uint8), np.array([0, 1]), ("cat", "dog"), "pets", "all")
+def test_faces_of_other_classes_are_refused(artefacts: Path, tmp_path: Path) -> None:
+    faces = tmp_path / "pets"
+    for name in ("cat", "dog"):
+        (faces / name).mkdir(parents=True)
+        cv2.imwrite(str(faces / name / "1.png"), np.zeros((48, 48), np.uint8))
     with pytest.raises(DataError, match="class 'cat' is none of the model's"):
         bench_folder(artefacts, BenchSettings(source=None, faces=faces, n=2, warmup=1))
 
@@ -88,7 +91,7 @@ def test_a_users_folder_of_faces_is_measured_whatever_its_order_of_classes(artef
     """Folders sort by name, the model does not: comparing by position would give a wrong accuracy without a sound."""
     found = load_faces(faces_folder, "mine")
     assert found.label_names != LABELS
-    (row,) = bench_folder(artefacts, BenchSettings(source=None, faces=found, n=2, warmup=1)).rows
+    (row,) = bench_folder(artefacts, BenchSettings(source=None, faces=faces_folder, n=2, warmup=1, split="mine")).rows
     probabilities = Classifier(artefacts / DEFAULT_MODEL.name).classify(found.images)
     said = [LABELS[index] for index in probabilities.argmax(axis=1)]
     true = [found.label_names[index] for index in found.labels]

@@ -10,10 +10,11 @@ import pytest
 from fer_edge.bench import BenchRow, write_rows
 from fer_edge.bench.sustained import SustainedRow, write_sustained
 from fer_edge.errors import DataError
+from fer_edge.noise import NOISES
 
 from boards import __main__ as command
 from boards.confusion import ConfusionRow, write_confusions
-from boards.noise import NOISES, NoiseRow, write_noise
+from boards.noise import NoiseRow, write_noise
 from boards.peers.measure import PeerRow, write_peers
 from boards.report.plots import PLOTS, pareto_front
 from boards.report.reading import read_measured

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from export import __main__ as command
-from train import architectures, checkpoint
+from train import architectures, checkpoint, pixels
 from train.checkpoint import CheckpointInfo
 
 NAME = "small"
@@ -39,7 +39,7 @@ def trained_state() -> dict[str, torch.Tensor]:
     network = architectures.build("fer_residual", ARGUMENTS).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     images, labels = (torch.from_numpy(array) for array in drawn_faces(SPLIT_SIZES["Training"], seed=0))
-    inputs = checkpoint.normalise(images).unsqueeze(1).contiguous(memory_format=torch.channels_last)
+    inputs = pixels.normalise(images).unsqueeze(1).contiguous(memory_format=torch.channels_last)
     for step in range(40):
         batch = torch.arange(step * 42, step * 42 + 42) % len(labels)
         loss = F.cross_entropy(network(inputs[batch]), labels[batch])

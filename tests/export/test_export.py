@@ -53,7 +53,7 @@ def test_logits_equal_torch_on_the_golden_inputs(exported: Path, file: str) -> N
 
 
 def test_golden_logits_are_those_of_the_checkpoint(exported: Path, checkpoint_path: Path) -> None:
-    from train.loop import predict
+    from train.prediction import predict
 
     golden = load_golden(exported / "golden.npz")
     logits = predict(checkpoint.load(checkpoint_path).network, golden.inputs)

@@ -43,3 +43,8 @@ def test_histogram_methods_stay_inside_what_was_seen(method: str) -> None:
 def test_a_tensor_without_range_is_named() -> None:
     with pytest.raises(ModelError, match="lacks 'b'"):
         require_ranges({"a": Range(0, 1)}, ["a", "b"], "ONNX")
+
+
+def test_a_range_without_end_is_refused() -> None:
+    with pytest.raises(ModelError, match="tensor 'padded' reaches infinity"):
+        require_ranges({"padded": Range(float("-inf"), 1.0)}, ("padded",), "TFLite")

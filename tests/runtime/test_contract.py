@@ -9,8 +9,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer_edge.contract import SCHEMA_VERSION, InputSpec, Measurement, ModelContract, parse_contract
+from fer_edge.contract import (
+    SCHEMA_VERSION,
+    InputSpec,
+    Measurement,
+    ModelContract,
+    ValueMeasurement,
+    parse_contract,
+)
 from fer_edge.errors import ModelError
+from fer_edge.tasks import TASKS
+
+VALUES_OF_ONE = {
+    **{"dataset": "FER2013", "split": "PublicTest", "n": 3, "crops": "single", "label": "smile"},
+    **dict.fromkeys(("ccc", "pcc", "icc", "rmse", "mae", "sagr"), 0.5),
+}
+
+
+def of_task(contract: ModelContract, task: str, labels: tuple[str, ...], meaning: str) -> ModelContract:
+    output = dataclasses.replace(contract.output, meaning=meaning)
+    return dataclasses.replace(contract, schema_version=2, task=task, labels=labels, output=output)
 
 
 def changed(contract: ModelContract, **changes: object) -> str:
@@ -67,7 +85,12 @@ def test_json_round_trip(contract: ModelContract, margin: float, labels: list[st
         ({"output__temperature": 0}, "temperature is 0.0"),
         ({"labels": ["sad"] * 7}, "labels repeat"),
         ({"labels": ["sad", "happy"]}, "task expression7 with 2 labels"),
-        ({"task": "valence-arousal"}, "task is 'valence-arousal', expected one of"),
+        ({"task": "valence-arousal"}, "task valence-arousal with 7 labels"),
+        ({"task": "valence-arousal", "labels": ["valence", "arousal"]}, "gives logits, expected values"),
+        ({"output__meaning": "values"}, "task expression7 gives values, expected logits or probabilities"),
+        ({"task": "positive-negative", "labels": ["negative", "positive"]}, "needs schema 2, found 1"),
+        ({"measured_values": [VALUES_OF_ONE]}, "unknown key 'measured_values' for schema 1"),
+        ({"task": "action-units", "labels": []}, "task action-units with 0 labels"),
         ({"schema_version": 0}, "schema 0, expected 1"),
         ({"output__temperature": float("inf")}, "temperature is inf"),
         ({"output__temperature": float("nan")}, "temperature is nan"),
@@ -103,7 +126,48 @@ def test_model_input_is_the_raw_pixel_moved_to_the_contracts_range(
 def test_probabilities_are_the_softmax_of_logits_over_temperature(contract: ModelContract) -> None:
     warm = dataclasses.replace(contract, output=dataclasses.replace(contract.output, temperature=2.0))
     logits = np.array([[0.0, 2 * np.log(3.0)]], dtype=np.float32)
-    np.testing.assert_allclose(warm.probabilities(logits), [[0.25, 0.75]], atol=1e-6)
+    np.testing.assert_allclose(warm.answers(logits), [[0.25, 0.75]], atol=1e-6)
+
+
+def test_values_stay_inside_their_scale(contract: ModelContract) -> None:
+    affect = of_task(contract, "valence-arousal", ("valence", "arousal"), "values")
+    np.testing.assert_allclose(affect.answers(np.array([[-3.0, 0.25]])), [[-1.0, 0.25]])
+    smile = of_task(contract, "smile-intensity", ("smile",), "values")
+    np.testing.assert_allclose(smile.answers(np.array([[-0.2], [0.4], [1.7]])), [[0.0], [0.4], [1.0]], rtol=1e-6)
+
+
+def test_labels_that_may_hold_together_are_independent(contract: ModelContract) -> None:
+    units = of_task(contract, "action-units", ("AU6", "AU12"), "logits")
+    np.testing.assert_allclose(units.answers(np.array([[0.0, np.log(3.0)]])), [[0.5, 0.75]], rtol=1e-6)
+
+
+def test_a_contract_of_values_round_trips_with_its_figures(contract: ModelContract) -> None:
+    affect = of_task(contract, "valence-arousal", ("valence", "arousal"), "values")
+    full = dataclasses.replace(affect, measured_values=(ValueMeasurement(**VALUES_OF_ONE),))
+    assert parse_contract(full.to_json(), "model") == full
+
+
+def test_a_classifiers_contract_stays_readable_for_an_older_runtime(contract: ModelContract) -> None:
+    table = json.loads(contract.to_json())
+    assert table["schema_version"] == 1
+    assert "measured_values" not in table
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "numbers", "name"),
+    [
+        ("positive-negative", ("negative", "positive"), [0.2, 0.8], "positive"),
+        ("valence-arousal", ("valence", "arousal"), [0.75, 0.4], "happiness"),
+        ("valence-arousal", ("valence", "arousal"), [0.05, -0.1], "neutral"),
+        ("smile-intensity", ("smile",), [0.9], "smile"),
+        ("action-units", ("AU6", "AU12", "AU4"), [0.9, 0.5, 0.1], "AU6+AU12"),
+        ("action-units", ("AU6", "AU12", "AU4"), [0.1, 0.1, 0.1], "none"),
+    ],
+)
+def test_every_task_has_a_name_for_what_it_sees(
+    task: str, labels: tuple[str, ...], numbers: list[float], name: str
+) -> None:
+    assert TASKS[task].name_of(np.array(numbers), labels) == name
 
 
 def test_the_packaged_model_carries_the_contract_beside_it(default_model: Path) -> None:

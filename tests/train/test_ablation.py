@@ -9,7 +9,7 @@ from fer_edge.errors import UsageError
 
 from tests.conftest import ROOT
 from train import __main__ as command
-from train import ablation, cache, recipe
+from train import ablation, cache, checkpoint, loop, recipe
 from train.fer2013 import Fer2013
 
 RECIPE = """name = "tiny"
@@ -24,6 +24,7 @@ batch = 14
 """
 PLAN = """recipe = "{recipe}"
 seeds = [0, 1]
+target_accuracy = 0.001
 [common.schedule]
 epochs = 1
 [[rows]]
@@ -64,9 +65,13 @@ def test_the_table_has_the_mean_of_the_seeds_and_resumes(
         ("2", "1", "14", "PublicTest")
     ] * 2
     assert int(rows[1]["parameters"]) < int(rows[0]["parameters"])
+    assert {row["target_accuracy"] for row in rows} == {"0.001"}
+    assert {row["epochs_to_target"] for row in rows} <= {"1.0", "never"}
     for row in rows:
         assert float(row["accuracy_lowest"]) <= float(row["accuracy"]) <= float(row["accuracy_highest"])
     assert "| Half the width |" in capsys.readouterr().out
+    kept = sorted(tmp_path.glob("runs/ablation-plan/*.safetensors"))
+    assert [checkpoint.load(path).info.name for path in kept] == ["plan-as-it-is-seed0", "plan-half-the-width-seed0"]
     states = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/ablation-plan/*/state.pt")}
     assert len(states) == 4
     assert command.main([*words, "--output", str(tmp_path / "out.csv")]) == 0
@@ -81,6 +86,7 @@ def test_the_table_has_the_mean_of_the_seeds_and_resumes(
         ('recipe = "fer-nano"\nseeds = [0]\nrow = 1\n[[rows]]\nname = "x"', "expected recipe, seeds, rows"),
         ('recipe = "fer-nano"\nseeds = [0]\n[[rows]]\nlabels.smoothing = 0.1', "a row without a name"),
         ('recipe = "fer-nano"\nseeds = [0]\n[[rows]]\nname = "x"\nlabels.smoothin = 0.1', "did you mean 'smoothing'"),
+        ('recipe = "fer-nano"\nseeds = [0]\ntarget_accuracy = 55\n[[rows]]\nname = "x"', "expected a fraction"),
         ('recipe = "fer-nana"\nseeds = [0]\n[[rows]]\nname = "x"', "'fer-nana' not found"),
     ],
 )
@@ -102,3 +108,8 @@ def test_the_committed_plans_load() -> None:
         plan = ablation.load_plan(path)
         assert len(plan.seeds) >= 2
         assert len({recipe.seeded(row.recipe, 0).name for row in plan.rows}) == len(plan.rows)
+
+
+def test_epochs_to_a_target_are_counted_from_the_first() -> None:
+    logs = [loop.EpochLog(i + 1, 0.1, 1.0, 1.0, {"accuracy": a}, 1.0) for i, a in enumerate((0.3, 0.5, 0.4, 0.6))]
+    assert [ablation._epochs_to(logs, target) for target in (0.2, 0.5, 0.6, 0.7)] == [1, 2, 4, None]

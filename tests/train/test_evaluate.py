@@ -20,7 +20,7 @@ SMALL = Recipe("small", "fer_residual", {"stem": 4, "widths": [4], "depths": [1]
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     state = architectures.build(SMALL.architecture, SMALL.arguments).state_dict()
-    checkpoint.save(tmp_path / "small.safetensors", state, publish._info(SMALL))
+    checkpoint.save(tmp_path / "small.safetensors", state, publish.info_of(SMALL))
     return tmp_path / "small.safetensors"
 
 

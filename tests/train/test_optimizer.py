@@ -5,7 +5,7 @@ import torch
 
 from train import architectures
 from train.optimizer import ConvMuon, make_optimizers
-from train.recipe import Schedule
+from train.recipe import Finetuning, Schedule
 
 
 def _network() -> torch.nn.Module:
@@ -32,6 +32,13 @@ def test_each_part_has_its_own_highest_rate() -> None:
     assert {group["peak"] for group in sgd.param_groups} == {0.1}
     assert {group["peak"] for group in muon.param_groups} == {0.02}
     assert [group["weight_decay"] for group in sgd.param_groups] == [5e-4, 0]
+
+
+def test_a_part_that_is_fine_tuned_has_its_share_of_either_rate() -> None:
+    schedule = Schedule(learning_rate=0.1, muon_learning_rate=0.02)
+    sgd, muon = make_optimizers(_network(), schedule, Finetuning(body_rate=0.5))
+    assert [group["peak"] for group in sgd.param_groups] == [0.1, 0.1, 0.05, 0.05]  # head, then body
+    assert [group["peak"] for group in muon.param_groups] == [0.01]  # the head has no convolution
 
 
 def test_a_step_is_the_nearest_orthogonal_matrix_whatever_the_gradients_size() -> None:

@@ -8,8 +8,18 @@ from torch import nn
 from fer_edge.errors import UsageError
 
 from train.architectures.fer_residual import FerResidual
+from train.architectures.identity_invariant import IdentityInvariant
+from train.architectures.mobilenet_v3 import MobileNetV3
+from train.architectures.saliency_cnn import SaliencyCnn
+from train.architectures.xception import Xception
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"fer_residual": FerResidual}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "fer_residual": FerResidual,
+    "identity_invariant": IdentityInvariant,
+    "mobilenet_v3": MobileNetV3,
+    "saliency_cnn": SaliencyCnn,
+    "xception": Xception,
+}
 
 
 def build(name: str, arguments: dict[str, Any]) -> nn.Module:

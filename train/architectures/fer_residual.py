@@ -38,7 +38,7 @@ class FerResidual(nn.Module):
 
     `widths` are the channels of the stages at 24, 12, 6, ... pixels; `depths` their numbers of blocks. A `stem_stride`
     of 1 doubles those sides: for teachers, which no board runs. With `second_classes`, training mode answers
-    (n, classes + second_classes): a second task, learned beside the first and left out of every export.
+    {"task": (n, classes), "second": (n, second_classes)}: a second task, left out of every export.
     """
 
     def __init__(
@@ -66,9 +66,18 @@ class FerResidual(nn.Module):
         self.head = nn.Linear(channels, classes)
         self.second_head = nn.Linear(channels, second_classes) if second_classes else None
 
-    def forward(self, faces: Tensor) -> Tensor:
+    @property
+    def width(self) -> int:
+        """Channels of `features`."""
+        return self.head.in_features
+
+    def features(self, faces: Tensor) -> Tensor:
+        """What the last layer sees: (n, 1, h, w) -> (n, width)."""
+        return self.dropout(self.blocks(torch.relu(self.stem(faces))).mean((2, 3)))
+
+    def forward(self, faces: Tensor) -> Tensor | dict[str, Tensor]:
         """See the class."""
-        features = self.dropout(self.blocks(torch.relu(self.stem(faces))).mean((2, 3)))
+        features = self.features(faces)
         if self.training and self.second_head is not None:
-            return torch.cat([self.head(features), self.second_head(features)], dim=1)
+            return {"task": self.head(features), "second": self.second_head(features)}
         return self.head(features)

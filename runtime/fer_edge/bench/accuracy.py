@@ -1,6 +1,7 @@
 """Accuracy on the board itself, with labelled faces a user brings."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +9,22 @@ from numpy.typing import NDArray
 from fer_edge.bench.measure import Progress
 from fer_edge.bench.rows import BenchRow
 from fer_edge.classifier import Classifier
-from fer_edge.faces import LabelledFaces
+from fer_edge.errors import DataError
+from fer_edge.faces import LabelledFaces, load_task_faces
 from fer_edge.metrics import classification_metrics
 
 _BATCH = 64
 
 
-def with_accuracy(row: BenchRow, classifier: Classifier, faces: LabelledFaces, progress: Progress = iter) -> BenchRow:
-    """`row` with dataset, split, accuracy, macro-F1 and ECE. Raises DataError for a class the model does not know."""
-    faces = faces.in_order_of(classifier.contract.labels)
+def with_accuracy(row: BenchRow, classifier: Classifier, path: Path, split: str, progress: Progress = iter) -> BenchRow:
+    """`row` with dataset, split, accuracy, macro-F1 and ECE, measured on a folder or on one split of a cache.
+
+    Raises DataError where those faces have no truth for the model's task, or the task has no classes.
+    """
+    contract = classifier.contract
+    faces = load_task_faces(path, split, contract.task, contract.labels)
+    if not isinstance(faces, LabelledFaces):
+        raise DataError(f"{path}: accuracy is of classes, and {classifier.path.name} answers {contract.task}.")
     return scored(row, faces, probabilities_of(classifier, faces.images, progress))
 
 

@@ -96,9 +96,8 @@ def _rows(options: BenchOptions, threads: int) -> list[BenchRow]:
     rows = [bench_classifier(classifier, batch=batch, **measured) for batch in options.batches]
     if options.dataset is not None and threads == options.threads[0]:
         from fer_edge.bench.accuracy import with_accuracy
-        from fer_edge.faces import load_faces
 
-        rows[0] = with_accuracy(rows[0], classifier, load_faces(options.dataset, options.split))
+        rows[0] = with_accuracy(rows[0], classifier, options.dataset, options.split)
     if options.source is not None:
         from fer_edge.sources import open_source
 

@@ -1,4 +1,6 @@
-"""CSV: one row a face. The columns are those of COLUMNS, then p_<label> for every label of the model."""
+"""CSV: one row a face. The columns are those of COLUMNS, then p_<label> for every label of the model: its probability,
+or for a task of values that value.
+"""
 
 import csv
 import io

@@ -1,8 +1,9 @@
 """JSON Lines: one object a frame. The keys are stable:
 
 frame_index, time_s, source, width_px, height_px, faces, stage_ms, and for a live source unix_time_s. A face has box_px
-[left, top, width, height], score, track_id, expression, confidence, probabilities {label: 0..1}. stage_ms is {stage:
-milliseconds}.
+[left, top, width, height], score, track_id, expression, confidence, probabilities {label: 0..1}; for a task of values,
+such as valence-arousal, values {label: number} in their place, and expression names the nearest place on the scales.
+stage_ms is {stage: milliseconds}.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 
 from fer_edge.frames import Face, FrameResult
 from fer_edge.sinks.lines import LineSink, Rotation
+from fer_edge.tasks import TASKS, VALUES
 
 
 class JsonlSink(LineSink):
@@ -33,19 +35,19 @@ def as_object(result: FrameResult) -> dict[str, Any]:
         "source": result.source,
         "width_px": result.width_px,
         "height_px": result.height_px,
-        "faces": [_face(face, result.labels) for face in result.faces],
+        "faces": [_face(face, result) for face in result.faces],
         "stage_ms": {stage: round(value, 3) for stage, value in result.stage_ms.items()},
         **now,
     }
 
 
-def _face(face: Face, labels: tuple[str, ...]) -> dict[str, Any]:
-    box = face.box
+def _face(face: Face, result: FrameResult) -> dict[str, Any]:
+    box, numbers = face.box, "values" if TASKS[result.task].kind == VALUES else "probabilities"
     return {
         "box_px": [round(float(edge), 2) for edge in (box.left_px, box.top_px, box.width_px, box.height_px)],
         "score": round(float(face.score), 6),
         "track_id": face.track_id,
         "expression": face.expression,
         "confidence": round(float(face.confidence), 6),
-        "probabilities": {label: round(float(p), 6) for label, p in zip(labels, face.probabilities, strict=True)},
+        numbers: {label: round(float(p), 6) for label, p in zip(result.labels, face.probabilities, strict=True)},
     }

@@ -1,0 +1,57 @@
+"""What a model may be asked, and what its numbers then mean: the one table that contract, export and runtime go by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLASSES, LABELS, VALUES = "classes", "labels", "values"
+
+FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+# Valence and arousal of the words of FER_PLUS. The circumplex is Russell's (1980); the coordinates follow the ratings
+# of Russell and Mehrabian (1977), rounded, and are this project's choice, as every set of them is somebody's.
+CIRCUMPLEX: dict[str, tuple[float, ...]] = {
+    "neutral": (0.0, 0.0),
+    "happiness": (0.8, 0.5),
+    "surprise": (0.4, 0.7),
+    "sadness": (-0.65, -0.3),
+    "anger": (-0.5, 0.6),
+    "disgust": (-0.6, 0.35),
+    "fear": (-0.65, 0.8),
+    "contempt": (-0.45, 0.15),
+}
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One kind of question. `kind` says how the numbers of the labels go together:
+
+    CLASSES: exactly one label is true, the numbers are probabilities with sum 1; LABELS: each label is true or not by
+    itself, the numbers are probabilities; VALUES: each label is a scale from `low` to `high`. `count` is the number of
+    labels, None where any number will do. `anchors` are named places on the scales, for people to read.
+    """
+
+    kind: str
+    count: int | None
+    low: float = 0.0
+    high: float = 1.0
+    anchors: tuple[tuple[str, tuple[float, ...]], ...] = ()
+
+    def name_of(self, numbers: NDArray[np.floating], labels: tuple[str, ...]) -> str:
+        """What to call a face with these numbers (labels,): its class, its nearest anchor, or the labels that hold."""
+        if self.kind == CLASSES:
+            return labels[int(np.argmax(numbers))]
+        if self.kind == LABELS:
+            return "+".join(label for label, p in zip(labels, numbers, strict=True) if p >= 0.5) or "none"
+        distances = [float(np.linalg.norm(numbers - np.asarray(place))) for _, place in self.anchors]
+        return self.anchors[int(np.argmin(distances))][0]
+
+
+TASKS: dict[str, TaskSpec] = {
+    "expression7": TaskSpec(CLASSES, 7),
+    "expression8": TaskSpec(CLASSES, 8),
+    "positive-negative": TaskSpec(CLASSES, 2),
+    "valence-arousal": TaskSpec(VALUES, 2, low=-1.0, anchors=tuple(CIRCUMPLEX.items())),
+    "smile-intensity": TaskSpec(VALUES, 1, anchors=(("no smile", (0.0,)), ("slight smile", (0.5,)), ("smile", (1.0,)))),
+    "action-units": TaskSpec(LABELS, None),
+}

@@ -1,0 +1,91 @@
+"""A task of values through the runtime: what sinks write and what is drawn goes by the task, not by the system."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_edge.annotate import draw
+from fer_edge.contract import ModelContract
+from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
+from fer_edge.pipeline import Pipeline
+from fer_edge.sinks import CsvSink, JsonlSink
+
+IMAGE = np.full((240, 320, 3), 128, np.uint8)
+FRAME = Frame(IMAGE, 0, 0.0, "drawn")
+
+
+def result(task: str, labels: tuple[str, ...], numbers: tuple[float, ...], name: str) -> FrameResult:
+    face = Face(Box(40, 40, 80, 80), 0.9, 1, name, max(map(abs, numbers)), numbers)
+    return FrameResult(0, 0.0, "drawn", 320, 240, labels, (face,), task=task)
+
+
+AFFECT = result("valence-arousal", ("valence", "arousal"), (-0.5, 0.25), "anger")
+CLASSES = result("positive-negative", ("negative", "positive"), (0.25, 0.75), "positive")
+
+
+def test_json_lines_name_values_values(tmp_path: Path) -> None:
+    with JsonlSink(tmp_path / "x.jsonl") as sink:
+        sink.write(FRAME, AFFECT)
+        sink.write(FRAME, CLASSES)
+    affect, classes = (json.loads(line)["faces"][0] for line in (tmp_path / "x.jsonl").read_text().splitlines())
+    assert affect["values"] == {"valence": -0.5, "arousal": 0.25}
+    assert (affect["expression"], affect["confidence"], "probabilities" in affect) == ("anger", 0.5, False)
+    assert classes["probabilities"] == {"negative": 0.25, "positive": 0.75}
+
+
+def test_csv_keeps_the_sign_of_a_value(tmp_path: Path) -> None:
+    with CsvSink(tmp_path / "x.csv", AFFECT.labels) as sink:
+        sink.write(FRAME, AFFECT)
+    assert (tmp_path / "x.csv").read_text().splitlines()[1].endswith(",-0.5,0.25")
+
+
+def test_a_bar_of_a_signed_value_grows_from_the_middle() -> None:
+    """Drawn pictures of -v and v differ, and each from that of 0."""
+    pictures = [
+        draw(IMAGE, result("valence-arousal", ("valence", "arousal"), (value, 0.0), "neutral")).astype(int)
+        for value in (-0.8, 0.0, 0.8)
+    ]
+    # Left of the middle for a negative value, right of it for a positive one; the label's text is above these rows.
+    rows = slice(40, 80)
+    bars = [np.flatnonzero(np.abs(p[rows] - pictures[1][rows]).sum(axis=(0, 2))) for p in (pictures[0], pictures[2])]
+    assert len(bars[0]) > 0
+    assert bars[0].max() <= bars[1].min() + 2
+
+
+class OneFace:
+    """A detector that always finds the same face."""
+
+    name, side_px = "mediapipe", 48
+
+    def detect(self, image_bgr: np.ndarray) -> list[Detection]:
+        return [Detection(Box(40, 40, 80, 80), 0.9)]
+
+
+class Says:
+    """A classifier that gives one answer after the other."""
+
+    def __init__(self, contract: ModelContract, *answers: tuple[float, ...]) -> None:
+        self.contract, self._answers = contract, iter(answers)
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        return np.array([next(self._answers) for _ in crops], np.float32).reshape(-1, len(self.contract.labels))
+
+
+def test_values_are_named_by_what_they_are_now_and_no_name_stays(contract: ModelContract) -> None:
+    """A class stays until another is clearly more likely; values have no class that could."""
+    affect = dataclasses.replace(
+        contract,
+        schema_version=2,
+        task="valence-arousal",
+        labels=("valence", "arousal"),
+        output=dataclasses.replace(contract.output, meaning="values"),
+    )
+    said = Says(affect, (0.8, 0.5), (-0.65, -0.3))
+    pipeline = Pipeline(OneFace(), said, smoothing=1.0, hysteresis=2.0)
+    first, second = (pipeline.process(Frame(IMAGE, index, 0.0, "drawn")) for index in range(2))
+    assert (first.task, first.faces[0].expression) == ("valence-arousal", "happiness")
+    assert second.faces[0].expression == "sadness"
+    assert second.faces[0].confidence == pytest.approx(0.65)

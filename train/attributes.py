@@ -1,0 +1,195 @@
+"""What tells faces apart beside their expression: sources of attributes, and the goals that separate the two.
+
+Kim, Kim and Song (2024) retrieve gender, age and skin with CLIP. Here CLIP is one source among others, because its
+weights are large and not everybody's: `clip` needs them in a local folder, a table may come from anywhere, and the
+photometric attributes need nothing but the pixels. These last are this project's choice; they speak of skin tone,
+light and camera, not of gender or age.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fer_edge.errors import DataError, ModelError
+from fer_edge.files import atomic_write
+
+from train.annotated import Faces
+from train.information import info_nce
+from train.recipe import Labels
+
+# How fast the estimator of the upper bound learns beside the features it watches.
+_ESTIMATOR_RATE = 10.0
+# Nothing of this was tuned on data: one neutral sentence a value, two or three values an attribute.
+PROMPTS = {
+    "gender": ("a photo of the face of a man", "a photo of the face of a woman"),
+    "age": ("a photo of the face of a child", "a photo of a young adult's face", "a photo of an old person's face"),
+    "skin": ("a photo of a face with light skin", "a photo of a face with dark skin"),
+}
+
+
+class AttributeSource(Protocol):
+    """Knows attributes of faces by their pixels."""
+
+    names: tuple[str, ...]
+
+    def values(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Attributes of grey faces (n, 48, 48) uint8, as (n, names) float32 on any scale."""
+        ...
+
+
+class PhotometricAttributes:
+    """Six numbers any face has: how bright its skin is, how the light falls, how sharp and framed the picture is."""
+
+    names = ("skin tone", "contrast", "sharpness", "light from the left", "light from above", "surround")
+
+    def values(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `AttributeSource`; grey values as fractions of 255."""
+        pixels = images.astype(np.float32) / 255
+        half = images.shape[1] // 2
+        cheeks = pixels[:, half - 6 : half + 12, half - 14 : half + 14]
+        rim = np.concatenate([pixels[:, :, :3], pixels[:, :, -3:]], axis=2)
+        detail = np.array([cv2.Laplacian(face, cv2.CV_32F).std() for face in pixels])
+        columns = [
+            np.median(cheeks, axis=(1, 2)),
+            pixels.std(axis=(1, 2)),
+            np.log(detail + 1e-3),
+            pixels[:, :, :half].mean(axis=(1, 2)) - pixels[:, :, half:].mean(axis=(1, 2)),
+            pixels[:, :half].mean(axis=(1, 2)) - pixels[:, half:].mean(axis=(1, 2)),
+            rim.mean(axis=(1, 2)),
+        ]
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+class ClipAttributes:
+    """Zero-shot CLIP (Radford et al., 2021): for each attribute, how probable each of its sentences is of a face.
+
+    `folder` holds weights, configuration and tokenizer as transformers saves them. Raises ModelError.
+    """
+
+    def __init__(self, folder: Path, *, batch: int = 32) -> None:
+        from transformers import CLIPModel, CLIPTokenizer  # takes seconds to import
+
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{folder}: no CLIP model (no config.json). Give a folder transformers saved one in.")
+        try:
+            self._model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise ModelError(f"{folder}: not a readable CLIP model ({str(error).splitlines()[0]}).") from None
+        sentences = [sentence for prompts in PROMPTS.values() for sentence in prompts]
+        self._words = tokenizer(sentences, padding=True, return_tensors="pt")
+        self._batch = batch
+        self.names = tuple(f"{name}: {prompt}" for name, prompts in PROMPTS.items() for prompt in prompts)
+
+    def values(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `AttributeSource`; probabilities, with sum 1 within each attribute."""
+        parts = [self._scores(images[start : start + self._batch]) for start in range(0, len(images), self._batch)]
+        scores = torch.cat(parts)
+        groups = torch.split(scores, [len(prompts) for prompts in PROMPTS.values()], dim=1)
+        return torch.cat([group.softmax(dim=1) for group in groups], dim=1).numpy()
+
+    @torch.inference_mode()
+    def _scores(self, images: NDArray[np.uint8]) -> Tensor:
+        side = self._model.config.vision_config.image_size
+        grey = torch.from_numpy(images).float().div(255).unsqueeze(1)
+        large = torch.nn.functional.interpolate(grey, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        # CLIP's own mean and deviation of red, green and blue.
+        mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
+        deviation = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
+        answer = self._model(pixel_values=(large - mean) / deviation, **self._words)
+        return answer.logits_per_image
+
+
+class TableAttributes:
+    """Attributes computed before and kept in a file, found by a digest of the pixels. Raises DataError."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with np.load(path) as arrays:
+                digests, self._values = arrays["digests"], arrays["values"]
+                self.names = tuple(arrays["names"].tolist())
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise DataError(
+                f"{path}: no table of attributes ({error}). Make one with `python -m train attributes`."
+            ) from None
+        self._path, self._rows = path, {digest: row for row, digest in enumerate(digests.tolist())}
+
+    def values(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `AttributeSource`."""
+        rows = [self._rows.get(digest) for digest in digests_of(images)]
+        if None in rows:
+            raise DataError(f"{self._path}: {rows.count(None)} of {len(rows)} faces are not in this table.")
+        return self._values[rows].astype(np.float32)
+
+
+def write_table(source: AttributeSource, images: NDArray[np.uint8], path: Path) -> None:
+    """Compute the attributes of all `images` and keep them for `TableAttributes`, atomically."""
+    values = source.values(images)
+    with atomic_write(path) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, digests=np.array(digests_of(images)), values=values, names=np.array(source.names))
+
+
+def digests_of(images: NDArray[np.uint8]) -> list[str]:
+    """A name for the pixels of each face."""
+    return [hashlib.blake2b(np.ascontiguousarray(image), digest_size=12).hexdigest() for image in images]
+
+
+def open_source(name: str) -> AttributeSource:
+    """`photometric`, or the path of a table ending in .npz. Raises DataError."""
+    if name == "photometric":
+        return PhotometricAttributes()
+    if name.endswith(".npz"):
+        return TableAttributes(Path(name))
+    raise DataError(f"attributes {name!r}: expected photometric, or a table ending in .npz.")
+
+
+def standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each column (n, k) moved and scaled to mean 0 and deviation 1; a constant one becomes 0."""
+    deviation = values.std(axis=0)
+    return ((values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class AttributeGoal:
+    """Keep the attributes in the identity features: maximise the InfoNCE bound on what they share.
+
+    The network's outputs are keys (n, k), its identity features in the space of the k attributes.
+    """
+
+    source: Callable[[str], AttributeSource] = open_source
+
+    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+        """Standardised attributes, (n, k)."""
+        return torch.from_numpy(standardised(self.source(labels.attributes).values(data.images)))
+
+    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """Minus the bound."""
+        if outputs.shape[1] != wanted.shape[1]:
+            raise DataError(f"{wanted.shape[1]} attributes, but the network was built for {outputs.shape[1]}.")
+        return -info_nce(outputs, wanted)
+
+
+class IndependenceGoal:
+    """Make expression and identity features share nothing: minimise the CLUB bound on what they do.
+
+    The network's outputs are (n, 2): the bound of each pair, and the estimator's negative log likelihood, by which the
+    estimator learns at the same time. Nothing is wanted of the data.
+    """
+
+    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+        """Zeros, (n, 1)."""
+        return torch.zeros(len(data.images), 1)
+
+    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """See the class."""
+        bound, estimator = outputs.mean(dim=0)
+        return bound + _ESTIMATOR_RATE * estimator
