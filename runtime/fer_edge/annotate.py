@@ -41,18 +41,19 @@ def colour_of(label: str, labels: Sequence[str] = ()) -> Colour:
 
 
 def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
-    """A copy of the picture (h, w, 3) uint8 with every face's box, label, confidence and numbers drawn in.
+    """A copy of the picture (h, w, 3) uint8 with every face's box, name, confidence or values, and numbers drawn in.
 
     Sizes follow the picture's height, so that the text can be read at 640x480 and at 1920x1080.
     """
     picture = image_bgr.copy()
     pen = _Pen(picture)
+    task = TASKS[result.task]
     for face in result.faces:
-        pen.box(face, colour_of(face.expression, result.labels))
-        pen.chart(face, result.labels, TASKS[result.task])
+        pen.box(face, colour_of(face.expression, task.names(result.labels)))
+        pen.chart(face, result.labels, task)
     # Labels last: no neighbour's chart may cover them.
     for face in result.faces:
-        pen.label(face, f"{face.expression} {face.confidence:.0%}")
+        pen.label(face, f"{face.expression} {task.strength(face.confidence, face.probabilities)}")
     return picture
 
 

@@ -1,5 +1,6 @@
 """What a model may be asked, and what its numbers then mean: the one table that contract, export and runtime go by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,19 @@ class TaskSpec:
             return "+".join(label for label, p in zip(labels, numbers, strict=True) if p >= 0.5) or "none"
         distances = [float(np.linalg.norm(numbers - np.asarray(place))) for _, place in self.anchors]
         return self.anchors[int(np.argmin(distances))][0]
+
+    def strength(self, confidence: float, numbers: Sequence[float]) -> str:
+        """What people read beside a face's name: its confidence, "87%", or its values, "+0.62 -0.10".
+
+        Scales without a negative side go without a sign.
+        """
+        if self.kind != VALUES:
+            return f"{confidence:.0%}"
+        return " ".join(f"{value:+.2f}" if self.low < 0 else f"{value:.2f}" for value in numbers)
+
+    def names(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """The names `name_of` chooses from: the labels of a model, or the anchors."""
+        return tuple(name for name, _ in self.anchors) or labels
 
 
 TASKS: dict[str, TaskSpec] = {

@@ -12,6 +12,7 @@ from fer_edge.contract import ModelContract
 from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
 from fer_edge.pipeline import Pipeline
 from fer_edge.sinks import CsvSink, JsonlSink
+from fer_edge.tasks import TASKS
 
 IMAGE = np.full((240, 320, 3), 128, np.uint8)
 FRAME = Frame(IMAGE, 0, 0.0, "drawn")
@@ -89,3 +90,21 @@ def test_values_are_named_by_what_they_are_now_and_no_name_stays(contract: Model
     assert (first.task, first.faces[0].expression) == ("valence-arousal", "happiness")
     assert second.faces[0].expression == "sadness"
     assert second.faces[0].confidence == pytest.approx(0.65)
+
+
+@pytest.mark.parametrize(
+    ("task", "confidence", "numbers", "words"),
+    [
+        ("expression7", 0.874, (0.874, 0.126), "87%"),
+        ("action-units", 0.6, (0.6, 0.9), "60%"),
+        ("valence-arousal", 0.62, (0.62, -0.1), "+0.62 -0.10"),
+        ("smile-intensity", 0.25, (0.25,), "0.25"),
+    ],
+)
+def test_a_face_is_said_in_percent_or_in_values(task, confidence, numbers, words) -> None:
+    assert TASKS[task].strength(confidence, numbers) == words
+
+
+def test_names_are_the_labels_of_a_model_or_the_anchors_of_its_scales() -> None:
+    assert TASKS["expression7"].names(("a", "b")) == ("a", "b")
+    assert TASKS["smile-intensity"].names(("smile",)) == ("no smile", "slight smile", "smile")

@@ -22,7 +22,8 @@ from fer_edge.serving.access import Access, access_for
 from fer_edge.serving.address import ListenAddress, listen_address
 from fer_edge.sinks.live_view import LiveView
 
-from tests.runtime.fakes.results import face, taken
+from tests.runtime.fakes.feeding import feeding
+from tests.runtime.fakes.results import face, face_of_values, taken, taken_of_values
 
 pytest.importorskip("microdot", reason="microdot is absent; the extra `web` brings it")
 
@@ -50,31 +51,6 @@ def asked(sink, path, **headers):
 def status(sink, path, **headers):
     with asked(sink, path, **headers) as response:
         return response.status
-
-
-def fed(sink, stop, frames):
-    """Write `frames` over and over from a thread, as the loop would."""
-
-    def feed():
-        while not stop.is_set():
-            for frame in frames:
-                sink.write(*frame)
-                time.sleep(0.01)
-
-    thread = threading.Thread(target=feed)
-    thread.start()
-    return thread
-
-
-@contextmanager
-def feeding(sink, *frames):
-    stop = threading.Event()
-    thread = fed(sink, stop, frames)
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def next_event(response):
@@ -127,6 +103,24 @@ def test_results_come_as_events_with_the_past_first():
     assert (second["fps"], second["temp_c"], second["limit_fps"]) == (14.5, 51.5, 15.0)
     assert second["stage_ms"] == {"detect": 4.25, "total": 6.5}
     assert second["labels"]["happy"] == "#f0e442"
+    assert (second["task"]["kind"], seen["strength"]) == ("classes", "79%")
+    assert second["names"] == second["labels"]
+
+
+def test_values_come_with_their_scales_their_anchors_and_their_past():
+    with web() as sink:
+        sink.write(*taken_of_values(0, face_of_values((-0.5, 0.25))))
+        time.sleep(0.26)
+        with (
+            feeding(sink, taken_of_values(1, face_of_values((0.75, 0.5), name="happiness"))),
+            asked(sink, "/events") as response,
+        ):
+            state = next_event(response)
+    assert list(state["labels"]) == ["valence", "arousal"]
+    assert (state["task"]["kind"], state["task"]["low"], state["task"]["high"]) == ("values", -1, 1)
+    assert state["task"]["anchors"]["happiness"] == [0.8, 0.5] and set(state["names"]) == set(state["task"]["anchors"])
+    assert state["faces"][0]["strength"] == "+0.75 +0.50"
+    assert state["history"][0]["faces"] == [[1, "anger", [-0.5, 0.25]]]
 
 
 def test_the_picture_moves_and_is_annotated():

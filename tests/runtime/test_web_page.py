@@ -6,6 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.board import BoardState
+from fer_edge.pictures import Pictures
+from fer_edge.program.vitals import Vitals
+from fer_edge.sinks.web import WebSink
+
+from tests.runtime.fakes.feeding import feeding
+from tests.runtime.fakes.results import face_of_values, taken_of_values
 from tests.runtime.fakes.servers import chromium
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is absent; `make setup` brings it")
@@ -69,6 +76,12 @@ COLOURS_IN_TIMELINE = """() => {
   return new Set(pen.getImageData(60, 10, 2000, 1).data).size;
 }"""
 
+# The page draws everything anew with each event, so both are asked for at once.
+PLACE_ON_PLANE = """() => {
+  const [plane, here] = [".plane", ".plane .here"].map((name) => document.querySelector(name).getBoundingClientRect());
+  return [(here.x + here.width / 2 - plane.x) / plane.width, (here.y + here.height / 2 - plane.y) / plane.height];
+}"""
+
 
 def test_the_page_shows_the_moving_picture_and_the_expression_on_phone_and_desk(browser, clip):
     with Running(clip, "--web", "0", "--privacy", "blur") as program:
@@ -122,3 +135,19 @@ def test_the_page_says_when_the_board_is_gone(browser, clip):
     page.wait_for_selector("#notice:visible", timeout=30_000)
     assert "No connection" in page.locator("#notice").inner_text()
     page.close()
+
+
+def test_valence_and_arousal_are_shown_on_the_circumplex(browser):
+    """A pleased, excited face stands to the right of the middle and above it, beside the word nearest to it."""
+    vitals = Vitals(10.0, None, 0, BoardState(50.0, None, False, 90.0), 0, {})
+    glad = face_of_values((0.75, 0.5), "happiness", 7)
+    with WebSink("0", None, Pictures("numbers"), lambda: vitals) as sink, feeding(sink, taken_of_values(0, glad)):
+        page = opened(browser, sink.server.url, PHONE)
+        page.wait_for_selector(".plane .here")
+        across, down = page.evaluate(PLACE_ON_PLANE)
+        assert 0.75 < across < 0.95 and 0.2 < down < 0.35
+        assert "happiness+0.75 +0.50" in page.locator(".face h3").inner_text().replace("\n", "")
+        assert page.locator(".plane .anchor").count() == 8 == page.locator("#legend li").count()
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE[0]
+        assert page.problems == []
+        page.close()

@@ -20,6 +20,7 @@ from fer_edge.annotate import colour_of
 from fer_edge.frames import Face, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals
+from fer_edge.tasks import TASKS, VALUES
 
 PERIOD_S = 0.25
 _HISTORY = 480  # two minutes
@@ -67,7 +68,7 @@ class LiveView:
                     self.picture_number += 1
 
     def _put_state(self, result: FrameResult, now_s: float) -> None:
-        point = {"t": round(now_s, 2), "faces": [[face.track_id, face.expression] for face in result.faces]}
+        point = {"t": round(now_s, 2), "faces": [_point(face, result.task) for face in result.faces]}
         state = {**self._describe(result), "now": point}
         with self._lock:
             self._state = state
@@ -75,13 +76,16 @@ class LiveView:
             self.state_number += 1
 
     def _describe(self, result: FrameResult) -> dict[str, Any]:
-        vitals = self._vitals()
+        vitals, task = self._vitals(), TASKS[result.task]
+        names = task.names(result.labels)
         return {
+            "task": {"kind": task.kind, "low": task.low, "high": task.high, "anchors": dict(task.anchors)},
+            "names": {name: _css(name, names) for name in names},
             "source": result.source,
             "privacy": self.privacy,
             "size_px": [result.width_px, result.height_px],
             "labels": {label: _css(label, result.labels) for label in result.labels},
-            "faces": [_face(face) for face in result.faces],
+            "faces": [_face(face, result.task) for face in result.faces],
             "unnamed": len(result.unnamed),
             "stage_ms": {stage: round(statistics.median(values), 2) for stage, values in self._stages.items()},
             "fps": round(vitals.fps, 1),
@@ -108,13 +112,23 @@ class LiveView:
         return self._jpeg
 
 
-def _face(face: Face) -> dict[str, Any]:
+def _face(face: Face, task: str) -> dict[str, Any]:
     return {
         "id": face.track_id,
         "expression": face.expression,
         "confidence": round(face.confidence, 3),
-        "p": [round(value, 3) for value in face.probabilities],
+        "strength": TASKS[task].strength(face.confidence, face.probabilities),
+        "p": _rounded(face),
     }
+
+
+def _point(face: Face, task: str) -> list[Any]:
+    """What the page's past keeps of a face; values have a place on it, too."""
+    return [face.track_id, face.expression, *([_rounded(face)] if TASKS[task].kind == VALUES else [])]
+
+
+def _rounded(face: Face) -> list[float]:
+    return [round(value, 3) for value in face.probabilities]
 
 
 def _css(label: str, labels: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from typing import TextIO
 from fer_edge.errors import drop_stdout
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.sinks.timeline import Timeline
+from fer_edge.tasks import TASKS
 
 # Faster than this nobody can read, and a slow serial console would hold up the loop.
 _LINES_PER_S = 10
@@ -71,8 +72,9 @@ class TerminalSink:
 
 
 def one_line(result: FrameResult) -> str:
-    """A frame in one line: index, time, faces with expression and confidence, milliseconds."""
-    faces = ", ".join(f"{face.expression} {face.confidence:.0%}" for face in result.faces)
+    """A frame in one line: index, time, faces with expression and confidence or values, milliseconds."""
+    said = TASKS[result.task].strength
+    faces = ", ".join(f"{face.expression} {said(face.confidence, face.probabilities)}" for face in result.faces)
     count = f"{len(result.faces)} face{'s' if len(result.faces) != 1 else ''}"
     total = f"  {result.stage_ms['total']:.1f} ms" if "total" in result.stage_ms else ""
     return (

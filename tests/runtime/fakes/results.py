@@ -1,5 +1,7 @@
 """Frames and results as the pipeline makes them, for tests of what comes after it."""
 
+import dataclasses
+
 import numpy as np
 
 from fer_edge.frames import Box, Face, Frame, FrameResult
@@ -13,6 +15,11 @@ def face(expression: str = "happy", confidence: float = 0.79, box: Box | None = 
     return Face(box or Box(20.25, 16.0, 24.0, 24.5), 0.875, track_id, expression, confidence, probabilities)
 
 
+def face_of_values(values: tuple[float, ...], name: str = "anger", track_id: int = 1) -> Face:
+    """A face as a task of values says it."""
+    return dataclasses.replace(face(name, track_id=track_id), confidence=max(map(abs, values)), probabilities=values)
+
+
 def taken(
     index: int, *faces: Face, time_s: float | None = None, width: int = 96, height: int = 72
 ) -> tuple[Frame, FrameResult]:
@@ -21,3 +28,9 @@ def taken(
     frame = Frame(np.full((height, width, 3), 128, np.uint8), index, at_s, "clip.mp4")
     result = FrameResult(index, at_s, "clip.mp4", width, height, LABELS, faces, {"detect": 4.25, "total": 6.5})
     return frame, result
+
+
+def taken_of_values(index: int, *faces: Face) -> tuple[Frame, FrameResult]:
+    """`taken`, of the task valence-arousal."""
+    frame, result = taken(index, *faces)
+    return frame, dataclasses.replace(result, task="valence-arousal", labels=("valence", "arousal"))

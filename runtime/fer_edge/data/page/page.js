@@ -2,9 +2,12 @@
 // Values come as server-sent events, four a second; the picture is a stream of its own.
 const SPAN_S = 120;
 const GAP_S = 1.5;
+const TRAIL_S = 10;
+const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);
 let past = [];
 let colours = {};
+let names = {};
 let newest = null;
 let streaming = false;
 
@@ -24,24 +27,80 @@ function bar(share, colour) {
   return track;
 }
 
+function head(face) {
+  const made = element("h3");
+  const name = element("span", "", face.expression);
+  name.style.color = names[face.expression];
+  made.append(name, element("b", "", face.strength), element("small", "", `face ${face.id}`));
+  return made;
+}
+
+// What a task of classes or labels says of a face: a bar for each label, all of it its probability.
+function shares(face) {
+  const bars = element("div", "bars");
+  Object.keys(colours).forEach((label, place) => {
+    bars.append(element("span", "", label), bar(face.p[place], colours[label]));
+    bars.append(element("span", "value", `${Math.round(face.p[place] * 100)}%`));
+  });
+  return bars;
+}
+
+// What a task of values says of a face: a bar for each scale, from its lowest to its highest.
+function scales(face, task) {
+  const bars = element("div", "bars");
+  Object.keys(colours).forEach((label, place) => {
+    const value = face.p[place];
+    bars.append(element("span", "", label), bar((value - task.low) / (task.high - task.low), names[face.expression]));
+    bars.append(element("span", "value", value.toFixed(2)));
+  });
+  return bars;
+}
+
+function drawn(tag, attributes, text) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// Two scales are a plane, as valence and arousal are the circumplex: the task's anchors on it, and every face with
+// where it was in the last seconds.
+function plane(state) {
+  const { low, high, anchors } = state.task;
+  const side = 300;
+  const x = (value) => ((Math.min(Math.max(value, low), high) - low) / (high - low)) * side;
+  const y = (value) => side - x(value);
+  const [across, up] = Object.keys(colours);
+  const figure = drawn("svg", { viewBox: `-16 -16 ${side + 32} ${side + 32}`, class: "plane", role: "img" });
+  figure.append(drawn("title", {}, `${across} to the right, ${up} upwards, of every face`));
+  figure.append(drawn("circle", { class: "axis", cx: side / 2, cy: side / 2, r: side / 2 }));
+  figure.append(drawn("path", { class: "axis", d: `M0 ${y(0)}H${side}M${x(0)} 0V${side}` }));
+  figure.append(drawn("text", { class: "scale", x: side, y: y(0) + 14, "text-anchor": "end" }, across));
+  figure.append(drawn("text", { class: "scale", x: x(0) + 5, y: 10 }, up));
+  for (const [name, [right, above]] of Object.entries(anchors)) {
+    figure.append(drawn("circle", { cx: x(right), cy: y(above), r: 3, fill: names[name] }));
+    figure.append(drawn("text", { class: "anchor", x: x(right), y: y(above) - 7 }, name));
+  }
+  for (const face of state.faces) {
+    const trail = past.filter((point) => state.now.t - point.t <= TRAIL_S)
+      .flatMap((point) => point.faces.filter(([id]) => id === face.id).map(([, , p]) => `${x(p[0])},${y(p[1])}`));
+    figure.append(drawn("polyline", { class: "trail", points: trail.join(" ") }));
+    figure.append(drawn("circle", { class: "here", cx: x(face.p[0]), cy: y(face.p[1]), r: 8, fill: names[face.expression] }));
+    figure.append(drawn("text", { class: "who", x: x(face.p[0]), y: y(face.p[1]) + 4 }, face.id));
+  }
+  return figure;
+}
+
 function showFaces(state) {
+  const ofValues = state.task.kind === "values";
   const cards = state.faces.map((face) => {
     const card = element("article", "face");
-    const head = element("h3");
-    const name = element("span", "", face.expression);
-    name.style.color = colours[face.expression];
-    head.append(name, element("b", "", `${Math.round(face.confidence * 100)}%`), element("small", "", `face ${face.id}`));
-    const bars = element("div", "bars");
-    Object.keys(colours).forEach((label, place) => {
-      const value = face.p[place];
-      bars.append(element("span", "", label), bar(value, colours[label]));
-      bars.append(element("span", "value", `${Math.round(value * 100)}%`));
-    });
-    card.append(head, bars);
+    card.append(head(face), ofValues ? scales(face, state.task) : shares(face));
     return card;
   });
+  if (ofValues && Object.keys(colours).length === 2) cards.unshift(plane(state));
   if (state.unnamed) cards.push(element("p", "empty", `${state.unnamed} more not named`));
-  if (!cards.length) cards.push(element("p", "empty", "no face"));
+  if (!state.faces.length) cards.push(element("p", "empty", "no face"));
   $("faces").replaceChildren(...cards);
 }
 
@@ -68,7 +127,7 @@ function showVitals(state) {
 }
 
 function showLegend() {
-  $("legend").replaceChildren(...Object.entries(colours).map(([label, colour]) => {
+  $("legend").replaceChildren(...Object.entries(names).map(([label, colour]) => {
     const item = element("li");
     const dot = element("i");
     dot.style.background = colour;
@@ -139,7 +198,7 @@ function drawTimeline() {
     pen.fillStyle = "#93a1b3";
     pen.fillText(`face ${id}`, 0, top + 14);
     for (const [start, until, expression] of stretches(points)) {
-      pen.fillStyle = colours[expression] || "#ffffff";
+      pen.fillStyle = names[expression] || "#ffffff";
       pen.fillRect(x(start), top, Math.max(x(until) - x(start), 1), 20);
     }
   });
@@ -165,8 +224,9 @@ function show(state) {
   if (state.history) past = state.history;
   else past.push(state.now);
   while (past.length && state.now.t - past[0].t > SPAN_S) past.shift();
-  if (Object.keys(state.labels).join() !== Object.keys(colours).join()) {
-    colours = state.labels;
+  colours = state.labels;
+  if (Object.keys(state.names).join() !== Object.keys(names).join()) {
+    names = state.names;
     showLegend();
   }
   showVitals(state);

@@ -1,0 +1,25 @@
+"""A sink fed from a thread, as the loop would."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+
+@contextmanager
+def feeding(sink, *taken):
+    """Write frames with their results, over and over, while the block runs."""
+    stop = threading.Event()
+
+    def feed():
+        while not stop.is_set():
+            for frame, result in taken:
+                sink.write(frame, result)
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
