@@ -12,10 +12,10 @@ import torch
 from fer_edge.errors import DataError, ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, attributes, cache, checkpoint, loop, probe, publish
+from train import architectures, attributes, cache, checkpoint, finetuning, loop, probe, publish
 from train.fer2013 import Fer2013
 from train.information import club, gaussian_nll, info_nce
-from train.recipe import Recipe, Schedule
+from train.recipe import Finetuning, Recipe, Schedule
 
 BACKBONE = {"stem": 4, "widths": [4, 8], "depths": [1, 1], "dropout": 0.0}
 ARGUMENTS = {"backbone_arguments": BACKBONE, "classes": 2, "attributes": 6}
@@ -67,6 +67,16 @@ def test_gaussian_likelihood_by_hand() -> None:
     """One value 3 under mean 1, variance e^2: (4 / e^2 + 2) / 2."""
     nll = gaussian_nll(torch.tensor([[1.0]]), torch.tensor([[2.0]]), torch.tensor([[3.0]]))
     assert nll.item() == pytest.approx((4 / math.e**2 + 2) / 2)
+
+
+def test_training_starts_from_a_checkpoint_of_the_bare_backbone(tmp_path: Path) -> None:
+    plain = architectures.build("fer_residual", {**BACKBONE, "classes": 7})
+    torch.save(plain.state_dict(), tmp_path / "plain.pth")
+    network = architectures.build("identity_invariant", ARGUMENTS)
+    taken = finetuning.start_from(network, Finetuning(weights=str(tmp_path / "plain.pth")))
+    own, theirs = network.backbone.state_dict(), plain.state_dict()
+    assert taken == len(own) == len([key for key in theirs if not key.startswith("head.")])
+    assert all(torch.equal(own[key], theirs[key]) for key in own)
 
 
 def test_the_bound_teaches_the_features_and_the_likelihood_the_estimator() -> None:

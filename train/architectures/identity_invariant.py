@@ -101,6 +101,11 @@ class IdentityInvariant(nn.Module):
             "attributes": self.keys(standard[1]),
         }
 
+    def adapted(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a checkpoint of the bare backbone under their names here; others are left as they are."""
+        own = self.state_dict()
+        return {f"backbone.{key}" if f"backbone.{key}" in own else key: value for key, value in state.items()}
+
     def _bound(self, expression: Tensor, identity: Tensor) -> Tensor:
         """CLUB of each pair and the estimator's own loss, (n, 2).
 
