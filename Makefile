@@ -28,6 +28,8 @@ VENV    := .venv
 RUN     := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 FOLDER  := artifacts/$(MODEL)
+# Expanded when the recipe has come to it, and not before the files are made.
+PLAN_MODELS = $$(ls build/compared/$(PLAN_NAME)/*/*.fp32.tflite build/compared/$(PLAN_NAME)/*/*.int8.tflite)
 PLAN_NAME = $(notdir $(basename $(PLAN)))
 CHECKPOINT := models/$(MODEL)/$(MODEL).safetensors
 CLIP    := media/WolfgangLanger_Pexels.mp4
@@ -66,10 +68,12 @@ data: $(READY) ## read FER2013 (and FERPLUS) once into data/fer2013.npz
 train: $(READY) $(DATA) ## train RECIPE, resuming where an earlier start got to
 	$(TRAIN_ENV) $(RUN) -m train fit $(RECIPE)
 
-ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.toml and compare them, float and INT8
+ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.toml and compare them: float, INT8, instructions
 	@test -f "$(PLAN)" || { echo "make: name a plan: make ablation PLAN=train/ablations/mobilenetv3.toml" >&2; exit 2; }
 	$(TRAIN_ENV) $(RUN) -m train ablate $(PLAN) --output docs/measured/$(PLAN_NAME)/ablation.csv
-	$(RUN) -m quantize.compare runs/ablation-$(PLAN_NAME)/*.safetensors --out docs/measured/$(PLAN_NAME)/int8.csv
+	$(RUN) -m quantize.compare runs/ablation-$(PLAN_NAME)/*.safetensors --artefacts build/compared/$(PLAN_NAME) \
+		--out docs/measured/$(PLAN_NAME)/int8.csv
+	$(RUN) -m boards instructions --or-skip --fresh $(PLAN_MODELS) --out docs/measured/$(PLAN_NAME)/instructions.csv
 
 evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv
 	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT)

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--faces", type=Path, default=Path("data/fer2013.npz"), help="face cache written by `make data`"
     )
-    parser.add_argument("--artefacts", type=Path, default=Path("artifacts/compared"), help="folder of their files")
+    parser.add_argument("--artefacts", type=Path, default=Path("build/compared"), help="folder of their files")
     parser.add_argument("--count", type=int, help="calibration faces (512)")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
     return parser

@@ -1,6 +1,8 @@
 """`instructions`, `arm64-smoke`, `arm64-install`: what an x86 machine can prove of an Arm board."""
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from boards.commands import Commands
@@ -13,13 +15,14 @@ def register(commands: Commands) -> None:
     instructions.add_argument("--cpu", action="append", help="cortex-a53, -a72 or -a76 (default: a72 and a76)")
     instructions.add_argument("--fresh", action="store_true", help="forget the rows of earlier runs")
     instructions.add_argument("--out", type=Path, default=Path("boards/instructions.csv"))
+    _add_or_skip(instructions)
     instructions.set_defaults(run=_instructions)
 
     smoke = commands.add_parser("arm64-smoke", help="the runtime on emulated cores: same faces, logits and counts")
     smoke.add_argument("folder", type=Path, help="an artefact folder such as artifacts/fer-base")
     smoke.add_argument("--photo", type=Path, default=Path("media/astronaut.png"))
     smoke.add_argument("--cpu", action="append", help="a core (default: cortex-a72 and -a76)")
-    smoke.add_argument("--or-skip", action="store_true", help="end well, saying so, where QEMU is not installed")
+    _add_or_skip(smoke)
     smoke.set_defaults(run=_smoke)
 
     install = commands.add_parser("arm64-install", help="a bundle installed, upgraded and rolled back in a chroot")
@@ -29,7 +32,29 @@ def register(commands: Commands) -> None:
     install.set_defaults(run=_install)
 
 
+def _add_or_skip(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--or-skip", action="store_true", help="end well, saying so, where QEMU is not installed")
+
+
+@contextlib.contextmanager
+def _skipping(options: argparse.Namespace, what: str) -> Iterator[None]:
+    """With --or-skip a machine that cannot emulate is said, and no error."""
+    from boards.arm64.userland import EmulationError
+
+    try:
+        yield
+    except EmulationError as error:
+        if not options.or_skip:
+            raise
+        print(f"{what} skipped: {error}")
+
+
 def _instructions(options: argparse.Namespace) -> None:
+    with _skipping(options, "instructions"):
+        _count(options)
+
+
+def _count(options: argparse.Namespace) -> None:
     from boards.arm64.cores import COUNTED, core_named
     from boards.arm64.counting import count_instructions
     from boards.arm64.userland import make_userland
@@ -46,14 +71,8 @@ def _instructions(options: argparse.Namespace) -> None:
 
 
 def _smoke(options: argparse.Namespace) -> None:
-    from boards.arm64.userland import EmulationError
-
-    try:
+    with _skipping(options, "arm64-smoke"):
         _smoke_cores(options)
-    except EmulationError as error:
-        if not options.or_skip:
-            raise
-        print(f"arm64-smoke skipped: {error}")
 
 
 def _smoke_cores(options: argparse.Namespace) -> None:

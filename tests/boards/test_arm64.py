@@ -63,8 +63,9 @@ def test_missing_artefacts_are_named_with_the_target_that_makes_them(tmp_path: P
         smoke_models(tmp_path / "fer-x")
 
 
-def test_without_qemu_the_smoke_test_skips_only_where_it_was_told_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["arm64-smoke", "instructions"])
+def test_without_qemu_a_command_skips_only_where_it_was_told_to(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "fer-x"
     folder.mkdir()
@@ -72,9 +73,10 @@ def test_without_qemu_the_smoke_test_skips_only_where_it_was_told_to(
         (folder / f"fer-x.{kind}").touch()
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert command.main(["arm64-smoke", str(folder), "--or-skip"]) == 0
-    assert "arm64-smoke skipped: qemu-aarch64 not found. Install: apt install qemu-user" in capsys.readouterr().out
-    assert command.main(["arm64-smoke", str(folder)]) == 2
+    named = folder if name == "arm64-smoke" else folder / "fer-x.int8.tflite"
+    assert command.main([name, str(named), "--or-skip"]) == 0
+    assert f"{name} skipped: qemu-aarch64 not found. Install: apt install qemu-user" in capsys.readouterr().out
+    assert command.main([name, str(named)]) == 2
 
 
 def test_a_chroot_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
