@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import METADATA_KEY, parse_contract
 from fer_edge.engines import TensorSpec
-from fer_edge.engines.providers import TENSORRT, announce_build, chosen_providers, engine_cache
+from fer_edge.engines.providers import open_session
 from fer_edge.errors import ModelError
 
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
@@ -53,31 +52,6 @@ class OnnxEngine:
         """See `Engine.metadata`."""
         value = self._session.get_modelmeta().custom_metadata_map.get(key)
         return None if value is None else str(value)
-
-
-def open_session(path: Path, options: Any) -> Any:
-    """An onnxruntime session with the providers this machine has, in order of preference.
-
-    Where TensorRT is among them, the CPU opens the model first: its contract says whether it is INT8.
-    """
-    import onnxruntime
-
-    available, cache = onnxruntime.get_available_providers(), engine_cache()
-    int8 = False
-    if TENSORRT in available:
-        contract = _cpu_session(path, None).get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        int8 = contract is not None and parse_contract(contract, str(path)).precision == "int8"
-    providers = chosen_providers(available, int8=int8, cache=cache)
-    if len(providers) == 1:
-        return _cpu_session(path, options)
-    announce_build(providers, cache, path)
-    return onnxruntime.InferenceSession(str(path), options, providers=providers)
-
-
-def _cpu_session(path: Path, options: Any) -> Any:
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _spec(argument: Any) -> TensorSpec:

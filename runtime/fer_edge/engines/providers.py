@@ -1,4 +1,4 @@
-"""onnxruntime's execution providers: in which order they are tried, and which one really ran each node.
+"""onnxruntime's execution providers: in which order they are tried, a session with them, which one really ran a node.
 
 TensorRT and CUDA exist only with NVIDIA's wheel, on a board with its GPU. Untested here: no Jetson was at hand.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from fer_edge.contract import METADATA_KEY, parse_contract
 
 _LOG = logging.getLogger(__name__)
 TENSORRT, _CUDA, _CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -53,11 +55,34 @@ def announce_build(providers: list[tuple[str, dict[str, Any]]], cache: Path, mod
     _LOG.warning("TensorRT builds its engine for %s: minutes, once; kept in %s", model.name, cache)
 
 
+def open_session(path: Path, options: Any) -> Any:
+    """An onnxruntime session with the providers this machine has, in order of preference.
+
+    Where TensorRT is among them, the CPU opens the model first: its contract says whether it is INT8.
+    """
+    import onnxruntime
+
+    available, cache = onnxruntime.get_available_providers(), engine_cache()
+    int8 = False
+    if TENSORRT in available:
+        contract = _cpu_session(path, None).get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        int8 = contract is not None and parse_contract(contract, str(path)).precision == "int8"
+    providers = chosen_providers(available, int8=int8, cache=cache)
+    if len(providers) == 1:
+        return _cpu_session(path, options)
+    announce_build(providers, cache, path)
+    return onnxruntime.InferenceSession(str(path), options, providers=providers)
+
+
+def _cpu_session(path: Path, options: Any) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 def nodes_by_provider(path: Path) -> Counter[str]:
     """How many nodes of the model each provider ran, from onnxruntime's own profile of one inference."""
     import onnxruntime
-
-    from fer_edge.engines.onnx import open_session
 
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
