@@ -32,6 +32,11 @@ FOLDER  := artifacts/$(MODEL)
 PLAN_MODELS = $$(ls build/compared/$(PLAN_NAME)/*/*.fp32.tflite build/compared/$(PLAN_NAME)/*/*.int8.tflite)
 PLAN_NAME = $(notdir $(basename $(PLAN)))
 CHECKPOINT := models/$(MODEL)/$(MODEL).safetensors
+# The published systems. The first of NOISY and of SPLIT_OF_ATTRIBUTES is what the others are measured against.
+NOISY   := fer-nano-clean fer-nano-mixed fer-nano-curriculum
+SPLIT_OF_ATTRIBUTES := plain-va identity-va
+SYSTEMS := $(NOISY) positive-negative $(SPLIT_OF_ATTRIBUTES) saliency saliency-smile mobilenetv3 mobilenetv3-ferplus
+SYSTEMS_MEASURED := docs/measured/systems
 CLIP    := media/WolfgangLanger_Pexels.mp4
 # Large tensors come and go in every training step; keeping freed memory halves the time lost to page faults.
 TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
@@ -39,7 +44,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train ablation evaluate export quantize search inspect calibration-curve release-model bench \
+.PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model bench \
 	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo \
 	screenshots test test-tflite-runtime lint format clean
 
@@ -74,6 +79,12 @@ ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.to
 	$(RUN) -m quantize.compare runs/ablation-$(PLAN_NAME)/*.safetensors --artefacts build/compared/$(PLAN_NAME) \
 		--out docs/measured/$(PLAN_NAME)/int8.csv
 	$(RUN) -m boards instructions --or-skip --fresh $(PLAN_MODELS) --out docs/measured/$(PLAN_NAME)/instructions.csv
+
+systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md, one a core; resumes; hours
+	printf '%s\n' $(SYSTEMS) | $(TRAIN_ENV) OMP_NUM_THREADS=1 xargs -P $$(nproc) -n 1 $(RUN) -m train fit
+	$(TRAIN_ENV) $(RUN) -m train kfold xception
+	$(RUN) -m train robustness $(foreach name,$(NOISY),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/robustness.csv
+	$(RUN) -m train probe $(foreach name,$(SPLIT_OF_ATTRIBUTES),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/probe.csv
 
 evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv
 	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT)
