@@ -36,7 +36,7 @@ CHECKPOINT := models/$(MODEL)/$(MODEL).safetensors
 NOISY   := fer-nano-clean fer-nano-mixed fer-nano-curriculum
 SPLIT_OF_ATTRIBUTES := plain-va identity-va
 SYSTEMS := $(NOISY) positive-negative $(SPLIT_OF_ATTRIBUTES) saliency saliency-smile mobilenetv3 mobilenetv3-ferplus
-SYSTEMS_MEASURED := docs/measured/systems
+SYSTEMS_MEASURED := docs/systems
 CLIP    := media/WolfgangLanger_Pexels.mp4
 # Large tensors come and go in every training step; keeping freed memory halves the time lost to page faults.
 TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
@@ -75,10 +75,10 @@ train: $(READY) $(DATA) ## train RECIPE, resuming where an earlier start got to
 
 ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.toml and compare them: float, INT8, instructions
 	@test -f "$(PLAN)" || { echo "make: name a plan: make ablation PLAN=train/ablations/mobilenetv3.toml" >&2; exit 2; }
-	$(TRAIN_ENV) $(RUN) -m train ablate $(PLAN) --output docs/measured/$(PLAN_NAME)/ablation.csv
+	$(TRAIN_ENV) $(RUN) -m train ablate $(PLAN)
 	$(RUN) -m quantize.compare runs/ablation-$(PLAN_NAME)/*.safetensors --artefacts build/compared/$(PLAN_NAME) \
-		--out docs/measured/$(PLAN_NAME)/int8.csv
-	$(RUN) -m boards instructions --or-skip --fresh $(PLAN_MODELS) --out docs/measured/$(PLAN_NAME)/instructions.csv
+		--out docs/ablations/$(PLAN_NAME)/int8.csv
+	$(RUN) -m boards instructions --or-skip --fresh $(PLAN_MODELS) --out docs/ablations/$(PLAN_NAME)/instructions.csv
 
 systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md, one a core; resumes; hours
 	printf '%s\n' $(SYSTEMS) | $(TRAIN_ENV) OMP_NUM_THREADS=1 xargs -P $$(nproc) -n 1 $(RUN) -m train fit

@@ -1,6 +1,7 @@
 """The README's tables, made from committed CSV files so that no figure in them is typed by hand."""
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.bench import BenchRow, read_rows
@@ -77,6 +78,65 @@ def instructions_table(path: Path = INSTRUCTIONS) -> str:
         engine = rows[model, cores[0]].engine
         lines.append(f"| `{model.partition('.')[0]}`, {engine} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    """A file of a quantize.csv beside its float reference; `int8` is None where the gate let nothing through."""
+
+    engine: str
+    reference: dict[str, str]
+    int8: dict[str, str] | None
+    refused: str
+
+
+def systems_table(root: Path, instructions: Path = INSTRUCTIONS) -> str:
+    """Markdown: every <root>/<model>/quantize.csv, a row for each engine, with what INT8 costs on this machine and Arm.
+
+    Million instructions are from instructions.csv, by the SHA-256 of the file; empty where they were not counted.
+    """
+    counts = {(row.model_sha256, row.cpu): row.instructions for row in read_instructions(instructions)}
+    lines = [
+        "| model, engine | n | float | INT8 | same as float | KB | time to float's | M instructions, A72 | A76 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(root.glob("*/quantize.csv")):
+        for pair in _pairs(path):
+            lines.append(_system_line(path.parent.name, pair, counts))
+    return "\n".join(lines)
+
+
+def _system_line(model: str, pair: _Quantized, counts: dict[tuple[str, str], int]) -> str:
+    before = pair.reference
+    cells = [f"`{model}`, {pair.engine}", before["agreement_n"], _figure(before)]
+    if pair.int8 is None:
+        return "| " + " | ".join([*cells, f"refused: {pair.refused}", *[""] * 5]) + " |"
+    after = pair.int8
+    cells += [_figure(after), f"{float(after['agreement']):.2%}" if after["accuracy"] else after["agreement"]]
+    cells += [f"{float(before['size_kb']):.0f} to {float(after['size_kb']):.0f}", after["latency_ratio"]]
+    for cpu in ("cortex-a72", "cortex-a76"):
+        both = [counts.get((row["model_sha256"], cpu)) for row in (before, after)]
+        cells.append(" to ".join(f"{count / 1e6:.2f}" for count in both if count is not None))
+    return "| " + " | ".join(cells) + " |"
+
+
+def _figure(row: dict[str, str]) -> str:
+    """What a model is judged by: accuracy and macro-F1, or for a task of values its CCC."""
+    if row["ccc"]:
+        return f"CCC {float(row['ccc']):.3f}"
+    return f"{float(row['accuracy']):.2%}, F1 {float(row['macro_f1']):.2%}"
+
+
+def _pairs(path: Path) -> list[_Quantized]:
+    with open(path, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    pairs = []
+    for reference in (row for row in rows if row["precision"] == "fp32"):
+        tried = [row for row in rows if row["precision"] == "int8" and row["engine"] == reference["engine"]]
+        written = [row for row in tried if row["file"]]
+        refused = tried[0]["verdict"].removeprefix("fail: ") if tried else "not tried"
+        pairs.append(_Quantized(reference["engine"], reference, written[0] if written else None, refused))
+    return pairs
 
 
 def _agreements(root: Path) -> dict[str, float]:

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("plan", type=Path, help="a TOML file, for example train/ablations/fer-nano.toml")
     ablate.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
     ablate.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
-    ablate.add_argument("--output", type=Path, default=Path("docs/measured/ablation.csv"))
+    ablate.add_argument("--output", type=Path, help="CSV (docs/ablations/PLAN/ablation.csv)")
     ablate.add_argument("--jobs", type=int, default=1, help="runs at a time; the cores are shared among them")
     ablate.set_defaults(run=_ablate)
 
@@ -193,8 +193,9 @@ def _ablate(options: argparse.Namespace) -> None:
 
     plan = ablation.load_plan(options.plan)
     results = ablation.run_plan(plan, options.cache, options.runs, jobs=options.jobs)
-    ablation.write_csv(options.output, results)
-    print(ablation.table(options.output))
+    output = options.output or Path("docs/ablations") / plan.name / "ablation.csv"
+    ablation.write_csv(output, results)
+    print(ablation.table(output))
 
 
 def _family(options: argparse.Namespace) -> None:
