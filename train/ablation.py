@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import multiprocessing
-import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -114,7 +113,7 @@ def run_plan(plan: Plan, cache_path: Path, runs: Path, *, jobs: int = 1) -> list
     folder = runs / f"ablation-{plan.name}"
     wanted = [recipe.seeded(row.recipe, seed) for row in plan.rows for seed in plan.seeds]
     context = multiprocessing.get_context("spawn")
-    threads = max((os.cpu_count() or 1) // jobs, 1)
+    threads = max(torch.get_num_threads() // jobs, 1)
     ended: dict[str, list[loop.EpochLog]] = {}
     with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
         running = {pool.submit(_run, one, cache_path, folder / one.name): one.name for one in wanted}
