@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from export import pipeline
 
-    report = pipeline.export(options.checkpoint, options.out)
+    report = pipeline.export(options.checkpoint, options.out, attached=options.attached)
     for model in report.models:
         print(f"{model.path}  {model.size_kb:.0f} kB  differs from torch by at most {model.difference:.1e}")
     for path in report.removed:
@@ -31,6 +31,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path, help="a .safetensors file written by `make train`")
+    parser.add_argument(
+        "--attached", action="store_true", help="an identity_invariant that answers with the identity beside it"
+    )
     parser.add_argument("--out", type=Path, default=Path("artifacts"), help="folder of the model folders")
     return parser
 

@@ -38,13 +38,16 @@ class ExportReport:
     removed: tuple[Path, ...]
 
 
-def export(checkpoint_path: Path, out: Path) -> ExportReport:
+def export(checkpoint_path: Path, out: Path, *, attached: bool = False) -> ExportReport:
     """Write `out`/<name>/ with both float models, their contracts, golden.npz and SHA256SUMS.
 
-    All files appear together, after every check passed. Raises ModelError for a file that is no checkpoint,
-    ExportError where an exported model differs from torch, UsageError where `out` cannot be written.
+    All files appear together, after every check passed. `attached` exports NAME-attached, which leans on the identity
+    as well (`checkpoints.attached`). Raises ModelError for a file that is no checkpoint, ExportError where an exported
+    model differs from torch, UsageError where `out` cannot be written.
     """
     checkpoint = checkpoints.load(checkpoint_path)
+    if attached:
+        checkpoint = checkpoints.attached(checkpoint, checkpoint_path)
     name = checkpoint.info.name
     folder = out / name
     with staged(folder) as staging:

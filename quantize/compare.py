@@ -52,7 +52,8 @@ def compare(checkpoint: Path, faces: Path, artefacts: Path, count: int | None = 
     # Whoever compares wants to see the worst as well, so what fails the gate is written too.
     rows = search.search(materials, search.Plan(recipes, True, Path("boards/instructions.csv"))).rows
     written = [row for row in rows if row.file]
-    return [_row(opened.name, *written[at : at + 2]) for at in range(0, len(written), 2)]
+    references = {row.engine: row for row in written if row.precision == "fp32"}
+    return [_row(opened.name, references[row.engine], row) for row in written if row.precision == "int8"]
 
 
 def _row(model: str, reference: Candidate, quantized: Candidate) -> dict[str, str]:

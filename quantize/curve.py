@@ -93,4 +93,5 @@ def _draw(points: list[Point], path: Path) -> None:
     axes.set_ylabel("same class as float, %")
     axes.set_title(f"{points[0].model}, INT8 ONNX, {points[0].n} faces of {points[0].dataset}")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

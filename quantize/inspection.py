@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from fer_edge.files import atomic_write
+
 from quantize import onnx_ptq
 from quantize.onnx_graph import FloatGraph, activations
 from quantize.qdq_graph import ConvCount
@@ -222,4 +224,5 @@ def plot(inspection: Inspection, path: Path, title: str) -> None:
     axes.barh([f"{layer.name} ({layer.kind})" for layer in worst], [layer.snr_db for layer in worst], color=colours)
     axes.set_xlabel("signal-to-noise ratio, dB (blue: integers, orange: float)")
     axes.set_title(title)
-    figure.savefig(path, dpi=120)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

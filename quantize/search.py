@@ -101,12 +101,12 @@ def search(materials: Materials, plan: Plan) -> Outcome:
                     _remove(file)
                     rows += [entry.row for entry in group]
         rows += failures.values()
+        kinds_made = {(candidate.recipe.precision, candidate.recipe.suffix) for candidate in made}
+        lost = {r: row for r, row in failures.items() if (r.precision, r.suffix) not in kinds_made}
+        for recipe in lost:
+            _remove(model_path(folder, materials.models.name, recipe.precision, recipe.suffix))
         write_csv(staging / CSV_NAME, rows)
     work.keep_only(materials.digest)
-    kinds_made = {(candidate.recipe.precision, candidate.recipe.suffix) for candidate in made}
-    lost = {r: row for r, row in failures.items() if (r.precision, r.suffix) not in kinds_made}
-    for recipe in lost:
-        _remove(model_path(folder, materials.models.name, recipe.precision, recipe.suffix))
     return Outcome(rows, tuple(refused), tuple(lost.values()), left_out)
 
 

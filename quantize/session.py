@@ -1,7 +1,9 @@
 """What the command line asks for, put together: sources, faces, calibration, and one of the three jobs."""
 
 import argparse
+import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import sha256_of
 
 from export.artefacts import model_path, recipe_path
-from quantize import curve, inspection, report, search, source
+from quantize import curve, inspection, report, search, source, tflite_ptq
 from quantize.calibration import Wanted, calibrate
 from quantize.candidates import RESULT, Made, Materials, load
 from quantize.errors import GateError
@@ -35,6 +37,7 @@ def run_search(options: argparse.Namespace) -> None:
     target, limits = _target(options.target), limits_for(options.max_drop)
     recipes = _recipes(options, target)
     models = _open(options)
+    _require_layers(models, options.exclude)
     materials = _materials(options, models, target, limits, recipes)
     outcome = search.search(materials, search.Plan(recipes, options.force, options.instructions))
     for name, need in outcome.left_out:
@@ -84,6 +87,18 @@ def _recipes(options: argparse.Namespace, target: Target) -> tuple[Recipe, ...]:
         raise UsageError("--recipe replays one recipe, --recipes chooses among the known. Give one of them.")
     chosen = recipes_for(target, options.recipes) if options.recipe is None else (load_recipe(options.recipe),)
     return tuple(replace(recipe, exclude=(*recipe.exclude, *options.exclude)) for recipe in chosen)
+
+
+def _require_layers(models: FloatModels, names: Sequence[str]) -> None:
+    """Raise UsageError for a name that no layer of either model has: it would exclude nothing, unnoticed."""
+    known = {node.name for node in models.graph.body.graph.node}
+    if "tflite" in models.classifiers:
+        known |= tflite_ptq.layer_names(models.tflite.content)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else "`make inspect` lists them."
+            raise UsageError(f"--exclude {name}: {models.name} has no such layer; {hint}")
 
 
 def _open(options: argparse.Namespace) -> FloatModels:
@@ -151,7 +166,9 @@ def _inspected(made: Inspected | Made, materials: Materials) -> inspection.Inspe
     ranges = materials.calibration.ranges["onnx"]
     known = ranges.get(made.recipe.ranges, ranges["quantile"])
     exclusion = inspection.exclusion(graph, layers, known, made.recipe, images)
-    return inspection.Inspection(layers, count_convs(made.path), exclusion)
+    # Signed activations are for Arm, and x86 would leave most of their convolutions unfused.
+    convs = count_convs(made.path, as_on_arm=made.recipe.activations != "u8")
+    return inspection.Inspection(layers, convs, exclusion)
 
 
 def _int8_model(path: Path) -> tuple[Path, Inspected]:

@@ -180,6 +180,13 @@ def _worker(content: bytes, recipe: Recipe) -> Any:
     return worker
 
 
+def layer_names(content: bytes) -> set[str]:
+    """What the operators of a .tflite are called: the tensors they make, each fused name by itself."""
+    graph = read_tflite(content).subgraphs[0]
+    tensors = (graph.tensors[output].name.decode() for operator in graph.operators for output in operator.outputs)
+    return {name for tensor in tensors for name in tensor.split(";")}
+
+
 def _attention(content: bytes) -> list[str]:
     """Operators of attention or normalisation, by the name of what they make: they stay float.
 

@@ -148,18 +148,19 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _kfold(options: argparse.Namespace) -> None:
     from train import family, kfold, publish, recipe
-    from train.workers import ALONE
+    from train.workers import joined
 
     chosen, data = recipe.load(options.recipe), cache.load(options.cache)
-    result = kfold.cross_validate(chosen, data, options.folds, options.runs)
-    print(kfold.write(result, options.runs / chosen.name).read_text(), end="")
-    if options.student:
-        places = family.Places(options.runs, options.models)
-        print(family.train_student(recipe.load(options.student), result.checkpoints, data, places, ALONE))
-        return
+    with joined() as workers:
+        result = kfold.cross_validate(chosen, data, options.folds, options.runs, workers)
+        print(kfold.write(result, options.runs / chosen.name).read_text(), end="")
+        if options.student:
+            student, places = recipe.load(options.student), family.Places(options.runs, options.models)
+            print(family.train_student(student, result.checkpoints, data, places, workers))
+            return
     run = options.runs / chosen.name / f"fold{result.best}"
-    selected = f"fold {result.best} of {options.folds}, the best of them"
-    print(publish.publish(chosen, data, run, options.models, selected_by=selected))
+    validated = publish.Validated(f"fold {result.best} of {options.folds}", "its last epoch, of the best fold")
+    print(publish.publish(chosen, data, run, options.models, validated=validated))
 
 
 def _probe(options: argparse.Namespace) -> None:

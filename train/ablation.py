@@ -22,6 +22,7 @@ from train import architectures, cache, checkpoint, loop, publish, recipe
 from train.cost import cost_of
 from train.fer2013 import SPLITS
 from train.recipe import Recipe
+from train.workers import joined
 
 _KEYS = {"recipe", "seeds", "common", "rows", "target_accuracy"}
 _FIELDS = (
@@ -128,8 +129,8 @@ def run_plan(plan: Plan, cache_path: Path, runs: Path, *, jobs: int = 1) -> list
 def _run(one: Recipe, cache_path: Path, run: Path) -> list[loop.EpochLog]:
     """Train one recipe to its end, what it prints going to its own folder; the figures of its epochs."""
     run.mkdir(parents=True, exist_ok=True)
-    with open(run / "output.txt", "a") as output, _printing_to(output):
-        return loop.fit(one, cache.load(cache_path), run).logs
+    with open(run / "output.txt", "a") as output, _printing_to(output), joined() as workers:
+        return loop.fit(one, cache.load(cache_path), run, workers).logs
 
 
 def _keep(one: Recipe, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """A trained checkpoint: safetensors with what it takes to rebuild the network, in its own header."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,19 @@ def load(path: Path) -> Checkpoint:
             f"{path}: weights do not fit {info.architecture}: {str(error).splitlines()[1].strip()}"
         ) from None
     return Checkpoint(network.eval(), info, sha256_of(path))
+
+
+def attached(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """The same weights, answering with the attributes of a face attached (Kim, Kim and Song, 2024).
+
+    What was measured of the detached network does not hold for it. Raises ModelError for a network without attributes.
+    """
+    if "attached" not in checkpoint.network.__dict__:
+        raise ModelError(f"{path}: {checkpoint.info.architecture} has no attributes to attach.")
+    checkpoint.network.attached = True
+    arguments = {**checkpoint.info.arguments, "attached": True}
+    info = replace(checkpoint.info, name=f"{checkpoint.info.name}-attached", arguments=arguments, measured={})
+    return replace(checkpoint, info=info)
 
 
 def _parse_info(header: str, path: Path) -> CheckpointInfo:

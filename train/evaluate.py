@@ -29,9 +29,10 @@ _HEAD_FIELDS = ("date", "model", "file", "checkpoint_sha256", "dataset", "split"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished model: its file, the checkpoint that came from, its task and its answers.
+    """A model: its file, the checkpoint that came from, its task and its answers.
 
     `answers` takes grey faces (n, 48, 48) uint8 and gives what the task promises (n, labels), in the order of `labels`.
+    `finished` is false for the checkpoint of a fold or an ablation: its training is done, but nobody published it.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Candidate:
     task: str
     labels: tuple[str, ...]
     answers: Callable[[np.ndarray], np.ndarray]
+    finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def from_checkpoint(loaded: checkpoint.Checkpoint, path: Path) -> Candidate:
     def answers(images: np.ndarray) -> np.ndarray:
         return tasks.answers(info.task, predict(loaded.network, images), info.temperature)
 
-    return Candidate(info.name, path.name, loaded.sha256, info.task, tuple(info.labels), answers)
+    return Candidate(
+        info.name, path.name, loaded.sha256, info.task, tuple(info.labels), answers, finished=bool(info.measured)
+    )
 
 
 def _require_labels(path: Path, task: str, labels: Sequence[str]) -> None:
@@ -152,16 +156,25 @@ def refuse_strangers(candidates: list[Candidate]) -> None:
 
 
 def evaluate(candidate: Candidate, data: Faces, split: str) -> Evaluation | FigureEvaluation:
-    """Run every face of `split` that has a truth through the model. Raises UsageError for an unknown split."""
+    """Run every face of `split` that has a truth through the model.
+
+    Raises UsageError for an unknown split, and for PrivateTest where the model is not finished: choosing among folds or
+    variants by it would measure the choice.
+    """
     if split not in SPLITS:
         raise UsageError(f"split {split!r} is unknown; there are: {', '.join(SPLITS)}.")
+    if split == "PrivateTest" and not candidate.finished:
+        raise UsageError(
+            f"{candidate.file} is no finished model, and PrivateTest measures no other. Publish it with `make train`."
+        )
     truth = data.truth(candidate.task)
     chosen = (data.usage == SPLITS.index(split)) & known(truth)
     if not chosen.any():
         raise DataError(f"{data.dataset}: no face of {split} has a truth for {candidate.task}.")
     images, truth = data.images[chosen], truth[chosen]
     single = candidate.answers(images)
-    flip = (single + candidate.answers(np.ascontiguousarray(images[:, :, ::-1]))) / 2
+    mirrored = candidate.answers(np.ascontiguousarray(images[:, :, ::-1]))
+    flip = (single + tasks.mirrored_back(candidate.task, mirrored)) / 2
     if not tasks.is_of_classes(candidate.task):
         measured = [tasks.figures_of_answers(candidate.task, answers, truth) for answers in (single, flip)]
         return FigureEvaluation(candidate, data.dataset, split, len(truth), *measured)
@@ -177,14 +190,17 @@ def results_path(folder: Path, task: str) -> Path:
 def append_result(path: Path, result: Evaluation | FigureEvaluation) -> None:
     """Add one row to a results file; a row for the same checkpoint, file, dataset and split is replaced."""
     row = _row(result)
-    rows = []
+    rows: list[dict[str, str]] = []
+    columns = dict.fromkeys(row)
     if path.is_file():
         with open(path, newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            reader = csv.DictReader(stream)
+            columns = dict.fromkeys([*(reader.fieldnames or ()), *row])
+            rows = list(reader)
     same = ("checkpoint_sha256", "file", "dataset", "split")
     rows = [old for old in rows if any(old[key] != row[key] for key in same)]
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(row))
+        writer = csv.DictWriter(stream, list(columns), restval="")
         writer.writeheader()
         writer.writerows([*rows, row])
 

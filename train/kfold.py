@@ -22,6 +22,7 @@ from fer_edge.metrics import ClassificationMetrics, classification_metrics, soft
 from train import architectures, checkpoint, duplicates, loop, prediction, publish, tasks
 from train.fer2013 import SPLITS, Fer2013
 from train.recipe import Recipe
+from train.workers import ALONE, Workers
 
 _TRAINING, _VALIDATION = SPLITS.index("Training"), SPLITS.index("PublicTest")
 _FIELDS = ("model", "row", "dataset", "split", "n", "epochs", "accuracy", "macro_f1", "spread")
@@ -77,7 +78,7 @@ def fold_recipe(recipe: Recipe, fold: int) -> Recipe:
     return dataclasses.replace(recipe, name=f"{recipe.name}-fold{fold}")
 
 
-def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path) -> CrossValidation:
+def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path, workers: Workers = ALONE) -> CrossValidation:
     """Train every fold, resuming where an earlier call got to, each in runs/<recipe>/fold<i>. Raises UsageError."""
     if recipe.task != "expression7":
         raise UsageError(f"{recipe.name}: folds are drawn by FER2013's own classes; its task is {recipe.task}.")
@@ -87,7 +88,7 @@ def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path) -> Cro
     ensemble = np.zeros((int(public.sum()), predictions.shape[1]), dtype=np.float32)
     paths = []
     for fold in range(count):
-        network = _trained(fold_recipe(recipe, fold), fold_data(data, fold_of, fold), folder / f"fold{fold}")
+        network = _trained(fold_recipe(recipe, fold), fold_data(data, fold_of, fold), folder / f"fold{fold}", workers)
         held_out = fold_of == fold
         predictions[held_out] = softmax(prediction.predict(network, data.images[held_out]))
         ensemble += softmax(prediction.predict(network, data.images[public])) / count
@@ -106,9 +107,9 @@ def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path) -> Cro
     )
 
 
-def _trained(one: Recipe, data: Fer2013, run: Path) -> torch.nn.Module:
+def _trained(one: Recipe, data: Fer2013, run: Path, workers: Workers) -> torch.nn.Module:
     """A fold's network with the averaged weights of its last epoch."""
-    trainer = loop.fit(one, data, run)
+    trainer = loop.fit(one, data, run, workers)
     network = architectures.build(one.architecture, one.arguments)
     network.load_state_dict({key: value.cpu() for key, value in trainer.average.items()})
     return network.eval()

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import atomic_write
 
-from train import architectures, finetuning, pixels, tasks
+from train import architectures, finetuning, origin, pixels, tasks
 from train.annotated import Faces
 from train.augment import augment_with_maps, mixed, mixup
 from train.distillation import answers, distillation_loss, lesson, load_teacher
@@ -87,9 +88,10 @@ class Trainer:
         self.task, self.beside = task_of(recipe), tasks.beside(recipe)
         torch.manual_seed(recipe.schedule.seed)
         self.network = architectures.build(recipe.architecture, recipe.arguments)
-        finetuning.start_from(self.network, recipe.finetuning)
+        self.taken = finetuning.start_from(self.network, recipe.finetuning)
+        self.origin = origin.digest(recipe, data)
         self.network = self.network.to(workers.device, memory_format=torch.channels_last)
-        self.parallel = workers.parallel(self.network)
+        self.parallel = workers.parallel(self.network, some_frozen=recipe.finetuning.head_epochs > 0)
         teachers = [load_teacher(Path(name)).to(workers.device) for name in recipe.distillation.teachers]
         self.teachers = teachers if recipe.distillation.live else []
         self.steps_done = 0
@@ -114,6 +116,25 @@ class Trainer:
         if not rows.any() or not validation.any():
             raise DataError(f"{data.dataset}: no faces of Training or PublicTest with a truth for {recipe.task}.")
         self.val_images, self.val_truth = data.images[validation], truth[validation]
+        self._require_outputs()
+
+    @torch.no_grad()
+    def _require_outputs(self) -> None:
+        """Raise UsageError where the network does not answer all the recipe asks of it, in the number it asks for."""
+        # In training mode a network answers everything, but its statistics and the random numbers must stay theirs.
+        with torch.random.fork_rng([]):
+            copy = deepcopy(self.network).train()
+            outputs = copy(self.faces[:2].to(self.workers.device).contiguous(memory_format=torch.channels_last))
+        outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
+        name = self.recipe.name
+        absent = [wanted for wanted in self.beside if wanted not in outputs]
+        if absent:
+            has = ", ".join(sorted(set(outputs) - {TASK})) or "nothing"
+            raise UsageError(f"{name}: its network answers {has} beside its task, not {absent[0]!r} of [beside].")
+        count = len(self.task.labels)
+        if count and outputs[TASK].shape[1:] != (count,):
+            found = outputs[TASK].shape[1]
+            raise UsageError(f"{name}: {found} outputs for {self.recipe.task}, expected classes = {count}.")
 
     def train_epoch(self) -> EpochLog:
         """One pass over Training, shared among the workers, then PublicTest with the averaged weights."""
@@ -226,6 +247,7 @@ class Trainer:
                 torch.save(self.average, temporary)
         state = {
             "recipe": recipe_as_json(self.recipe),
+            "origin": self.origin,
             "network": self.network.state_dict(),
             "average": self.average,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -237,7 +259,7 @@ class Trainer:
         write_log(self.run / "log.csv", self.logs)
 
     def resume(self) -> None:
-        """Continue from state.pt where there is one. Raises UsageError when it belongs to another recipe."""
+        """Continue from state.pt where there is one. Raises UsageError when it is of another recipe or other data."""
         path = self.run / "state.pt"
         if not path.is_file():
             return
@@ -245,6 +267,11 @@ class Trainer:
         if _completed(state["recipe"], path) != recipe_as_json(self.recipe):
             raise UsageError(
                 f"{path} was made by another recipe. Remove {self.run} to start anew, or restore the recipe."
+            )
+        if state.get("origin", self.origin) != self.origin:
+            raise UsageError(
+                f"{path} was made from other data, or the files its recipe names have changed since. Remove {self.run} "
+                "to start anew, or restore them."
             )
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
@@ -261,6 +288,11 @@ def fit(recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE) -> Tra
     with single_run(run) if workers.leads else nullcontext():
         trainer = Trainer(recipe, data, run, workers)
         trainer.resume()
+        if trainer.taken and not trainer.logs and workers.leads:
+            tensors = len(trainer.average)
+            print(
+                f"{recipe.name} begins with {trainer.taken} of its {tensors} tensors from {recipe.finetuning.weights}"
+            )
         if trainer.logs and workers.leads:
             print(f"resuming {recipe.name} after epoch {len(trainer.logs)} of {recipe.schedule.epochs}", flush=True)
         while len(trainer.logs) < recipe.schedule.epochs:

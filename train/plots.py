@@ -15,12 +15,12 @@ from fer_edge.metrics import confusion_matrix
 from train.loop import EpochLog
 
 
-def plot_curves(logs: list[EpochLog], path: Path, title: str) -> None:
-    """Loss of both splits and the first two figures on PublicTest over the epochs, as a PNG."""
+def plot_curves(logs: list[EpochLog], path: Path, title: str, validated_on: str = "PublicTest") -> None:
+    """Loss and the first two figures on the validation faces over the epochs, as a PNG."""
     epochs = [log.epoch for log in logs]
     figure, (losses, figures) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     losses.plot(epochs, [log.train_loss for log in logs], label="Training (soft labels, augmented)")
-    losses.plot(epochs, [log.val_loss for log in logs], label="PublicTest (averaged weights)")
+    losses.plot(epochs, [log.val_loss for log in logs], label=f"{validated_on} (averaged weights)")
     losses.set(xlabel="epoch", ylabel="loss", title=title)
     losses.legend(frameon=False)
     names = list(logs[0].figures)[:2]
@@ -31,7 +31,7 @@ def plot_curves(logs: list[EpochLog], path: Path, title: str) -> None:
     best = max(log.score for log in logs)
     figures.axhline(factor * best, color="grey", linewidth=0.8, linestyle=":")
     said = f"{best:.2%}" if percent else f"{best:.3f}"
-    figures.set(xlabel="epoch", ylabel=f"{unit}on PublicTest, single crop", title=f"best {said}")
+    figures.set(xlabel="epoch", ylabel=f"{unit}on {validated_on}, single crop", title=f"best {said}")
     figures.legend(frameon=False, loc="lower right")
     _save(figure, path)
 

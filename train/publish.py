@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +70,28 @@ def checkpoint_path(models: Path, name: str) -> Path:
     return models / name / f"{name}.safetensors"
 
 
-def publish(recipe: Recipe, data: Faces, run: Path, models: Path, *, selected_by: str = "PublicTest") -> Path:
-    """Write models/<name>/ from the best weights of a finished run; the path of the checkpoint.
+@dataclass(frozen=True)
+class Validated:
+    """The faces a run was validated on, for people; and how its weights were chosen: None takes the best epoch there.
 
-    `selected_by` is what the card says the best epoch was found on.
+    Otherwise the last epoch's weights are taken, and `chosen` says so.
     """
+
+    on: str = "PublicTest"
+    chosen: str | None = None
+
+
+_BY_PUBLIC_TEST = Validated()
+
+
+def publish(recipe: Recipe, data: Faces, run: Path, models: Path, *, validated: Validated = _BY_PUBLIC_TEST) -> Path:
+    """Write models/<name>/ from a finished run; the path of the checkpoint."""
     logs = _finished_logs(recipe, run)
     path = checkpoint_path(models, recipe.name)
     folder = path.parent
     state = torch.load(run / "best.pt", weights_only=True)
+    if validated.chosen is not None:
+        state = torch.load(run / "state.pt", weights_only=True)["average"]
     network = architectures.build(recipe.architecture, recipe.arguments)
     network.load_state_dict(state)
     info = info_of(recipe, data.dataset, temperature=_fit_temperature(recipe, network, data))
@@ -90,12 +103,12 @@ def publish(recipe: Recipe, data: Faces, run: Path, models: Path, *, selected_by
     results = evaluate.results_path(models, recipe.task)
     evaluate.append_result(results, result)
     write_log(folder / "log.csv", logs)
-    plots.plot_curves(logs, folder / "curves.png", recipe.name)
+    plots.plot_curves(logs, folder / "curves.png", recipe.name, validated.on)
     if isinstance(result, Evaluation):
         title = f"{recipe.name}, PublicTest, %"
         plots.plot_confusion(result.truth, result.predicted, result.candidate.labels, folder / "confusion.png", title)
     _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-    _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(network), info.temperature, selected_by))
+    _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(network), info.temperature, validated))
     return path
 
 
@@ -170,7 +183,7 @@ def _card(
     result: Evaluation | FigureEvaluation,
     cost: Cost,
     temperature: float,
-    selected_by: str,
+    validated: Validated,
 ) -> str:
     labels = result.candidate.labels
     return _CARD.format(
@@ -186,13 +199,21 @@ def _card(
         trained_on=_trained_on(recipe, result.dataset),
         epochs=len(logs),
         minutes=sum(log.seconds for log in logs) / 60,
-        hardware=f"{os.cpu_count()} cores of a shared {platform.machine()} machine, {recipe.schedule.precision}",
-        selected_by=selected_by,
+        hardware=f"{_hardware()}, {recipe.schedule.precision}",
+        selected_by=validated.on if validated.chosen is None else f"{validated.on} ({validated.chosen})",
         figures=_figures(result, temperature),
         results=evaluate.results_path(Path(), recipe.task).name,
         sha256=result.candidate.checkpoint_sha256,
         closing=_closing(recipe, result),
     )
+
+
+def _hardware() -> str:
+    """What this process computes on."""
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    cores = torch.get_num_threads()
+    return f"{cores} {'core' if cores == 1 else 'cores'} of a {platform.machine()} machine"
 
 
 def _figures(result: Evaluation | FigureEvaluation, temperature: float) -> str:

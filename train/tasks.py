@@ -95,6 +95,14 @@ def answers(task: str, outputs: NDArray[np.float32], temperature: float = 1.0) -
     return np.clip(outputs, spec.low, spec.high)
 
 
+def mirrored_back(task: str, answered: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What answers (n, labels) about mirrored faces say of the faces themselves: a map is turned back, no more."""
+    if task != "saliency":
+        return answered
+    side = round(answered.shape[1] ** 0.5)
+    return answered.reshape(-1, side, side)[:, :, ::-1].reshape(answered.shape)
+
+
 def figures_of_answers(task: str, answered: NDArray[np.float32], truth: NDArray[Any]) -> dict[str, float]:
     """The figures of a task without its loss, from `answers` instead of outputs."""
     if task in TASKS and TASKS[task].kind == LABELS:

@@ -20,14 +20,17 @@ class Workers:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that validates, logs and writes."""
+        """Whether this is the process that logs and writes."""
         return self.rank == 0
 
-    def parallel(self, network: nn.Module) -> nn.Module:
-        """`network`, with gradients averaged over the processes where there are several."""
+    def parallel(self, network: nn.Module, *, some_frozen: bool = False) -> nn.Module:
+        """`network`, with gradients averaged over the processes where there are several.
+
+        `some_frozen` says that at times a parameter takes no part, whose gradient nobody must wait for.
+        """
         if self.count == 1:
             return network
-        return DistributedDataParallel(network)
+        return DistributedDataParallel(network, find_unused_parameters=some_frozen)
 
     def wait(self) -> None:
         """Until every process is here."""

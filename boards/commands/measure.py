@@ -55,13 +55,26 @@ def _bar(title: str) -> Any:
 def _noise(options: argparse.Namespace) -> None:
     from boards.noise import measure_noise, write_noise
 
+    models = [model for model in options.models if _bears_noise(model)]
+    if not models:
+        return
     faces = _faces(options)
-    rows = [row for model in options.models for row in measure_noise(model, faces, _bar(model.name))]
+    rows = [row for model in models for row in measure_noise(model, faces, _bar(model.name))]
     write_noise(options.out, rows)
     for row in rows:
         if row.step in (0, 3, 5):
             print(f"{row.model:24}{row.task:20}{row.noise:16} step {row.step}  {row.accuracy:7.2%}  n {row.n}")
     print(options.out)
+
+
+def _bears_noise(model: Path) -> bool:
+    """Whether the ladder of `boards.noise`, which is about seven classes, has something to ask of the model."""
+    from fer_edge.classifier import Classifier
+
+    task = Classifier(model).contract.task
+    if task != "expression7":
+        print(f"{model.name}: no noise ladder, which is of seven expressions; its task is {task}")
+    return task == "expression7"
 
 
 def _peers(options: argparse.Namespace) -> None:

@@ -109,6 +109,8 @@ def load_task_faces(
         return load_faces(path, split, size_px).in_order_of(labels)
     arrays = read_cache(path)
     if task == "expression7" and "truth_expression7" not in arrays:
+        if (arrays["labels"] < 0).any():
+            raise DataError(f"{path}: {dataset_of(arrays)} has no annotation for {task}.")
         return load_faces(path, split).in_order_of(labels)
     chosen = _split_of(arrays, path, split)
     truth = truth_in(arrays, task)[chosen]

@@ -9,7 +9,9 @@ import pytest
 from fer_edge.faces import LabelledFaces
 from fer_edge.noise import NOISES
 
+from boards import __main__ as command
 from boards.noise import CLEAN, NOISE_COLUMNS, measure_noise, write_noise
+from tests.export.systems import exported_system
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -20,6 +22,18 @@ def images() -> np.ndarray:
     y, x = np.mgrid[0:48, 0:48]
     waves = [127 + 100 * np.sin(x / (2 + i)) * np.cos(y / (3 + i)) for i in range(7)]
     return np.stack(waves).astype(np.uint8)
+
+
+def test_a_model_of_another_task_has_no_noise_ladder_and_that_is_no_error(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    systems = tmp_path_factory.getbasetemp() / "systems"
+    systems.mkdir(exist_ok=True)
+    path = exported_system("identity_invariant", systems) / "identity_invariant.fp32.tflite"
+    words = ["noise", str(path), "--faces", str(tmp_path / "absent.npz"), "--out", str(tmp_path / "noise.csv")]
+    assert command.main(words) == 0
+    assert "identity_invariant.fp32.tflite: no noise ladder" in capsys.readouterr().out
+    assert not (tmp_path / "noise.csv").exists()
 
 
 def test_rows_hold_both_tasks_for_every_condition(default_model: Path, images: np.ndarray, tmp_path: Path) -> None:

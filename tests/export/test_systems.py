@@ -4,17 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fer_edge.classifier import Classifier
 from fer_edge.contract import schema_version_of
 from fer_edge.errors import ModelError
 from fer_edge.tasks import TASKS, VALUES
 
+from export import __main__ as command
 from export.contracts import float_contract
 from export.golden import load_golden
 from tests.export.small import info
-from tests.export.systems import SYSTEMS, exported_system
-from train import tasks
+from tests.export.systems import SYSTEMS, exported_system, network_of
+from train import architectures, checkpoint, pixels, tasks
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +52,40 @@ def test_a_task_for_training_alone_is_not_exported() -> None:
 
 def test_every_task_of_a_contract_can_be_trained() -> None:
     assert all(tasks.labels_of(task) for task in TASKS)
+
+
+def test_attributes_are_attached_to_a_trained_network_when_it_is_exported(folder: Path, tmp_path: Path) -> None:
+    """The same weights answer otherwise: with the identity beside the expression."""
+    arguments = {**SYSTEMS["identity_invariant"][1], "attached": False}
+    network = network_of("identity_invariant")
+    network.attached = False
+    header = info(
+        name="affect",
+        architecture="identity_invariant",
+        arguments=arguments,
+        task="valence-arousal",
+        labels=tasks.labels_of("valence-arousal"),
+        measured={},
+    )
+    path = tmp_path / "affect.safetensors"
+    checkpoint.save(path, network.state_dict(), header)
+    assert command.main([str(path), "--attached", "--out", str(tmp_path)]) == 0
+    golden = load_golden(tmp_path / "affect-attached" / "golden.npz")
+    faces = pixels.normalise(torch.from_numpy(golden.inputs)).unsqueeze(1)
+    with torch.no_grad():
+        detached = network(faces).numpy()
+    assert np.abs(detached - golden.logits).max() > 1e-3
+    np.testing.assert_allclose(load_golden(folder_of(folder)).logits, golden.logits, atol=1e-5)
+
+
+def folder_of(folder: Path) -> Path:
+    """Golden vectors of the same random weights, built with the identity attached."""
+    return exported_system("identity_invariant", folder) / "golden.npz"
+
+
+def test_a_network_without_attributes_has_none_to_attach(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plain.safetensors"
+    state = architectures.build("fer_residual", {"stem": 4, "widths": [4], "depths": [1]}).state_dict()
+    checkpoint.save(path, state, info(arguments={"stem": 4, "widths": [4], "depths": [1]}))
+    assert command.main([str(path), "--attached", "--out", str(tmp_path)]) == 4
+    assert "fer_residual has no attributes to attach" in capsys.readouterr().err

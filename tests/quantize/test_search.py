@@ -100,6 +100,16 @@ def test_calibration_on_black_images_is_refused_on_fer2013(tmp_path: Path, capfd
     assert int8_files(tmp_path / "nano") == []
 
 
+def test_a_layer_that_is_not_there_cannot_be_excluded(
+    artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph = onnx.load(artefacts / "small.fp32.onnx").graph
+    layer = next(node.name for node in graph.node if node.op_type == "Conv")
+    assert run(artefacts, "--faces", faces, "--exclude", f"{layer}v") == 2
+    assert f"small has no such layer; did you mean '{layer}'?" in capfd.readouterr().err
+    assert int8_files(artefacts) == []
+
+
 def test_a_refused_model_can_be_forced_and_its_contract_says_so(artefacts: Path, blank_faces: Path) -> None:
     sabotaged = (artefacts, "--faces", blank_faces, "--count", 70, "--recipes", "qdq-u8-quantile")
     assert run(*sabotaged, "--force", "--max-drop", 2) == 0

@@ -10,7 +10,7 @@ from fer_edge.classifier import Classifier
 from fer_edge.errors import UsageError
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, evaluate, publish
+from train import architectures, cache, checkpoint, evaluate, publish, tasks
 from train.fer2013 import Fer2013
 from train.recipe import Recipe
 
@@ -20,7 +20,8 @@ SMALL = Recipe("small", "fer_residual", {"stem": 4, "widths": [4], "depths": [1]
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     state = architectures.build(SMALL.architecture, SMALL.arguments).state_dict()
-    checkpoint.save(tmp_path / "small.safetensors", state, publish.info_of(SMALL))
+    measured = {"PublicTest": {"n": 14, "accuracy": 0.1, "macro_f1": 0.1}}
+    checkpoint.save(tmp_path / "small.safetensors", state, publish.info_of(SMALL, measured=measured))
     return tmp_path / "small.safetensors"
 
 
@@ -59,3 +60,32 @@ def test_a_file_of_another_checkpoint_is_not_measured_beside_it(
 def test_an_unknown_split_is_refused(weights: Path, tiny: Fer2013) -> None:
     with pytest.raises(UsageError, match="there are: Training, PublicTest, PrivateTest"):
         evaluate.evaluate(evaluate.open_candidate(weights), tiny, "Test")
+
+
+def test_private_test_measures_no_model_that_is_not_finished(tiny: Fer2013, tmp_path: Path) -> None:
+    """A fold, or a row of an ablation: choosing among them by PrivateTest would make its figures worthless."""
+    state = architectures.build(SMALL.architecture, SMALL.arguments).state_dict()
+    checkpoint.save(tmp_path / "fold.safetensors", state, publish.info_of(SMALL))
+    fold = evaluate.open_candidate(tmp_path / "fold.safetensors")
+    evaluate.evaluate(fold, tiny, "PublicTest")
+    with pytest.raises(UsageError, match="no finished model"):
+        evaluate.evaluate(fold, tiny, "PrivateTest")
+
+
+def test_results_with_other_columns_stand_in_one_file(weights: Path, tiny: Fer2013, tmp_path: Path) -> None:
+    """Two datasets do not code the same action units: what a row does not have is empty."""
+    path = tmp_path / "results.csv"
+    path.write_text(
+        "date,model,file,checkpoint_sha256,dataset,split,n,f1_AU1\n2026-01-01,x,x.onnx,0,CK+,PublicTest,3,1\n"
+    )
+    evaluate.append_result(path, evaluate.evaluate(evaluate.open_candidate(weights), tiny, "PublicTest"))
+    with open(path, newline="") as stream:
+        old, new = csv.DictReader(stream)
+    assert (old["f1_AU1"], old["accuracy"], new["f1_AU1"]) == ("1", "", "")
+    assert float(new["accuracy"]) >= 0
+
+
+def test_the_map_of_a_mirrored_face_is_turned_back() -> None:
+    answered = np.arange(8, dtype=np.float32).reshape(2, 4)
+    np.testing.assert_array_equal(tasks.mirrored_back("saliency", answered), [[1, 0, 3, 2], [5, 4, 7, 6]])
+    assert tasks.mirrored_back("expression7", answered) is answered

@@ -239,6 +239,14 @@ def remove(path: str) -> Callable[[Path], None]:
     return lambda root: (root / path).unlink()
 
 
+def empty(path: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).write_bytes(b"")
+
+
+def not_text(path: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).write_bytes(b"\xff\xfe\x00")
+
+
 def spoil(path: str) -> Callable[[Path], None]:
     return lambda root: (root / path).write_bytes(b"spoiled")
 
@@ -252,6 +260,19 @@ CK = "S005/001/S005_001_00000003"
         (write_affectnet, affectnet.read, replace_in("training.csv", "valence", "joy"), "missing valence"),
         (write_affectnet, affectnet.read, replace_in("training.csv", ",1,0.5", ",11,0.5"), "row 2: expression: 11"),
         (write_affectnet, affectnet.read, replace_in("training.csv", "0.5", "1.5"), "row 2: valence: 1.5, expected -2"),
+        (write_affectnet, affectnet.read, replace_in("training.csv", "0.5", "-1.5"), "valence -1.5.*expected -1 to 1"),
+        (
+            write_affectnet,
+            affectnet.read,
+            replace_in("training.csv", ",1,0.5", ",1.7,0.5"),
+            "1.7, expected a whole number",
+        ),
+        (write_affectnet, affectnet.read, not_text("training.csv"), "training.csv: not a readable text file"),
+        (write_affectnet_folders, affectnet.read, empty("val_set/annotations/7_val.npy"), "7_val.npy: no annotation"),
+        (write_aff_wild, aff_wild.read, not_text("annotations/Train_Set/one.txt"), "one.txt: not a readable text file"),
+        (write_ck_plus, ck_plus.read, not_text(f"FACS/{CK}_facs.txt"), "facs.txt: not a readable text file"),
+        (write_disfa, disfa.read, not_text("ActionUnit_Labels/SN002/SN002_au9.txt"), "not a readable text file"),
+        (write_bp4d, bp4d.read, not_text("AUCoding/AU_OCC/F001_T1.csv"), "not a readable text file"),
         (write_affectnet, affectnet.read, replace_in("training.csv", ",10,", ",x,"), "'x' is not a number"),
         (write_affectnet, affectnet.read, remove("training1.jpg"), "training1.jpg: not found"),
         (write_affectnet, affectnet.read, spoil("training1.jpg"), "not a readable picture"),

@@ -3,8 +3,10 @@
 import dataclasses
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -59,26 +61,40 @@ def _hold_lock(run: Path, held: "multiprocessing.Event", release: "multiprocessi
         release.wait(30)
 
 
-def test_torchrun_shares_a_run_among_processes(tiny: Fer2013, tmp_path: Path) -> None:
+def torchrun(tmp_path: Path, tiny: Fer2013, sections: str) -> subprocess.CompletedProcess[str]:
+    """Two processes of the recipe "shared", one after the other on however few cores there are."""
     cache.save(tiny, tmp_path / "data.npz")
     recipe = tmp_path / "shared.toml"
     recipe.write_text(
         'name = "shared"\narchitecture = "fer_residual"\n[arguments]\nstem = 4\nwidths = [4, 8]\ndepths = [1, 1]\n'
-        "[schedule]\nepochs = 2\nbatch = 14\n"
+        f"[schedule]\nepochs = 2\nbatch = 14\n{sections}"
     )
     places = ["--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path), "--models", str(tmp_path / "models")]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*torchrun, "-m", "train", "fit", str(recipe), *places],
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*start, "-m", "train", "fit", str(recipe), *places],
         capture_output=True,
         text=True,
         timeout=120,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def test_torchrun_shares_a_run_among_processes(tiny: Fer2013, tmp_path: Path) -> None:
+    done = torchrun(tmp_path, tiny, "")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("epoch 2/2") == 1  # one of them speaks for both
     assert len((tmp_path / "shared" / "log.csv").read_text().splitlines()) == 3
     checkpoint.load(tmp_path / "models" / "shared" / "shared.safetensors")
+
+
+def test_torchrun_shares_a_staged_run_whose_body_is_frozen_at_first(
+    tiny: Fer2013, write_teacher: Path, tmp_path: Path
+) -> None:
+    done = torchrun(tmp_path, tiny, f'[finetuning]\nweights = "{write_teacher}"\nhead_epochs = 1\n')
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("epoch 2/2") == 1
+    assert re.search(r"shared begins with (\d+) of its \1 tensors", done.stdout)
 
 
 def test_a_second_start_is_refused_while_one_runs(tiny: Fer2013, tmp_path: Path) -> None:
@@ -99,6 +115,70 @@ def test_a_run_of_another_recipe_is_not_resumed(tiny: Fer2013, tmp_path: Path) -
     loop.fit(dataclasses.replace(TINY, schedule=dataclasses.replace(TINY.schedule, epochs=1)), tiny, tmp_path)
     with pytest.raises(UsageError, match="another recipe"):
         loop.fit(TINY, tiny, tmp_path)
+
+
+def test_a_run_of_other_data_or_another_teacher_is_not_resumed(tiny: Fer2013, tmp_path: Path) -> None:
+    short = dataclasses.replace(TINY, schedule=dataclasses.replace(TINY.schedule, epochs=1))
+    loop.fit(short, tiny, tmp_path / "teacher")
+    teacher = publish.publish(short, tiny, tmp_path / "teacher", tmp_path / "models")
+    student = dataclasses.replace(short, distillation=recipes.Distillation((str(teacher),)))
+    loop.fit(student, tiny, tmp_path / "run")
+    loop.fit(student, tiny, tmp_path / "run")
+    other = dataclasses.replace(tiny, emotions=np.roll(tiny.emotions, 1))
+    with pytest.raises(UsageError, match="other data"):
+        loop.fit(student, other, tmp_path / "run")
+    info = publish.info_of(short)
+    checkpoint.save(teacher, architectures.build(TINY.architecture, TINY.arguments).state_dict(), info)
+    with pytest.raises(UsageError, match="the files its recipe names have changed"):
+        loop.fit(student, tiny, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "expression8"}, "7 outputs for expression8, expected classes = 8"),
+        ({"beside": {"saliency": 0.5}}, "answers nothing beside its task, not 'saliency'"),
+    ],
+)
+def test_a_network_that_cannot_answer_its_recipe_is_refused(
+    changes: dict, message: str, tiny: Fer2013, tmp_path: Path, write_teacher: Path
+) -> None:
+    labels = recipes.Labels(saliency_teacher=str(write_teacher))
+    with pytest.raises(UsageError, match=message):
+        loop.Trainer(dataclasses.replace(TINY, labels=labels, **changes), tiny, tmp_path)
+
+
+@pytest.fixture
+def write_teacher(tmp_path: Path) -> Path:
+    path = tmp_path / "teacher.safetensors"
+    network = architectures.build(TINY.architecture, TINY.arguments)
+    checkpoint.save(path, network.state_dict(), publish.info_of(TINY))
+    return path
+
+
+def test_sigkill_loses_no_finished_epoch(tiny: Fer2013, tmp_path: Path) -> None:
+    """The command itself, killed while it trains, started again: it says where it goes on, and ends."""
+    cache.save(tiny, tmp_path / "data.npz")
+    recipe = tmp_path / "killed.toml"
+    recipe.write_text(
+        'name = "killed"\narchitecture = "fer_residual"\n[arguments]\nstem = 4\nwidths = [4, 8]\ndepths = [1, 1]\n'
+        "[schedule]\nepochs = 40\nbatch = 14\n"
+    )
+    places = ["--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path), "--models", str(tmp_path / "models")]
+    words = [sys.executable, "-m", "train", "fit", str(recipe), *places]
+    state = tmp_path / "killed" / "state.pt"
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        until_s = time.monotonic() + 60
+        while not state.is_file() and time.monotonic() < until_s:
+            time.sleep(0.01)
+        process.kill()
+    kept = len(torch.load(state, weights_only=True)["logs"])
+    assert 0 < kept < 40
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"resuming killed after epoch {kept} of 40" in done.stdout
+    assert len((tmp_path / "killed" / "log.csv").read_text().splitlines()) == 41
+    assert not list((tmp_path / "killed").glob("*.part*"))
 
 
 def test_a_student_learns_from_its_teachers_and_resumes_with_them(tiny: Fer2013, tmp_path: Path) -> None:

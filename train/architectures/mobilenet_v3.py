@@ -3,10 +3,11 @@
 The paper's: MobileNetV3 (Howard et al., 2019) whose inverted residual has a dilated convolution in its shortcut, SimAM
 (Yang et al., 2021) in place of squeeze-and-excitation, GroupNorm (Wu and He, 2018) in place of BatchNorm.
 
-This project's, as the paper's abstract leaves it open: the small variant's table, with its first two halvings taken
-out because a face has 48 pixels and not 224; `width` scales it for a CPU; the dilated convolution is a 3x3 depthwise
-one of rate 2 with its own normalisation, in blocks that have a shortcut; groups of eight channels; one linear layer as
-head. Activations are the paper's own, `relu` in their place is for INT8, which hard-swish loses much to.
+This project's, as the paper's abstract leaves it open: the small variant's table, without the halving of its first
+block because a face has 48 pixels and not 224 (a `stem_stride` of 1 takes out the stem's as well); `width` scales it
+for a CPU; the dilated convolution is a 3x3 depthwise one of rate 2 with its own normalisation, in blocks that have a
+shortcut; groups of eight channels; one linear layer as head. Activations are the paper's own, `relu` in their place is
+for INT8, which hard-swish loses much to.
 """
 
 from collections.abc import Callable

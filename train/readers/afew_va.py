@@ -12,7 +12,7 @@ from tqdm import tqdm
 from fer_edge.errors import DataError
 
 from train.annotated import AnnotatedFaces, split_by_subject
-from train.readers.pictures import box_of_landmarks, face_in, number_in, read_picture
+from train.readers.pictures import box_of_landmarks, face_in, number_in, read_picture, text_of
 
 _GREATEST = 10
 
@@ -39,7 +39,7 @@ def read(root: Path) -> AnnotatedFaces:
 
 def _clip(path: Path) -> tuple[str, dict]:
     try:
-        table = json.loads(path.read_text())
+        table = json.loads(text_of(path))
         frames = table["frames"]
         actor = str(table.get("actor", path.stem))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

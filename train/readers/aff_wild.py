@@ -13,7 +13,7 @@ from fer_edge.errors import DataError
 
 from train.annotated import AnnotatedFaces
 from train.fer2013 import SPLITS
-from train.readers.pictures import face_in, number_in, read_picture, require_folder
+from train.readers.pictures import face_in, number_in, read_picture, require_folder, text_of
 
 _SPLIT_OF = {"Train_Set": "Training", "Validation_Set": "PublicTest"}
 _NOT_RATED = -5
@@ -44,7 +44,7 @@ def read(root: Path) -> AnnotatedFaces:
 
 
 def _values(path: Path) -> list[tuple[float, ...]]:
-    lines = path.read_text().splitlines()
+    lines = text_of(path).splitlines()
     if not lines or lines[0].replace(" ", "").lower() != "valence,arousal":
         raise DataError(f"{path}: begins with {lines[0] if lines else ''!r}, expected the heading valence,arousal.")
     return [_pair(line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2) if line.strip()]

@@ -18,7 +18,7 @@ from fer_edge.tasks import FER_PLUS
 
 from train.annotated import AnnotatedFaces
 from train.fer2013 import EXPRESSIONS, SPLITS
-from train.readers.pictures import face_in, number_in, read_picture
+from train.readers.pictures import face_in, number_in, read_picture, text_of
 
 _EXPRESSIONS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 _AS_FER_PLUS = {"happy": "happiness", "sad": "sadness", "angry": "anger"}
@@ -75,15 +75,14 @@ def _from_tables(root: Path) -> Iterator[_Entry]:
         path = root / f"{name}.csv"
         if not path.is_file():
             continue
-        with open(path, newline="") as stream:
-            reader = csv.DictReader(stream)
-            missing = _COLUMNS - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(f"{path}: expected AffectNet's columns, missing {', '.join(sorted(missing))}.")
-            for number, row in enumerate(reader, start=2):
-                where = f"{path}, row {number}"
-                sides = [number_in(row[column] or "", 0, 1e5, where) for column in _BOX]
-                yield _entry(root / row["subDirectory_filePath"], Box(*sides), row, _SPLIT_OF[name], where)
+        reader = csv.DictReader(text_of(path).splitlines())
+        missing = _COLUMNS - set(reader.fieldnames or ())
+        if missing:
+            raise DataError(f"{path}: expected AffectNet's columns, missing {', '.join(sorted(missing))}.")
+        for number, row in enumerate(reader, start=2):
+            where = f"{path}, row {number}"
+            sides = [number_in(row[column] or "", 0, 1e5, where) for column in _BOX]
+            yield _entry(root / row["subDirectory_filePath"], Box(*sides), row, _SPLIT_OF[name], where)
 
 
 def _from_folders(root: Path) -> Iterator[_Entry]:
@@ -100,7 +99,7 @@ def _from_folders(root: Path) -> Iterator[_Entry]:
 def _stored(path: Path) -> object:
     try:
         return np.load(path).item()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: no annotation ({error}). Is the dataset complete?") from None
 
 
@@ -108,4 +107,8 @@ def _entry(picture: Path, box: Box | None, row: dict[str, str], split: str, wher
     code = number_in(row["expression"] or "", 0, _HIGHEST_CODE, f"{where}: expression")
     words = ("valence", "arousal")
     valence, arousal = (number_in(row[word] or "", _NOT_RATED, 1, f"{where}: {word}") for word in words)
+    if code != int(code):
+        raise DataError(f"{where}: expression {code:g}, expected a whole number.")
+    if any(_NOT_RATED < value < -1 for value in (valence, arousal)):
+        raise DataError(f"{where}: valence {valence:g}, arousal {arousal:g}; expected -1 to 1, or -2 where not rated.")
     return _Entry(picture, box, int(code), valence, arousal, split)

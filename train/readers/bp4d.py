@@ -14,7 +14,7 @@ from tqdm import tqdm
 from fer_edge.errors import DataError
 
 from train.annotated import ACTION_UNITS, AnnotatedFaces, split_by_subject
-from train.readers.pictures import FaceFinder, detected_face, face_in, number_in, read_picture, require_folder
+from train.readers.pictures import FaceFinder, detected_face, face_in, number_in, read_picture, require_folder, text_of
 
 _UNKNOWN = 9
 _GREATEST = 5
@@ -55,8 +55,7 @@ def _picture(folder: Path, frame: int) -> Path:
 
 def _occurrences(path: Path) -> dict[int, np.ndarray]:
     """Of every frame, 1, 0 or NaN for each of ACTION_UNITS."""
-    with open(path, newline="") as stream:
-        head, *rows = list(csv.reader(stream)) or [[]]
+    head, *rows = list(csv.reader(text_of(path).splitlines())) or [[]]
     places = {column: f"AU{text.strip()}" for column, text in enumerate(head) if column > 0}
     if not any(unit in ACTION_UNITS for unit in places.values()):
         raise DataError(f"{path}: begins with {','.join(head)[:40]!r}, expected the numbers of the action units.")
@@ -81,14 +80,13 @@ def _smile_intensities(path: Path) -> dict[int, float]:
     if not path.is_file():
         return {}
     smiles = {}
-    with open(path, newline="") as stream:
-        for number, row in enumerate(csv.reader(stream), start=1):
-            where = f"{path}, row {number}"
-            if len(row) != 2:
-                raise DataError(f"{where}: {len(row)} columns, expected frame and intensity.")
-            level = number_in(row[1], 0, _UNKNOWN, where)
-            if _GREATEST < level < _UNKNOWN:
-                raise DataError(f"{where}: intensity {level:g}, expected 0 to 5, or 9 for unknown.")
-            if level != _UNKNOWN:
-                smiles[int(number_in(row[0], 0, 1e6, where))] = level / _GREATEST
+    for number, row in enumerate(csv.reader(text_of(path).splitlines()), start=1):
+        where = f"{path}, row {number}"
+        if len(row) != 2:
+            raise DataError(f"{where}: {len(row)} columns, expected frame and intensity.")
+        level = number_in(row[1], 0, _UNKNOWN, where)
+        if _GREATEST < level < _UNKNOWN:
+            raise DataError(f"{where}: intensity {level:g}, expected 0 to 5, or 9 for unknown.")
+        if level != _UNKNOWN:
+            smiles[int(number_in(row[0], 0, 1e6, where))] = level / _GREATEST
     return smiles

@@ -15,7 +15,7 @@ from fer_edge.tasks import FER_PLUS
 
 from train.annotated import ACTION_UNITS, AnnotatedFaces, split_by_subject
 from train.fer2013 import EXPRESSIONS
-from train.readers.pictures import box_of_landmarks, face_in, number_in, read_picture, require_folder
+from train.readers.pictures import box_of_landmarks, face_in, number_in, read_picture, require_folder, text_of
 
 _EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 _AS_FER2013 = {"anger": "angry", "happiness": "happy", "sadness": "sad", "contempt": ""}
@@ -90,7 +90,7 @@ def _lines(path: Path, *, required: bool) -> list[str]:
         if required:
             raise DataError(f"{path}: not found. Is the dataset complete?")
         return []
-    return [line for line in path.read_text().splitlines() if line.strip()]
+    return [line for line in text_of(path).splitlines() if line.strip()]
 
 
 def _numbers(line: str, path: Path) -> list[float]:

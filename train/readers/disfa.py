@@ -15,7 +15,7 @@ from tqdm import tqdm
 from fer_edge.errors import DataError
 
 from train.annotated import ACTION_UNITS, AnnotatedFaces, split_by_subject
-from train.readers.pictures import FaceFinder, detected_face, face_in, number_in, read_picture, require_folder
+from train.readers.pictures import FaceFinder, detected_face, face_in, number_in, read_picture, require_folder, text_of
 
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 _GREATEST = 5
@@ -72,7 +72,7 @@ def _column(path: Path) -> list[float]:
     if not path.is_file():
         raise DataError(f"{path}: not found. Is the dataset complete?")
     values = []
-    for number, line in enumerate(path.read_text().split(), start=1):
+    for number, line in enumerate(text_of(path).split(), start=1):
         frame, _, level = line.partition(",")
         if frame != str(number):
             raise DataError(f"{path}: frame {frame!r} where {number} is due; expected frame,intensity.")

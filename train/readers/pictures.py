@@ -77,6 +77,14 @@ def require_folder(path: Path, dataset: str, expected: str) -> Path:
     return path
 
 
+def text_of(path: Path) -> str:
+    """A text file whole. Raises DataError where it is not there or no text."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable text file ({error}). Is the dataset complete?") from None
+
+
 def number_in(text: str, low: float, high: float, where: str) -> float:
     """A number between `low` and `high`. Raises DataError naming `where`."""
     try:
