@@ -159,8 +159,8 @@ def _kfold(options: argparse.Namespace) -> None:
             print(family.train_student(student, result.checkpoints, data, places, workers))
             return
     run = options.runs / chosen.name / f"fold{result.best}"
-    validated = publish.Validated(f"fold {result.best} of {options.folds}", "its last epoch, of the best fold")
-    print(publish.publish(chosen, data, run, options.models, validated=validated))
+    watched = f"fold {result.best} of {options.folds}, the best of them"
+    print(publish.publish(chosen, data, run, options.models, validated_on=watched))
 
 
 def _probe(options: argparse.Namespace) -> None:

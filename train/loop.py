@@ -42,7 +42,7 @@ _SEED_STRIDE = 1_000_003
 class EpochLog:
     """One row of log.csv. `val_loss` and `figures` are the averaged weights on PublicTest, single crop.
 
-    The first of `figures` (`train.tasks`) selects the best weights: accuracy for classes, in [0, 1].
+    The first of `figures` (`train.tasks`) is what a task is judged by: accuracy for classes, in [0, 1].
     """
 
     epoch: int
@@ -54,7 +54,7 @@ class EpochLog:
 
     @property
     def score(self) -> float:
-        """The figure that selects."""
+        """The figure a task is judged by."""
         return next(iter(self.figures.values()))
 
     def row(self) -> dict[str, float]:
@@ -81,7 +81,7 @@ def rate_share(schedule: Schedule, epoch: float) -> float:
 
 
 class Trainer:
-    """Holds what changes during a run: live weights, averaged weights, optimizer, epochs done, best so far."""
+    """Holds what changes during a run: live weights, averaged weights, optimizer, epochs done."""
 
     def __init__(self, recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE) -> None:
         self.recipe, self.run, self.workers = recipe, run, workers
@@ -99,7 +99,6 @@ class Trainer:
         self.optimizers = make_optimizers(self.network, recipe.schedule, recipe.finetuning)
         self.noise = TrainingNoise(recipe.noise, recipe.schedule.epochs)
         self.logs: list[EpochLog] = []
-        self.best_score = -math.inf
         wanted = self.task.wanted(data, recipe.labels)
         rows = torch.from_numpy(data.usage == SPLITS.index("Training")) & ~wanted.flatten(1).isnan().all(dim=1)
         training = data.rows(rows.numpy())
@@ -234,17 +233,13 @@ class Trainer:
         return self.task.figures(outputs, self.val_truth)
 
     def finish_epoch(self, log: EpochLog) -> None:
-        """Keep the averaged weights when they are the best so far, then the state a restart resumes from."""
+        """Keep the state a restart resumes from."""
         self.logs.append(log)
         if self.workers.leads:
-            self._write(log)
+            self._write()
         self.workers.wait()
 
-    def _write(self, log: EpochLog) -> None:
-        if log.score > self.best_score:
-            self.best_score = log.score
-            with atomic_write(self.run / "best.pt") as temporary:
-                torch.save(self.average, temporary)
+    def _write(self) -> None:
         state = {
             "recipe": recipe_as_json(self.recipe),
             "origin": self.origin,
@@ -279,7 +274,6 @@ class Trainer:
             optimizer.load_state_dict(kept)
         self.steps_done = state["steps_done"]
         self.logs = [EpochLog.of_row(entry) for entry in state["logs"]]
-        self.best_score = max(log.score for log in self.logs)
 
 
 def fit(recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE) -> Trainer:

@@ -28,10 +28,10 @@ def plot_curves(logs: list[EpochLog], path: Path, title: str, validated_on: str 
     factor, unit = (100, "% ") if percent else (1, "")
     for name in names:
         figures.plot(epochs, [factor * log.figures[name] for log in logs], label=name.replace("_", "-"))
-    best = max(log.score for log in logs)
-    figures.axhline(factor * best, color="grey", linewidth=0.8, linestyle=":")
-    said = f"{best:.2%}" if percent else f"{best:.3f}"
-    figures.set(xlabel="epoch", ylabel=f"{unit}on {validated_on}, single crop", title=f"best {said}")
+    last = logs[-1].score
+    figures.axhline(factor * last, color="grey", linewidth=0.8, linestyle=":")
+    said = f"{last:.2%}" if percent else f"{last:.3f}"
+    figures.set(xlabel="epoch", ylabel=f"{unit}on {validated_on}, single crop", title=f"after the last epoch {said}")
     figures.legend(frameon=False, loc="lower right")
     _save(figure, path)
 

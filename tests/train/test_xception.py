@@ -210,7 +210,7 @@ def test_the_command_validates_publishes_and_resumes(tiny: Fer2013, tmp_path: Pa
         said = kept["predictions"].argmax(axis=1)
     assert np.mean(said == tiny.emotions[tiny.usage == 0]) == pytest.approx(float(rows[2]["accuracy"]), abs=1e-4)
     card = (tmp_path / "m" / "tiny-xception" / "README.md").read_text()
-    assert "selected by fold" in card and "its last epoch" in card
+    assert "weights of the last epoch, watched on fold" in card
     published = checkpoint.load(tmp_path / "m" / "tiny-xception" / "tiny-xception.safetensors").network.state_dict()
     best = max(range(2), key=lambda fold: float(rows[fold]["accuracy"]))
     measured = checkpoint.load(folder / f"tiny-xception-fold{best}.safetensors").network.state_dict()
