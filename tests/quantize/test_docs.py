@@ -26,7 +26,7 @@ def test_what_is_said_of_training_is_what_was_measured() -> None:
         first, second, third = (f"{float(entry[figure]):.2%}".replace("%", " %") for entry in (plain, trained, best))
         assert f"from {first} to {second}" in text
         assert third in text
-    assert trained["int8_convs"] == trained["convs"] == "15"
+    assert trained["int8_convs"] == trained["convs"] == "13"
     assert float(trained["latency_ratio"]) <= 1.02 * float(best["latency_ratio"])
 
 
