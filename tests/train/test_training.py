@@ -398,9 +398,10 @@ def test_gradient_reaches_every_parameter(second_classes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "mmac"), [("base", 800_000, 60), ("small", 350_000, 30), ("nano", 90_000, 10)]
+    ("name", "parameters", "mmac"), [("base", 1_100_000, 60), ("small", 350_000, 30), ("nano", 90_000, 10)]
 )
 def test_the_family_keeps_to_its_sizes(name: str, parameters: int, mmac: float) -> None:
+    """An INT8 .tflite of 1,200, 400 and 110 KB at most: a byte a parameter, and what the file needs beside them."""
     chosen = recipes.load(f"fer-{name}")
     network = architectures.build(chosen.architecture, chosen.arguments)
     cost = cost_of(network)
