@@ -62,7 +62,10 @@ def fetch_human(folder: Path = PEERS) -> tuple[FetchedModel, Path, str]:
     modules = folder / "node_modules"
     if not all((modules / "@tensorflow" / name).is_dir() for name in _TFJS):
         wanted = [f"@tensorflow/{name}@{HUMAN.tfjs}" for name in _TFJS]
-        _npm(["install", "--silent", "--ignore-scripts", "--no-save", "--prefix", str(folder.absolute()), *wanted], folder)
+        _npm(
+            ["install", "--silent", "--ignore-scripts", "--no-save", "--prefix", str(folder.absolute()), *wanted],
+            folder,
+        )
     size_kb = sum((folder / name).stat().st_size for name in pinned) / 1024
     model = FetchedModel(folder / "emotion.json", HUMAN.version, HUMAN.bin_sha256, size_kb)
     return model, modules.absolute(), HUMAN.tfjs
