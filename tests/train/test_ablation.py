@@ -113,3 +113,7 @@ def test_the_committed_plans_load() -> None:
 def test_epochs_to_a_target_are_counted_from_the_first() -> None:
     logs = [loop.EpochLog(i + 1, 0.1, 1.0, 1.0, {"accuracy": a}, 1.0) for i, a in enumerate((0.3, 0.5, 0.4, 0.6))]
     assert [ablation._epochs_to(logs, target) for target in (0.2, 0.5, 0.6, 0.7)] == [1, 2, 4, None]
+
+
+def test_the_page_on_training_has_the_table_that_was_measured() -> None:
+    assert ablation.table(ROOT / "docs/ablations/fer-nano/ablation.csv") in (ROOT / "docs/training.md").read_text()
