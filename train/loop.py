@@ -305,7 +305,10 @@ def _one_line(log: EpochLog, epochs: int) -> str:
 
 @contextmanager
 def single_run(run: Path) -> Iterator[None]:
-    """Hold the run folder's lock; the kernel releases it even after SIGKILL. Raises UsageError when it is taken."""
+    """Hold the run folder's lock, and clear what a killed run left half-written there.
+
+    The kernel releases the lock even after SIGKILL. Raises UsageError when it is taken.
+    """
     with open(run / "lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -314,6 +317,8 @@ def single_run(run: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
+        for unfinished in run.glob(".*.part"):
+            unfinished.unlink()
         yield
 
 
