@@ -32,11 +32,16 @@ FOLDER  := artifacts/$(MODEL)
 PLAN_MODELS = $$(ls build/compared/$(PLAN_NAME)/*/*.fp32.tflite build/compared/$(PLAN_NAME)/*/*.int8.tflite)
 PLAN_NAME = $(notdir $(basename $(PLAN)))
 CHECKPOINT := models/$(MODEL)/$(MODEL).safetensors
+# Ours, smallest first.
+FAMILY  := fer-nano fer-small fer-base
 # The published systems. The first of NOISY and of SPLIT_OF_ATTRIBUTES is what the others are measured against.
 NOISY   := fer-nano-clean fer-nano-mixed fer-nano-curriculum
 SPLIT_OF_ATTRIBUTES := plain-va identity-va
 SYSTEMS := $(NOISY) positive-negative $(SPLIT_OF_ATTRIBUTES) saliency saliency-smile mobilenetv3 mobilenetv3-ferplus
 SYSTEMS_MEASURED := docs/systems
+# Where the figures of MODEL are kept; the tables of README are of docs/measured alone.
+MEASURED = $(if $(filter $(MODEL),$(SYSTEMS) xception),$(SYSTEMS_MEASURED),docs/measured)/$(MODEL)
+FILES_OF = $(foreach model,$(1),$(wildcard artifacts/$(model)/*.tflite artifacts/$(model)/*.onnx))
 CLIP    := media/WolfgangLanger_Pexels.mp4
 # Large tensors come and go in every training step; keeping freed memory halves the time lost to page faults.
 TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
@@ -97,21 +102,21 @@ quantize: $(READY) $(DATA) ## float -> the fastest INT8 ONNX and TFLite that kee
 
 search: $(READY) $(DATA) ## every recipe on MODEL, kept as docs/measured/MODEL/search.csv; prints the table of docs/
 	$(RUN) -m quantize $(FOLDER) --recipes all --target $(TARGET) --checkpoint $(CHECKPOINT)
-	mkdir -p docs/measured/$(MODEL) && cp $(FOLDER)/quantize.csv docs/measured/$(MODEL)/search.csv
-	$(RUN) -m quantize table docs/measured/$(MODEL)/search.csv
+	mkdir -p $(MEASURED) && cp $(FOLDER)/quantize.csv $(MEASURED)/search.csv
+	$(RUN) -m quantize table $(MEASURED)/search.csv
 
 inspect: $(READY) ## INT8 ONNX of MODEL layer by layer: noise, float islands, the layer to leave float
 	$(RUN) -m quantize inspect $(FOLDER) --plot $(FOLDER)/inspect.png
 
 calibration-curve: $(READY) $(DATA) ## agreement of MODEL with float against the number of calibration faces
-	$(RUN) -m quantize curve $(FOLDER) --csv docs/measured/$(MODEL)/calibration.csv
+	$(RUN) -m quantize curve $(FOLDER) --csv $(MEASURED)/calibration.csv
 
 release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready calibration, default model, figures
 	$(RUN) -m export $(CHECKPOINT)
 	$(RUN) -m quantize $(FOLDER) --recipes $(RECIPES) --save-cache models/$(MODEL)/calibration.json
 	$(MAKE) bench
-	mkdir -p docs/measured/$(MODEL)
-	cp $(FOLDER)/bench.csv $(FOLDER)/confusion.csv $(FOLDER)/quantize.csv docs/measured/$(MODEL)/
+	mkdir -p $(MEASURED)
+	cp $(FOLDER)/bench.csv $(FOLDER)/quantize.csv $$(ls $(FOLDER)/confusion.csv 2>/dev/null) $(MEASURED)/
 ifeq ($(MODEL),$(DEFAULT_MODEL))
 	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
 endif
@@ -122,16 +127,17 @@ bench: media $(DATA) ## latency by stage and accuracy of every artefact, with th
 	@if [ -f data/fer2013.npz ]; then $(MAKE) bench-noise; else echo "no noise ladder: FER2013 is not here"; fi
 
 instructions: $(READY) ## count instructions an inference on emulated Arm cores, for every model in artifacts/
-	$(RUN) -m boards instructions --fresh $(wildcard artifacts/*/*.tflite artifacts/*/*.onnx build/peers/*.tflite) runtime/fer_edge/data/face_detection_full_range_sparse.tflite
+	$(RUN) -m boards instructions --fresh $(call FILES_OF,$(FAMILY)) $(wildcard build/peers/*.tflite) runtime/fer_edge/data/face_detection_full_range_sparse.tflite
+	$(if $(call FILES_OF,$(SYSTEMS) xception),$(RUN) -m boards instructions --fresh $(call FILES_OF,$(SYSTEMS) xception) --out $(SYSTEMS_MEASURED)/instructions.csv)
 
 bench-noise: $(READY) $(DATA) ## accuracy under six kinds of noise in five steps (needs FER2013)
-	$(RUN) -m boards noise $(FOLDER)/$(MODEL).fp32.tflite $(FOLDER)/$(MODEL).int8.tflite --out docs/measured/$(MODEL)/noise.csv
+	$(RUN) -m boards noise $(FOLDER)/$(MODEL).fp32.tflite $(FOLDER)/$(MODEL).int8.tflite --out $(MEASURED)/noise.csv
 
 bench-peers: $(READY) $(DATA) ## other people's classifiers beside MODEL, same faces, one thread (needs FER2013)
-	$(RUN) -m boards peers $(FOLDER)/$(MODEL).int8.tflite $(filter-out $(FOLDER)/%,$(wildcard artifacts/*/*.int8.tflite))
+	$(RUN) -m boards peers $(FOLDER)/$(MODEL).int8.tflite $(filter-out $(FOLDER)/%,$(wildcard $(FAMILY:%=artifacts/%/*.int8.tflite)))
 
-figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: half an hour)
-	for model in $(notdir $(wildcard artifacts/*)); do $(MAKE) bench MODEL=$$model && cp artifacts/$$model/bench.csv artifacts/$$model/confusion.csv artifacts/$$model/quantize.csv docs/measured/$$model/ || exit 1; done
+figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: an hour)
+	for model in $(notdir $(wildcard artifacts/*)); do $(MAKE) release-model MODEL=$$model || exit 1; done
 	$(MAKE) bench-peers instructions
 	$(RUN) -m boards figures
 

@@ -11,6 +11,7 @@ from boards.instructions import INSTRUCTIONS, read_instructions
 from boards.report.reading import read_measured
 
 MEASURED = Path("docs/measured")
+SYSTEMS = Path("docs/systems")
 
 
 def measured_rows(root: Path) -> list[BenchRow]:
@@ -90,12 +91,14 @@ class _Quantized:
     refused: str
 
 
-def systems_table(root: Path, instructions: Path = INSTRUCTIONS) -> str:
+def systems_table(root: Path) -> str:
     """Markdown: every <root>/<model>/quantize.csv, a row for each engine, with what INT8 costs on this machine and Arm.
 
-    Million instructions are from instructions.csv, by the SHA-256 of the file; empty where they were not counted.
+    Million instructions are from <root>/instructions.csv, by the SHA-256 of the file; empty where none were counted.
     """
-    counts = {(row.model_sha256, row.cpu): row.instructions for row in read_instructions(instructions)}
+    counted = root / "instructions.csv"
+    rows = read_instructions(counted) if counted.is_file() else []
+    counts = {(row.model_sha256, row.cpu): row.instructions for row in rows}
     lines = [
         "| model, engine | n | float | INT8 | same as float | KB | time to float's | M instructions, A72 | A76 |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -9,7 +9,7 @@ from boards.commands import Commands
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
     figures = commands.add_parser(
-        "figures", help="print the README's tables and make docs/report/, from committed CSV files"
+        "figures", help="print the tables of README and docs/ and make docs/report/, from committed CSV files"
     )
     figures.add_argument("folder", type=Path, nargs="?", default=Path("docs/measured"))
     figures.add_argument("--loop-of", default="fer-base.int8.tflite", help="the model whose whole loop is shown")
@@ -17,9 +17,9 @@ def register(commands: Commands) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from boards.figures import accuracy_table, instructions_table, loop_table, peers_table
+    from boards.figures import SYSTEMS, accuracy_table, instructions_table, loop_table, peers_table, systems_table
     from boards.report import make_report
 
     tables = [accuracy_table(options.folder), loop_table(options.folder, options.loop_of)]
-    print(*tables, peers_table(options.folder), instructions_table(), sep="\n\n")
+    print(*tables, peers_table(options.folder), instructions_table(), systems_table(SYSTEMS), sep="\n\n")
     print(f"\n{make_report([options.folder], Path('docs/report'))}")

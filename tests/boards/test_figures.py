@@ -16,7 +16,7 @@ def table_of(folder: Path, model: str, *rows: str) -> list[str]:
         InstructionRow("m.int8.onnx", "bb", "onnxruntime", "1", "cortex-a72", "bookworm", 6_000_000, 0),
     ]
     write_instructions(counted, folder / "instructions.csv")
-    return systems_table(folder, folder / "instructions.csv").splitlines()[2:]
+    return systems_table(folder).splitlines()[2:]
 
 
 def test_classes_are_judged_by_accuracy_and_counted_where_the_very_file_was_counted(tmp_path: Path) -> None:
