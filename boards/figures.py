@@ -100,8 +100,8 @@ def systems_table(root: Path) -> str:
     rows = read_instructions(counted) if counted.is_file() else []
     counts = {(row.model_sha256, row.cpu): row.instructions for row in rows}
     lines = [
-        "| model, engine | n | float | INT8 | same as float | KB | time to float's | M instructions, A72 | A76 |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model, engine | n | float | INT8 | same as float | KB | ms a face | ratio | M instructions, A72 | A76 |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(root.glob("*/quantize.csv")):
         for pair in _pairs(path):
@@ -113,10 +113,11 @@ def _system_line(model: str, pair: _Quantized, counts: dict[tuple[str, str], int
     before = pair.reference
     cells = [f"`{model}`, {pair.engine}", before["agreement_n"], _figure(before)]
     if pair.int8 is None:
-        return "| " + " | ".join([*cells, f"refused: {pair.refused}", *[""] * 5]) + " |"
+        return "| " + " | ".join([*cells, f"refused: {pair.refused}", *[""] * 6]) + " |"
     after = pair.int8
     cells += [_figure(after), f"{float(after['agreement']):.2%}" if after["accuracy"] else after["agreement"]]
-    cells += [f"{float(before['size_kb']):.0f} to {float(after['size_kb']):.0f}", after["latency_ratio"]]
+    cells.append(f"{float(before['size_kb']):.0f} to {float(after['size_kb']):.0f}")
+    cells += [f"{float(before['p50_ms']):.2f} to {float(after['p50_ms']):.2f}", after["latency_ratio"]]
     for cpu in ("cortex-a72", "cortex-a76"):
         both = [counts.get((row["model_sha256"], cpu)) for row in (before, after)]
         cells.append(" to ".join(f"{count / 1e6:.2f}" for count in both if count is not None))

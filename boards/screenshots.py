@@ -26,8 +26,8 @@ class Screen:
 SCREENS = (Screen(390, 844, 2), Screen(1280, 800, 1))
 
 
-def take_screenshots(clip: Path, folder: Path, chromium: str) -> list[Path]:
-    """Run the page on `clip` and write `folder`/web-<width>.png for each of SCREENS."""
+def take_screenshots(clip: Path, folder: Path, chromium: str, model: Path | None = None) -> list[Path]:
+    """Run the page on `clip`, with the runtime's own model or `model`; `folder`/web-<width>.png for each of SCREENS."""
     from playwright.sync_api import sync_playwright
 
     paths = []
@@ -38,15 +38,16 @@ def take_screenshots(clip: Path, folder: Path, chromium: str) -> list[Path]:
             path = folder / f"web-{screen.width_px}.png"
             size = {"width": screen.width_px, "height": screen.height_px}
             page = browser.new_page(viewport=size, device_scale_factor=screen.scale)
-            _shoot(page, clip, path)
+            _shoot(page, clip, path, model)
             paths.append(path)
         browser.close()
     return paths
 
 
-def _shoot(page, clip: Path, path: Path) -> None:
+def _shoot(page, clip: Path, path: Path, model: Path | None) -> None:
     """Towards its end the woman of the clip smiles: by then the timeline has a past."""
     command = [sys.executable, "-m", "fer_edge", "--source", str(clip), "--web", "0", "--privacy", "blur", "--quiet"]
+    command += ["--model", str(model)] if model else []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr is not None
         line = program.stderr.readline()

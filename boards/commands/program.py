@@ -27,6 +27,7 @@ def register(commands: Commands) -> None:
     screenshots.add_argument("--clip", type=Path, default=_CLIP)
     screenshots.add_argument("--chromium", default="/usr/bin/chromium")
     screenshots.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")
+    screenshots.add_argument("--model", type=Path, help="another model than the runtime's own")
     screenshots.set_defaults(run=_screenshots)
 
 
@@ -42,5 +43,5 @@ def _compare(options: argparse.Namespace) -> None:
 def _screenshots(options: argparse.Namespace) -> None:
     from boards.screenshots import take_screenshots
 
-    for path in take_screenshots(options.clip, options.out, options.chromium):
+    for path in take_screenshots(options.clip, options.out, options.chromium, options.model):
         print(path)
