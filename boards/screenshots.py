@@ -10,7 +10,8 @@ from pathlib import Path
 
 from fer_edge.errors import UsageError
 
-_SMILES = "() => document.querySelector('.face h3')?.textContent.includes('happy')"
+# FER2013 says happy, FER+ happiness.
+_SMILES = "() => document.querySelector('.face h3')?.textContent.includes('happ')"
 _WAIT_MS = 120_000
 
 
