@@ -4,6 +4,7 @@ The first bring data, the next train, the last measure.
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -151,16 +152,22 @@ def _kfold(options: argparse.Namespace) -> None:
     from train.workers import joined
 
     chosen, data = recipe.load(options.recipe), cache.load(options.cache)
+    student = recipe.load(options.student) if options.student else None
+    if student is not None:  # a model of its own, beside the one of that recipe
+        student = dataclasses.replace(student, name=f"{student.name}-of-{chosen.name}")
     with joined() as workers:
         result = kfold.cross_validate(chosen, data, options.folds, options.runs, workers)
-        print(kfold.write(result, options.runs / chosen.name).read_text(), end="")
-        if options.student:
-            student, places = recipe.load(options.student), family.Places(options.runs, options.models)
-            print(family.train_student(student, result.checkpoints, data, places, workers))
-            return
-    run = options.runs / chosen.name / f"fold{result.best}"
-    watched = f"fold {result.best} of {options.folds}, the best of them"
-    print(publish.publish(chosen, data, run, options.models, validated_on=watched))
+        if workers.leads:
+            print(kfold.write(result, options.runs / chosen.name).read_text(), end="")
+        if student is not None:
+            places = family.Places(options.runs, options.models)
+            path = family.train_student(student, result.checkpoints, data, places, workers)
+        elif workers.leads:
+            run = options.runs / chosen.name / f"fold{result.best}"
+            watched = f"fold {result.best} of {options.folds}, the best of them"
+            path = publish.publish(chosen, data, run, options.models, validated_on=watched)
+        if workers.leads:
+            print(path)
 
 
 def _probe(options: argparse.Namespace) -> None:

@@ -78,6 +78,15 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(network.eval(), info, sha256_of(path))
 
 
+def is_one(path: Path) -> bool:
+    """Whether a file is a checkpoint of this project; weights of other people's are not."""
+    try:
+        load(path)
+    except ModelError:
+        return False
+    return True
+
+
 def attached(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     """The same weights, answering with the attributes of a face attached (Kim, Kim and Song, 2024).
 

@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from train.fer2013 import SIDE_PX
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Trainable numbers, and multiply-accumulates of the convolutions and linear layers for one 48x48 face."""
+    """Numbers learned that an answer depends on, and multiply-accumulates of convolutions and products for one face.
+
+    What a network learns with and no answer needs, such as the head of another goal, is not in either.
+    """
 
     parameters: int
     macs: int
@@ -22,18 +26,10 @@ class Cost:
 
 
 def cost_of(network: nn.Module) -> Cost:
-    """Measure `network`, left in eval mode, by sending one grey face through it. Other layers cost next to nothing."""
-    macs = 0
-
-    def count(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal macs
-        # Every output value of a convolution or linear layer is one dot product with a row of its weights.
-        macs += output[0].numel() * module.weight[0].numel()
-
-    layers = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    with torch.inference_mode():
-        network.eval()(torch.zeros(1, 1, SIDE_PX, SIDE_PX))
-    for hook in hooks:
-        hook.remove()
-    return Cost(sum(p.numel() for p in network.parameters() if p.requires_grad), macs)
+    """Measure `network`, left in eval mode, by sending one grey 48x48 face through it."""
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    with FlopCounterMode(display=False) as counter, torch.enable_grad():
+        answer = network.eval()(torch.zeros(1, 1, SIDE_PX, SIDE_PX))
+    reached = torch.autograd.grad(answer.sum(), learned, allow_unused=True)
+    parameters = sum(p.numel() for p, gradient in zip(learned, reached, strict=True) if gradient is not None)
+    return Cost(parameters, counter.get_total_flops() // 2)

@@ -26,6 +26,22 @@ def gaussian_nll(mean: Tensor, log_variance: Tensor, samples: Tensor) -> Tensor:
     return 0.5 * ((samples - mean).square() * (-log_variance).exp() + log_variance).sum(dim=1)
 
 
+def linear_information(features: Tensor, values: Tensor, *, ridge: float) -> Tensor:
+    """What a ridge regression on `features` (n, d) finds of each of the `values` (n, k), as information in nats, (k,).
+
+    That is -log(1 - R2) / 2, which for Gaussians is the mutual information. The regression is fitted to these very
+    samples, so that features cannot run ahead of it; `ridge`, a share of the features' mean variance, keeps it from
+    finding chance where n is not far above d. Where features and values are uncorrelated it is 0, and no linear probe
+    finds anything (Belrose et al., 2023).
+    """
+    x, y = features - features.mean(dim=0), values - values.mean(dim=0)
+    covariance, between = x.T @ x / len(x), x.T @ y / len(x)
+    penalty = ridge * covariance.diagonal().mean() * torch.eye(x.shape[1], device=x.device)
+    explained = (between * torch.linalg.solve(covariance + penalty, between)).sum(dim=0)
+    share = explained / (y.square().mean(dim=0) + 1e-8)
+    return -0.5 * torch.log1p(-share.clamp(max=0.9999))
+
+
 def info_nce(keys: Tensor, queries: Tensor) -> Tensor:
     """InfoNCE lower bound (van den Oord et al., 2018): log n minus the cross-entropy of finding each query's own key.
 

@@ -79,9 +79,17 @@ def fold_recipe(recipe: Recipe, fold: int) -> Recipe:
 
 
 def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path, workers: Workers = ALONE) -> CrossValidation:
-    """Train every fold, resuming where an earlier call got to, each in runs/<recipe>/fold<i>. Raises UsageError."""
+    """Train every fold, resuming where an earlier call got to, each in runs/<recipe>/fold<i>.
+
+    Raises UsageError, also for a recipe with checkpoints of this project, which saw the faces held out.
+    """
     if recipe.task != "expression7":
         raise UsageError(f"{recipe.name}: folds are drawn by FER2013's own classes; its task is {recipe.task}.")
+    for weights in (*recipe.distillation.teachers, recipe.finetuning.weights):
+        if weights and checkpoint.is_one(Path(weights)):
+            raise UsageError(
+                f"{recipe.name}: {weights} may know the faces a fold holds out. Leave it out of the recipe."
+            )
     fold_of, folder = assign_folds(data, count, recipe.schedule.seed), runs / recipe.name
     public = data.usage == _VALIDATION
     predictions = np.zeros((len(data.usage), len(tasks.labels_of(recipe.task))), dtype=np.float32)

@@ -1,7 +1,7 @@
 """The tasks and goals by name: what a recipe may ask a network to learn, as its task or beside it.
 
-The tasks a contract can name are here, and what may be learned beside them: `saliency`, `independence`, `attributes`
-and `attached` belong to one architecture each, and no export holds them.
+The tasks a contract can name are here, and what may be learned beside them: `saliency`, `independence`,
+`invariance`, `attributes` and `attached` belong to one architecture each, and no export holds them.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,11 @@ _TASKS: dict[str, Task] = {
     "action-units": LabelTask("action-units", ACTION_UNITS),
     "saliency": saliency.SaliencyTask(),
 }
-_GOALS: dict[str, Goal] = {"attributes": attributes.AttributeGoal(), "independence": attributes.IndependenceGoal()}
+_GOALS: dict[str, Goal] = {
+    "attributes": attributes.AttributeGoal(),
+    "independence": attributes.IndependenceGoal(),
+    "invariance": attributes.InvarianceGoal(),
+}
 
 
 def task_of(recipe: Recipe) -> Task:

@@ -14,7 +14,7 @@ from fer_edge.errors import DataError, ModelError, UsageError
 from train import __main__ as command
 from train import architectures, attributes, cache, checkpoint, finetuning, loop, probe, publish
 from train.fer2013 import Fer2013
-from train.information import club, gaussian_nll, info_nce
+from train.information import club, gaussian_nll, info_nce, linear_information
 from train.recipe import Finetuning, Recipe, Schedule
 
 BACKBONE = {"stem": 4, "widths": [4, 8], "depths": [1, 1], "dropout": 0.0}
@@ -24,7 +24,7 @@ INVARIANT = Recipe(
     architecture="identity_invariant",
     arguments=ARGUMENTS,
     task="valence-arousal",
-    beside={"attached": 0.5, "independence": 0.1, "attributes": 0.1},
+    beside={"attached": 0.5, "independence": 0.1, "invariance": 1.0, "attributes": 0.1},
     schedule=Schedule(epochs=2, batch=14, learning_rate=0.02, warmup_epochs=0.5, ema_decay=0.5),
 )
 
@@ -55,6 +55,32 @@ def test_info_nce_bounds_the_information_of_gaussians_from_below() -> None:
         bounds.append(info_nce(keys, torch.cat([b, torch.ones_like(b)], dim=1)).item())
     information = -0.5 * math.log(1 - rho**2)
     assert 0.8 * information < np.mean(bounds) <= information + 0.02
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_a_linear_model_finds_the_whole_information_of_gaussians(rho: float) -> None:
+    x, y = correlated(rho)
+    found = linear_information(x, torch.cat([y, y[torch.randperm(len(y))]], dim=1), ridge=1e-6)
+    assert found.tolist() == pytest.approx([-0.5 * math.log(1 - rho**2), 0], abs=0.02)
+
+
+def test_a_ridge_finds_less_of_chance() -> None:
+    x, y = torch.randn(64, 60), torch.randn(64, 3)
+    free, held = (linear_information(x, y, ridge=ridge).mean() for ridge in (1e-6, 0.3))
+    assert held < 0.3 * free
+
+
+def test_a_bound_below_nothing_moves_no_feature() -> None:
+    outputs = torch.tensor([[-2.0, 0.5], [1.0, 0.5]], requires_grad=True)
+    attributes.IndependenceGoal().loss(outputs, torch.zeros(2, 1)).backward()
+    assert outputs.grad is not None and outputs.grad[:, 0].tolist() == [0, 0] and outputs.grad[:, 1].min() > 0
+
+
+def test_attributes_do_not_shape_the_backbone() -> None:
+    network = architectures.build("identity_invariant", ARGUMENTS)
+    network.train()(torch.randn(8, 1, 48, 48))["attributes"].sum().backward()
+    moved = {key.split(".")[0] for key, p in network.named_parameters() if p.grad is not None}
+    assert moved == {"identity", "keys"}
 
 
 def test_info_nce_is_at_most_the_logarithm_of_the_batch() -> None:
@@ -155,7 +181,7 @@ def test_photometric_attributes_by_hand() -> None:
     values = dict(
         zip(attributes.PhotometricAttributes.names, attributes.PhotometricAttributes().values(face)[0], strict=True)
     )
-    assert values["light from the left"] == pytest.approx(1)
+    assert values["light from one side"] == pytest.approx(1)
     assert values["light from above"] == pytest.approx(0)
     assert values["contrast"] == pytest.approx(0.5)
     assert values["surround"] == pytest.approx(0.5)

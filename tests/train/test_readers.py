@@ -19,6 +19,7 @@ from train import annotated, cache, loop
 from train.annotated import ACTION_UNITS
 from train.fer2013 import EXPRESSIONS
 from train.readers import afew_va, aff_wild, affectnet, bp4d, cat2000, ck_plus, disfa
+from train.readers.pictures import in_order
 from train.recipe import Recipe, Schedule
 
 POINTS = [[20 + 40 * (i % 8) / 7, 15 + 45 * (i // 8) / 8] for i in range(68)]
@@ -189,6 +190,11 @@ def test_ck_plus_gives_the_neutral_face_and_the_peak(tmp_path: Path) -> None:
     assert data.subjects.tolist() == [5, 5, 10, 10, 11, 11]
 
 
+def test_pictures_are_in_the_order_of_their_numbers() -> None:
+    names = ["10.jpg", "1.jpg", "2.jpg"]
+    assert [path.name for path in in_order(map(Path, names))] == ["1.jpg", "2.jpg", "10.jpg"]
+
+
 def test_disfa_counts_a_unit_from_intensity_two(tmp_path: Path) -> None:
     data = disfa.read(write_disfa(tmp_path), whole)
     assert len(data.images) == 4
@@ -251,6 +257,15 @@ def spoil(path: str) -> Callable[[Path], None]:
     return lambda root: (root / path).write_bytes(b"spoiled")
 
 
+def only_the_peak(root: Path) -> None:
+    for number in (1, 2):
+        (root / "cohn-kanade-images" / f"S005/001/S005_001_{number:08d}.png").unlink()
+
+
+def one_picture_more(root: Path) -> None:
+    picture(root / "Images/SN001/00012.png")
+
+
 CK = "S005/001/S005_001_00000003"
 
 
@@ -290,6 +305,9 @@ CK = "S005/001/S005_001_00000003"
         (write_cat2000, cat2000.read, remove("trainSet/FIXATIONMAPS/Action/002.jpg"), "002.jpg: not found"),
         (write_ck_plus, ck_plus.read, remove(f"FACS/{CK}_facs.txt"), "facs.txt: not found"),
         (write_ck_plus, ck_plus.read, replace_in(f"FACS/{CK}_facs.txt", "3.0e+00", "9"), "intensity: 9"),
+        (write_ck_plus, ck_plus.read, replace_in(f"FACS/{CK}_facs.txt", "1.2e+01", "nan"), "unit: nan"),
+        (write_ck_plus, ck_plus.read, only_the_peak, "one picture; expected a neutral face first"),
+        (write_disfa, disfa.read, one_picture_more, "12 pictures for 11"),
         (write_ck_plus, ck_plus.read, replace_in(f"FACS/{CK}_facs.txt", "3.0e+00", ""), "expected two numbers a line"),
         (write_ck_plus, ck_plus.read, replace_in(f"Emotion/{CK}_emotion.txt", "5.", "8."), "8, expected 0 to 7"),
         (write_ck_plus, ck_plus.read, remove(f"Landmarks/{CK}_landmarks.txt"), "landmarks.txt: not found"),

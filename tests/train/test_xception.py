@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from fer_edge.errors import ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, duplicates, finetuning, kfold, loop, prediction
+from train import architectures, cache, checkpoint, duplicates, finetuning, kfold, loop, prediction, publish
 from train.architectures.xception import Block, MaxPool
 from train.fer2013 import Fer2013
 from train.pixels import normalise
-from train.recipe import Finetuning, Recipe, Schedule
+from train.recipe import Distillation, Finetuning, Recipe, Schedule
 
 SMALL = {"width": 0.05, "middle": 1, "stem_stride": 1, "dropout": 0.0}
 TINY = Recipe(
@@ -232,6 +232,18 @@ def test_an_out_of_fold_prediction_comes_from_the_network_that_did_not_see_the_f
     np.testing.assert_allclose(torch.from_numpy(logits).softmax(1).numpy()[0], result.predictions[0], rtol=1e-3)
 
 
+def test_weights_that_saw_the_faces_held_out_are_refused(tiny: Fer2013, tmp_path: Path) -> None:
+    path = tmp_path / "known.safetensors"
+    network = architectures.build(TINY.architecture, TINY.arguments)
+    checkpoint.save(path, network.state_dict(), publish.info_of(TINY))
+    for changes in (
+        {"distillation": Distillation(teachers=(str(path),))},
+        {"finetuning": Finetuning(weights=str(path))},
+    ):
+        with pytest.raises(UsageError, match=r"known\.safetensors may know the faces a fold holds out"):
+            kfold.cross_validate(dataclasses.replace(TINY, **changes), tiny, 2, tmp_path)
+
+
 def test_the_ensemble_can_teach_a_student(tiny: Fer2013, tmp_path: Path) -> None:
     cache.save(tiny, tmp_path / "data.npz")
     student = tmp_path / "student.toml"
@@ -242,5 +254,6 @@ def test_the_ensemble_can_teach_a_student(tiny: Fer2013, tmp_path: Path) -> None
     places = ["--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path / "runs"), "--models", str(tmp_path / "m")]
     recipe = write_recipe(tmp_path / "x.toml")
     assert command.main(["kfold", str(recipe), "--folds", "2", "--student", str(student), *places]) == 0
-    info = checkpoint.load(tmp_path / "m" / "student" / "student.safetensors").info
+    name = "student-of-tiny-xception"  # the student's own recipe may have a model, too
+    info = checkpoint.load(tmp_path / "m" / name / f"{name}.safetensors").info
     assert "taught by tiny-xception-fold0 and tiny-xception-fold1" in info.trained_on

@@ -7,8 +7,11 @@ that can be attached or detached when it answers.
 This project's, as its abstract leaves them open: a residual module is the features plus two linear layers with a ReLU;
 independence is the CLUB upper bound (Cheng et al., 2020) between the two features, minimised, with a Gaussian whose
 mean and variance are predicted; the attributes are held by the InfoNCE lower bound (van den Oord et al., 2018) between
-identity feature and attributes, maximised; both features are standardised before either bound, so that a bound cannot
-be met by shrinking them. Detached, the head sees the expression feature alone; attached, both features side by side.
+identity feature and attributes, maximised. Both features are standardised before either bound, so that none can be met
+by shrinking them. Two things came of measuring: the identity module reads the backbone's features and does not shape
+them, or the attributes it asks for reach the expression as well; and what a ridge regression finds of the attributes in
+the expression feature is minimised besides, because features outrun CLUB's estimator. Detached, the head sees the
+expression feature alone; attached, both features side by side.
 """
 
 from typing import Any
@@ -51,7 +54,8 @@ class IdentityInvariant(nn.Module):
 
     `backbone` names another architecture, `backbone_arguments` are its own; its last layer is not used. `attached`
     chooses whether answers outside training lean on the identity as well. In training mode it answers
-    {"task", "attached": (n, classes), "independence": (n, 2), "attributes": (n, attributes)}; see `train.attributes`.
+    {"task", "attached": (n, classes), "independence": (n, 2), "invariance": (n, width), "attributes": (n, attributes)};
+    see `train.attributes`.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class IdentityInvariant(nn.Module):
     def split(self, faces: Tensor) -> tuple[Tensor, Tensor]:
         """Expression and identity features, (n, width) each."""
         features = self.backbone.features(faces)
-        return self.expression(features), self.identity(features)
+        return self.expression(features), self.identity(features.detach())
 
     def features(self, faces: Tensor) -> Tensor:
         """The expression feature, (n, width)."""
@@ -98,6 +102,7 @@ class IdentityInvariant(nn.Module):
             "task": self.head(expression),
             "attached": both,
             "independence": self._bound(*standard),
+            "invariance": expression,
             "attributes": self.keys(standard[1]),
         }
 

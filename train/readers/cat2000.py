@@ -47,9 +47,12 @@ def read(root: Path) -> AnnotatedFaces:
 
 def _fixations(path: Path) -> NDArray[np.bool_]:
     try:
-        return np.asarray(loadmat(str(path))["fixLocs"]) > 0
+        rested = np.asarray(loadmat(str(path))["fixLocs"]) > 0
     except Exception as error:  # loadmat raises whatever the damaged bytes lead to
         raise DataError(f"{path}: no fixations ({type(error).__name__}); expected a .mat file with fixLocs.") from None
+    if rested.ndim != 2:
+        raise DataError(f"{path}: fixLocs has {rested.ndim} axes, expected rows and columns of the picture.")
+    return rested
 
 
 def _map(density: NDArray[np.uint8], fixations: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -29,14 +29,14 @@ def read(root: Path) -> AnnotatedFaces:
         raise DataError(f"{pictures}: no sequences. Expected S005/001/S005_001_00000001.png.")
     images, units, emotions, people = [], [], [], []
     for sequence in tqdm(sequences, desc="reading CK+"):
-        first, *_, last = [*sorted(sequence.glob("*.png")), *sorted(sequence.glob("*.png"))[-1:]]
+        first, *_, last = _pictures(sequence)
         present = _units(_note(root, "FACS", last, "facs"))
         emotion = _emotion(_note(root, "Emotion", last, "emotion"))
         for picture, here, named in ((first, np.zeros_like(present), "neutral"), (last, present, emotion)):
             images.append(_face(root, picture))
             units.append(here)
             emotions.append(named)
-            people.append(int(sequence.parent.name[1:]))
+            people.append(_subject(sequence.parent))
     subjects = np.array(people)
     return AnnotatedFaces(
         "CK+",
@@ -49,6 +49,19 @@ def read(root: Path) -> AnnotatedFaces:
             "expression8": np.array([_index(FER_PLUS, name) for name in emotions]),
         },
     )
+
+
+def _pictures(sequence: Path) -> list[Path]:
+    pictures = sorted(sequence.glob("*.png"))
+    if len(pictures) < 2:
+        raise DataError(f"{sequence}: one picture; expected a neutral face first and a posed one last.")
+    return pictures
+
+
+def _subject(folder: Path) -> int:
+    if not folder.name[1:].isdigit():
+        raise DataError(f"{folder}: expected a person's folder, such as S005.")
+    return int(folder.name[1:])
 
 
 def _index(names: tuple[str, ...], name: str) -> int:
@@ -71,6 +84,7 @@ def _units(path: Path) -> np.ndarray:
     present = np.zeros(len(ACTION_UNITS), dtype=np.float32)
     for line in _lines(path, required=True):
         unit, intensity = _numbers(line, path)
+        number_in(str(unit), 1, 99, f"{path}: unit")
         number_in(str(intensity), 0, 5, f"{path}: intensity")
         if f"AU{int(unit)}" in ACTION_UNITS:
             present[ACTION_UNITS.index(f"AU{int(unit)}")] = 1

@@ -15,7 +15,16 @@ from tqdm import tqdm
 from fer_edge.errors import DataError
 
 from train.annotated import ACTION_UNITS, AnnotatedFaces, split_by_subject
-from train.readers.pictures import FaceFinder, detected_face, face_in, number_in, read_picture, require_folder, text_of
+from train.readers.pictures import (
+    FaceFinder,
+    detected_face,
+    face_in,
+    in_order,
+    number_in,
+    read_picture,
+    require_folder,
+    text_of,
+)
 
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 _GREATEST = 5
@@ -84,8 +93,8 @@ def _frames(root: Path, person: str, count: int) -> Iterator[tuple[int, NDArray[
     """Every tenth frame, counted from 0, as grey."""
     folder, video = root / "Images" / person, root / "Videos_LeftCamera" / f"LeftVideo{person}_comp.avi"
     if folder.is_dir():
-        pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
-        if len(pictures) < count:
+        pictures = in_order(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+        if len(pictures) != count:
             raise DataError(f"{folder}: {len(pictures)} pictures for {count} annotated frames.")
         yield from ((frame, read_picture(pictures[frame])) for frame in range(0, count, _EVERY))
         return

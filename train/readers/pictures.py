@@ -1,6 +1,7 @@
 """Pictures of a dataset as the grey 48x48 faces everything here is trained on, and the errors its files can have."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from train.fer2013 import SIDE_PX
 
 # From a box around 68 landmarks (brow to chin) to FER2013's own framing, which has some forehead.
 _LANDMARK_MARGIN = 0.1
+_NUMBER = re.compile(r"([0-9]+)")
 FaceFinder = Callable[[NDArray[np.uint8]], Box | None]
 
 
@@ -48,6 +50,8 @@ def box_of_landmarks(points: NDArray[np.floating], where: str) -> Box:
     if points.shape != (68, 2) or not np.isfinite(points).all():
         raise DataError(f"{where}: landmarks of shape {points.shape}, expected 68 points of x and y.")
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    if right <= left or bottom <= top:
+        raise DataError(f"{where}: its landmarks have no extent; expected those of a face.")
     spread = _LANDMARK_MARGIN * max(right - left, bottom - top)
     return Box(left - spread, top - 2 * spread, right - left + 2 * spread, bottom - top + 3 * spread)
 
@@ -75,6 +79,11 @@ def require_folder(path: Path, dataset: str, expected: str) -> Path:
     if not path.is_dir():
         raise DataError(f"{path}: not found. {dataset} has {expected}.")
     return path
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Files by the numbers in their names: 2.jpg before 10.jpg."""
+    return sorted(paths, key=lambda path: [int(part) if part.isdigit() else part for part in _NUMBER.split(path.name)])
 
 
 def text_of(path: Path) -> str:
