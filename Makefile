@@ -3,6 +3,7 @@
 #   MODEL=fer-base        the model export, quantize and bench work on; RECIPE=... names it as well
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
 #   BOARD=pi5             the board bundle and arm64-install work for; `make boards` lists them
+#   CACHE=data/x.npz      what train and evaluate read in place of FER2013: a cache of `python -m train annotations`
 #   TARGET=x86            what INT8 is for: x86, armv8, armv8.2-dot or jetson-trt
 #   RECIPES=default       what quantize tries: default, all, or names with commas between
 #   MAX_DROP=0.3          points of accuracy INT8 may lose; FORCE=1 writes a model that fails the gate all the same
@@ -38,9 +39,13 @@ FAMILY  := fer-nano fer-small fer-base
 NOISY   := fer-nano-clean fer-nano-mixed fer-nano-curriculum
 SPLIT_OF_ATTRIBUTES := plain-va identity-va
 SYSTEMS := $(NOISY) positive-negative $(SPLIT_OF_ATTRIBUTES) saliency saliency-smile mobilenetv3 mobilenetv3-ferplus
+# Trained fold by fold; the best fold is the model.
+FOLDED  := xception xception-imagenet
 SYSTEMS_MEASURED := docs/systems
 # Where the figures of MODEL are kept; the tables of README are of docs/measured alone.
-MEASURED = $(if $(filter $(MODEL),$(SYSTEMS) xception),$(SYSTEMS_MEASURED),docs/measured)/$(MODEL)
+MEASURED = $(if $(filter $(MODEL),$(SYSTEMS) $(FOLDED)),$(SYSTEMS_MEASURED),docs/measured)/$(MODEL)
+# A published system may be one that INT8 does not help; then its float files are measured alone.
+OR_FLOAT = $(if $(filter $(MODEL),$(FAMILY)),,-)
 FILES_OF = $(foreach model,$(1),$(wildcard artifacts/$(model)/*.tflite artifacts/$(model)/*.onnx))
 CLIP    := media/WolfgangLanger_Pexels.mp4
 # Large tensors come and go in every training step; keeping freed memory halves the time lost to page faults.
@@ -76,7 +81,7 @@ data: $(READY) ## read FER2013 (and FERPLUS) once into data/fer2013.npz
 	$(RUN) -m train data "$(FER2013)" $(if $(FERPLUS),--ferplus "$(FERPLUS)")
 
 train: $(READY) $(DATA) ## train RECIPE, resuming where an earlier start got to
-	$(TRAIN_ENV) $(RUN) -m train fit $(RECIPE)
+	$(TRAIN_ENV) $(RUN) -m train $(if $(filter $(RECIPE),$(FOLDED)),kfold,fit) $(RECIPE) $(if $(CACHE),--cache $(CACHE))
 
 ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.toml and compare them: float, INT8, instructions
 	@test -f "$(PLAN)" || { echo "make: name a plan: make ablation PLAN=train/ablations/mobilenetv3.toml" >&2; exit 2; }
@@ -92,7 +97,7 @@ systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md
 	$(RUN) -m train probe $(foreach name,$(SPLIT_OF_ATTRIBUTES),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/probe.csv
 
 evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv
-	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT)
+	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT) $(if $(CACHE),--cache $(CACHE))
 
 export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden vectors
 	$(RUN) -m export $(CHECKPOINT)
@@ -113,7 +118,7 @@ calibration-curve: $(READY) $(DATA) ## agreement of MODEL with float against the
 
 release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready calibration, default model, figures
 	$(RUN) -m export $(CHECKPOINT)
-	$(RUN) -m quantize $(FOLDER) --recipes $(RECIPES) --save-cache models/$(MODEL)/calibration.json
+	$(OR_FLOAT)$(RUN) -m quantize $(FOLDER) --recipes $(RECIPES) --save-cache models/$(MODEL)/calibration.json
 	$(MAKE) bench
 	mkdir -p $(MEASURED)
 	cp $(FOLDER)/bench.csv $(FOLDER)/quantize.csv $$(ls $(FOLDER)/confusion.csv 2>/dev/null) $(MEASURED)/
@@ -128,16 +133,16 @@ bench: media $(DATA) ## latency by stage and accuracy of every artefact, with th
 
 instructions: $(READY) ## count instructions an inference on emulated Arm cores, for every model in artifacts/
 	$(RUN) -m boards instructions --fresh $(call FILES_OF,$(FAMILY)) $(wildcard build/peers/*.tflite) runtime/fer_edge/data/face_detection_full_range_sparse.tflite
-	$(if $(call FILES_OF,$(SYSTEMS) xception),$(RUN) -m boards instructions --fresh $(call FILES_OF,$(SYSTEMS) xception) --out $(SYSTEMS_MEASURED)/instructions.csv)
+	$(if $(call FILES_OF,$(SYSTEMS) $(FOLDED)),$(RUN) -m boards instructions --fresh $(call FILES_OF,$(SYSTEMS) $(FOLDED)) --out $(SYSTEMS_MEASURED)/instructions.csv)
 
 bench-noise: $(READY) $(DATA) ## accuracy under six kinds of noise in five steps (needs FER2013)
-	$(RUN) -m boards noise $(FOLDER)/$(MODEL).fp32.tflite $(FOLDER)/$(MODEL).int8.tflite --out $(MEASURED)/noise.csv
+	$(RUN) -m boards noise $(wildcard $(FOLDER)/$(MODEL).fp32.tflite $(FOLDER)/$(MODEL).int8.tflite) --out $(MEASURED)/noise.csv
 
 bench-peers: $(READY) $(DATA) ## other people's classifiers beside MODEL, same faces, one thread (needs FER2013)
 	$(RUN) -m boards peers $(FOLDER)/$(MODEL).int8.tflite $(filter-out $(FOLDER)/%,$(wildcard $(FAMILY:%=artifacts/%/*.int8.tflite)))
 
 figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: an hour)
-	for model in $(notdir $(wildcard artifacts/*)); do $(MAKE) release-model MODEL=$$model || exit 1; done
+	for model in $(filter $(FAMILY) $(SYSTEMS) $(FOLDED),$(notdir $(wildcard artifacts/*))); do $(MAKE) release-model MODEL=$$model || exit 1; done
 	$(MAKE) bench-peers instructions
 	$(RUN) -m boards figures
 

@@ -125,9 +125,11 @@ def _system_line(model: str, pair: _Quantized, counts: dict[tuple[str, str], int
 
 
 def _figure(row: dict[str, str]) -> str:
-    """What a model is judged by: accuracy and macro-F1, or for a task of values its CCC."""
+    """What a model is judged by: accuracy and macro-F1, or for a task of values its CCC; neither without faces."""
     if row["ccc"]:
         return f"CCC {float(row['ccc']):.3f}"
+    if not row["accuracy"]:
+        return "not measured"
     return f"{float(row['accuracy']):.2%}, F1 {float(row['macro_f1']):.2%}"
 
 
