@@ -110,16 +110,17 @@ def systems_table(root: Path) -> str:
 
 
 def _system_line(model: str, pair: _Quantized, counts: dict[tuple[str, str], int]) -> str:
-    before = pair.reference
+    before, after = pair.reference, pair.int8
     cells = [f"`{model}`, {pair.engine}", before["agreement_n"], _figure(before)]
-    if pair.int8 is None:
-        return "| " + " | ".join([*cells, f"refused: {pair.refused}", *[""] * 6]) + " |"
-    after = pair.int8
-    cells += [_figure(after), f"{float(after['agreement']):.2%}" if after["accuracy"] else after["agreement"]]
-    cells.append(f"{float(before['size_kb']):.0f} to {float(after['size_kb']):.0f}")
-    cells += [f"{float(before['p50_ms']):.2f} to {float(after['p50_ms']):.2f}", after["latency_ratio"]]
+    if after is None:
+        cells += [f"refused: {pair.refused}", ""]
+    else:
+        cells += [_figure(after), f"{float(after['agreement']):.2%}" if after["accuracy"] else after["agreement"]]
+    files = [before] if after is None else [before, after]
+    cells += [" to ".join(f"{float(row['size_kb']):.0f}" for row in files)]
+    cells += [" to ".join(f"{float(row['p50_ms']):.2f}" for row in files), after["latency_ratio"] if after else ""]
     for cpu in ("cortex-a72", "cortex-a76"):
-        both = [counts.get((row["model_sha256"], cpu)) for row in (before, after)]
+        both = [counts.get((row["model_sha256"], cpu)) for row in files]
         cells.append(" to ".join(f"{count / 1e6:.2f}" for count in both if count is not None))
     return "| " + " | ".join(cells) + " |"
 

@@ -1,0 +1,40 @@
+"""The page of the published systems: its tables are those of the committed CSV files."""
+
+import csv
+
+from boards.figures import SYSTEMS, systems_table
+from tests.conftest import ROOT
+from train import probe, robustness
+
+PAGE = (ROOT / "docs/systems.md").read_text()
+
+
+def rows_of(name: str) -> list[dict[str, str]]:
+    with open(ROOT / SYSTEMS / name, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_what_quantize_made_of_each() -> None:
+    assert systems_table(ROOT / SYSTEMS) in PAGE
+
+
+def test_what_a_probe_finds_before_and_after() -> None:
+    rows = rows_of("probe.csv")
+    named = [
+        probe.ProbeRow(row["model"], row["features"], row["attribute"], row["dataset"], int(row["n"]), float(row["r2"]))
+        for row in rows
+    ]
+    assert probe.table(named) in PAGE
+
+
+def test_accuracy_under_noise() -> None:
+    names = ("model", "file", "dataset", "noise")
+    numbers = {"n": int, "step": int, "seed": int, "accuracy": float, "macro_f1": float}
+    rows = [
+        robustness.RobustnessRow(
+            **{name: row[name] for name in names}, **{name: kind(row[name]) for name, kind in numbers.items()}
+        )
+        for row in rows_of("robustness.csv")
+    ]
+    for line in robustness.table(rows).splitlines()[2:]:
+        assert line in PAGE
