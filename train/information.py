@@ -30,16 +30,20 @@ def linear_information(features: Tensor, values: Tensor, *, ridge: float) -> Ten
     """What a ridge regression on `features` (n, d) finds of each of the `values` (n, k), as information in nats, (k,).
 
     That is -log(1 - R2) / 2, which for Gaussians is the mutual information. The regression is fitted to these very
-    samples, so that features cannot run ahead of it; `ridge`, a share of the features' mean variance, keeps it from
-    finding chance where n is not far above d. Where features and values are uncorrelated it is 0, and no linear probe
-    finds anything (Belrose et al., 2023).
+    samples, so that features cannot run ahead of it; `ridge`, in units of a feature's variance, keeps it from finding
+    chance where n is not far above d. Features are standardised first, or one that grows would hide the others behind
+    the ridge. Where features and values are uncorrelated it is 0, and no linear probe finds anything (Belrose et al.,
+    2023).
     """
-    x, y = features - features.mean(dim=0), values - values.mean(dim=0)
+    x, y = (_standardised(samples) for samples in (features, values))
     covariance, between = x.T @ x / len(x), x.T @ y / len(x)
-    penalty = ridge * covariance.diagonal().mean() * torch.eye(x.shape[1], device=x.device)
-    explained = (between * torch.linalg.solve(covariance + penalty, between)).sum(dim=0)
-    share = explained / (y.square().mean(dim=0) + 1e-8)
+    penalty = ridge * torch.eye(x.shape[1], device=x.device)
+    share = (between * torch.linalg.solve(covariance + penalty, between)).sum(dim=0)
     return -0.5 * torch.log1p(-share.clamp(max=0.9999))
+
+
+def _standardised(samples: Tensor) -> Tensor:
+    return (samples - samples.mean(dim=0)) / (samples.var(dim=0, correction=0) + 1e-8).sqrt()
 
 
 def info_nce(keys: Tensor, queries: Tensor) -> Tensor:

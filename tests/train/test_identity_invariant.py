@@ -64,6 +64,13 @@ def test_a_linear_model_finds_the_whole_information_of_gaussians(rho: float) -> 
     assert found.tolist() == pytest.approx([-0.5 * math.log(1 - rho**2), 0], abs=0.02)
 
 
+def test_no_feature_hides_the_others_by_growing() -> None:
+    x, y = torch.randn(256, 3), torch.randn(256, 1)
+    x[:, :1] += y
+    found = [linear_information(x * torch.tensor([1.0, 1.0, scale]), y, ridge=0.3).item() for scale in (1.0, 1e3)]
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 def test_a_ridge_finds_less_of_chance() -> None:
     x, y = torch.randn(64, 60), torch.randn(64, 3)
     free, held = (linear_information(x, y, ridge=ridge).mean() for ridge in (1e-6, 0.3))
