@@ -38,7 +38,8 @@ FAMILY  := fer-nano fer-small fer-base
 # The published systems. The first of NOISY and of SPLIT_OF_ATTRIBUTES is what the others are measured against.
 NOISY   := fer-nano-clean fer-nano-mixed fer-nano-curriculum
 SPLIT_OF_ATTRIBUTES := plain-va identity-va
-SYSTEMS := $(NOISY) positive-negative $(SPLIT_OF_ATTRIBUTES) saliency saliency-smile mobilenetv3 mobilenetv3-ferplus
+WITH_MAPS := saliency saliency-smile
+SYSTEMS := $(NOISY) positive-negative $(SPLIT_OF_ATTRIBUTES) $(WITH_MAPS) mobilenetv3 mobilenetv3-ferplus
 # Trained fold by fold; the best fold is the model.
 FOLDED  := xception xception-imagenet
 SYSTEMS_MEASURED := docs/systems
@@ -95,6 +96,7 @@ systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md
 	$(TRAIN_ENV) $(RUN) -m train kfold xception
 	$(RUN) -m train robustness $(foreach name,$(NOISY),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/robustness.csv
 	$(RUN) -m train probe $(foreach name,$(SPLIT_OF_ATTRIBUTES),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/probe.csv
+	$(RUN) -m train maps $(foreach name,$(WITH_MAPS),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/maps.csv
 
 evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv
 	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT) $(if $(CACHE),--cache $(CACHE))

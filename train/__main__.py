@@ -92,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--output", type=Path, default=Path("docs/measured/probe.csv"))
     probe.set_defaults(run=_probe)
 
+    maps = commands.add_parser("maps", help="how near a saliency_cnn's maps are to gaze, or to what stands in for it")
+    maps.add_argument("models", type=Path, nargs="+", help="checkpoints (.safetensors)")
+    maps.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    maps.add_argument("--output", type=Path, default=Path("docs/measured/maps.csv"))
+    maps.set_defaults(run=_maps)
+
     overlay = commands.add_parser("overlay", help="draw where a saliency_cnn looks over a picture of a face")
     overlay.add_argument("model", type=Path, help="its checkpoint (.safetensors)")
     overlay.add_argument("picture", type=Path, help="a picture of one face, cropped to it")
@@ -177,6 +183,15 @@ def _probe(options: argparse.Namespace) -> None:
     rows = [row for path in options.models for row in probe.measure(path, data, source)]
     probe.write_csv(options.output, rows)
     print(probe.table(rows))
+
+
+def _maps(options: argparse.Namespace) -> None:
+    from train import maps
+
+    data = cache.load_any(options.cache)
+    rows = [row for path in options.models for row in maps.measure(path, data)]
+    maps.write_csv(options.output, rows)
+    print(maps.table(rows))
 
 
 def _overlay(options: argparse.Namespace) -> None:

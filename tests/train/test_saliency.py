@@ -1,5 +1,6 @@
 """Saliency: the indicators and the kernels by hand, the guided network, the overlay."""
 
+import csv
 import dataclasses
 import math
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from fer_edge.errors import ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, checkpoint, loop, publish, saliency, tasks
+from train import architectures, cache, checkpoint, loop, maps, publish, saliency, tasks
 from train.architectures.saliency_cnn import DifferenceOfGaussians, gaussian_kernel, prior_of
 from train.fer2013 import Fer2013
 from train.recipe import Labels, Recipe, Schedule
@@ -151,6 +152,24 @@ def test_the_overlay_is_a_picture(teacher: Path, tmp_path: Path, capsys: pytest.
     assert command.main(["overlay", str(teacher), str(face), "--output", str(drawn)]) == ModelError.exit_code
     assert command.main(["overlay", str(guided), str(tmp_path / "absent.png")]) == 2
     assert "predicts no saliency" in capsys.readouterr().err
+
+
+def test_maps_are_measured_beside_the_mean_of_all(
+    tiny: Fer2013, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On maps that are all the same, the mean of them is perfect; a network that never learned is not."""
+    recipe, path, output = taught(teacher), tmp_path / "guided.safetensors", tmp_path / "maps.csv"
+    state = architectures.build(recipe.architecture, recipe.arguments).state_dict()
+    checkpoint.save(path, state, publish.info_of(recipe))
+    cache.save(dataclasses.replace(tiny, images=np.repeat(tiny.images[:1], len(tiny.images), 0)), tmp_path / "d.npz")
+    assert command.main(["maps", str(path), "--cache", str(tmp_path / "d.npz"), "--output", str(output)]) == 0
+    with open(output, newline="") as stream:
+        own, mean = csv.DictReader(stream)
+    assert (own["map"], mean["map"], own["truth"]) == ("its own", "the mean map", "evidence of teacher")
+    assert float(mean["cc"]) > 0.99 > float(own["cc"]) and float(mean["kl"]) < 0.001 < float(own["kl"])
+    assert "| `guided`, its own |" in capsys.readouterr().out
+    with pytest.raises(ModelError, match="predicts no saliency"):
+        maps.measure(teacher, tiny)
 
 
 def test_the_saliency_task_is_for_training_alone() -> None:

@@ -1,0 +1,95 @@
+"""How near a network's saliency is to people's gaze, or on FER2013 to the evidence that stands in for it.
+
+Beside each model stands the mean of all true maps, the same for every picture: what knowing nothing of a picture gives.
+It was made of the very maps it is measured by, which favours it.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fer_edge.errors import ModelError
+from fer_edge.files import atomic_write
+
+from train import checkpoint
+from train.annotated import Faces
+from train.architectures.saliency_cnn import SaliencyCnn
+from train.fer2013 import SPLITS
+from train.pixels import normalise
+from train.recipe import Labels
+from train.saliency import SaliencyTask
+
+_BATCH = 256
+_INDICATORS = ("kl", "cc", "nss", "sim")
+_FIELDS = ("model", "map", "truth", "dataset", "split", "n", *_INDICATORS)
+
+
+@dataclass(frozen=True)
+class MapRow:
+    """Indicators of a model's maps, or of the mean map beside them, over n pictures of PublicTest."""
+
+    model: str
+    map: str
+    truth: str
+    dataset: str
+    n: int
+    indicators: dict[str, float]
+
+
+def measure(path: Path, data: Faces) -> list[MapRow]:
+    """The model's row and that of the mean map. Raises ModelError for a network that predicts no saliency."""
+    loaded = checkpoint.load(path)
+    if not isinstance(loaded.network, SaliencyCnn):
+        raise ModelError(f"{path}: its network is {type(loaded.network).__name__}, which predicts no saliency.")
+    shown = data.rows(data.usage == SPLITS.index("PublicTest"))
+    teacher = loaded.info.recipe.get("labels", {}).get("saliency_teacher", "")
+    task = SaliencyTask()
+    truth = task.wanted(shown, Labels(saliency_teacher=teacher)).numpy()
+    scores = _scores(loaded.network, shown.images)
+    mean = np.log(truth[:, :1].mean(axis=0, keepdims=True) + 1e-9)
+    side = round(scores.shape[1] ** 0.5)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mean), side).flatten(1)
+    named = f"evidence of {Path(teacher).stem}" if data.dataset == "FER2013" else "gaze"
+    return [
+        MapRow(loaded.info.name, kind, named, data.dataset, len(truth), _indicators(task, answers, truth))
+        for kind, answers in (("its own", scores), ("the mean map", pooled.expand(len(truth), -1).numpy()))
+    ]
+
+
+def _scores(network: SaliencyCnn, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scores before softmax over the pixels, (n, pixels), of grey faces (n, 48, 48)."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(images), _BATCH):
+            faces = normalise(torch.from_numpy(images[start : start + _BATCH])).unsqueeze(1)
+            parts.append(network.eval().saliency(faces).flatten(1).numpy())
+    return np.concatenate(parts)
+
+
+def _indicators(task: SaliencyTask, answers: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
+    figures = task.figures(np.ascontiguousarray(answers), truth)
+    return {name: figures[name] for name in _INDICATORS}
+
+
+def write_csv(path: Path, rows: list[MapRow]) -> None:
+    """One line a row, atomically."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, _FIELDS)
+        writer.writeheader()
+        for row in rows:
+            figures = {name: f"{value:.4f}" for name, value in row.indicators.items()}
+            head = {name: getattr(row, name) for name in ("model", "map", "truth", "dataset", "n")}
+            writer.writerow({**head, "split": "PublicTest", **figures})
+
+
+def table(rows: list[MapRow]) -> str:
+    """Markdown: a row each, KL in nats."""
+    lines = [f"| map | n | {' | '.join(name.upper() for name in _INDICATORS)} |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = " | ".join(f"{row.indicators[name]:.3f}" for name in _INDICATORS)
+        lines.append(f"| `{row.model}`, {row.map} | {row.n} | {cells} |")
+    return "\n".join(lines)
