@@ -144,7 +144,11 @@ def _trained_on(recipe: Recipe, dataset: str) -> str:
         f", {recipe.noise.share:.0%} of the faces with noise ({recipe.noise.schedule})" if recipe.noise.share else ""
     )
     begun = f", begun from {Path(recipe.finetuning.weights).name}" if recipe.finetuning.weights else ""
-    return f"{dataset} Training{blend}{votes}{taught}{noisy}{begun}"
+    learned = {*recipe.beside, recipe.task}
+    gaze = Path(recipe.labels.saliency_teacher).stem
+    stand_in = f", evidence of {gaze} in place of gaze" if gaze and "saliency" in learned else ""
+    apart = f", {Path(recipe.labels.attributes).stem} attributes kept apart" if "attributes" in learned else ""
+    return f"{dataset} Training{blend}{votes}{taught}{noisy}{stand_in}{apart}{begun}"
 
 
 def info_of(

@@ -174,3 +174,7 @@ def test_maps_are_measured_beside_the_mean_of_all(
 
 def test_the_saliency_task_is_for_training_alone() -> None:
     assert tasks.labels_of("saliency") == ()
+
+
+def test_what_stands_in_for_gaze_is_said(teacher: Path) -> None:
+    assert publish.info_of(taught(teacher)).trained_on.endswith("evidence of teacher in place of gaze")
