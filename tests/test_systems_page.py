@@ -4,7 +4,7 @@ import csv
 
 from boards.figures import SYSTEMS, systems_table
 from tests.conftest import ROOT
-from train import probe, robustness
+from train import maps, probe, robustness
 
 PAGE = (ROOT / "docs/systems.md").read_text()
 
@@ -38,3 +38,15 @@ def test_accuracy_under_noise() -> None:
     ]
     for line in robustness.table(rows).splitlines()[2:]:
         assert line in PAGE
+
+
+def test_how_near_the_maps_are() -> None:
+    rows = [
+        maps.MapRow(
+            *(row[name] for name in ("model", "map", "truth", "dataset")),
+            int(row["n"]),
+            {name: float(row[name]) for name in ("kl", "cc", "nss", "sim")},
+        )
+        for row in rows_of("maps.csv")
+    ]
+    assert maps.table(rows) in PAGE
