@@ -5,6 +5,7 @@ Training and selection see Training and PublicTest only; PrivateTest is read her
 
 import csv
 import datetime
+import fcntl
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -188,8 +189,20 @@ def results_path(folder: Path, task: str) -> Path:
 
 
 def append_result(path: Path, result: Evaluation | FigureEvaluation) -> None:
-    """Add one row to a results file; a row for the same checkpoint, file, dataset and split is replaced."""
-    row = _row(result)
+    """Add one row to a results file; a row for the same checkpoint, file, dataset and split is replaced.
+
+    Several trainings may end at once: the folder is locked from reading to writing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _replace_row(path, _row(result))
+    finally:
+        os.close(folder)
+
+
+def _replace_row(path: Path, row: dict[str, str]) -> None:
     rows: list[dict[str, str]] = []
     columns = dict.fromkeys(row)
     if path.is_file():
