@@ -47,6 +47,7 @@ SYSTEMS_MEASURED := docs/systems
 MEASURED = $(if $(filter $(MODEL),$(SYSTEMS) $(FOLDED)),$(SYSTEMS_MEASURED),docs/measured)/$(MODEL)
 # A published system may be one that INT8 does not help; then its float files are measured alone.
 OR_FLOAT = $(if $(filter $(MODEL),$(FAMILY)),,-)
+CHECKPOINTS_OF = $(foreach name,$(1),models/$(name)/$(name).safetensors)
 FILES_OF = $(foreach model,$(1),$(wildcard artifacts/$(model)/*.tflite artifacts/$(model)/*.onnx))
 CLIP    := media/WolfgangLanger_Pexels.mp4
 # Large tensors come and go in every training step; keeping freed memory halves the time lost to page faults.
@@ -55,7 +56,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model bench \
+.PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
 	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo \
 	screenshots test test-tflite-runtime lint format clean
 
@@ -94,9 +95,9 @@ ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.to
 systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md, one a core; resumes; hours
 	printf '%s\n' $(SYSTEMS) | $(TRAIN_ENV) OMP_NUM_THREADS=1 xargs -P $$(nproc) -n 1 $(RUN) -m train fit
 	$(TRAIN_ENV) $(RUN) -m train kfold xception
-	$(RUN) -m train robustness $(foreach name,$(NOISY),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/robustness.csv
-	$(RUN) -m train probe $(foreach name,$(SPLIT_OF_ATTRIBUTES),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/probe.csv
-	$(RUN) -m train maps $(foreach name,$(WITH_MAPS),models/$(name)/$(name).safetensors) --output $(SYSTEMS_MEASURED)/maps.csv
+	$(RUN) -m train robustness $(call CHECKPOINTS_OF,$(NOISY)) --output $(SYSTEMS_MEASURED)/robustness.csv
+	$(RUN) -m train probe $(call CHECKPOINTS_OF,$(SPLIT_OF_ATTRIBUTES)) --output $(SYSTEMS_MEASURED)/probe.csv
+	$(RUN) -m train maps $(call CHECKPOINTS_OF,$(WITH_MAPS)) --output $(SYSTEMS_MEASURED)/maps.csv
 
 evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv
 	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT) $(if $(CACHE),--cache $(CACHE))
@@ -121,13 +122,15 @@ calibration-curve: $(READY) $(DATA) ## agreement of MODEL with float against the
 release-model: $(READY) $(DATA) ## after training (needs FER2013): commit-ready calibration, default model, figures
 	$(RUN) -m export $(CHECKPOINT)
 	$(OR_FLOAT)$(RUN) -m quantize $(FOLDER) --recipes $(RECIPES) --save-cache models/$(MODEL)/calibration.json
-	$(MAKE) bench
-	mkdir -p $(MEASURED)
-	cp $(FOLDER)/bench.csv $(FOLDER)/quantize.csv $$(ls $(FOLDER)/confusion.csv 2>/dev/null) $(MEASURED)/
+	$(MAKE) keep-figures
 ifeq ($(MODEL),$(DEFAULT_MODEL))
 	cp $(FOLDER)/$(MODEL).int8.tflite $(FOLDER)/$(MODEL).int8.tflite.json runtime/fer_edge/data/
 endif
 	$(RUN) -m boards figures
+
+keep-figures: bench
+	mkdir -p $(MEASURED)
+	cp $(FOLDER)/bench.csv $(FOLDER)/quantize.csv $$(ls $(FOLDER)/confusion.csv 2>/dev/null) $(MEASURED)/
 
 bench: media $(DATA) ## latency by stage and accuracy of every artefact, with the noise ladder where FER2013 is: CSV and plot
 	$(RUN) -m boards bench $(FOLDER) --source $(CLIP)
@@ -143,8 +146,8 @@ bench-noise: $(READY) $(DATA) ## accuracy under six kinds of noise in five steps
 bench-peers: $(READY) $(DATA) ## other people's classifiers beside MODEL, same faces, one thread (needs FER2013)
 	$(RUN) -m boards peers $(FOLDER)/$(MODEL).int8.tflite $(filter-out $(FOLDER)/%,$(wildcard $(FAMILY:%=artifacts/%/*.int8.tflite)))
 
-figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: an hour)
-	for model in $(filter $(FAMILY) $(SYSTEMS) $(FOLDED),$(notdir $(wildcard artifacts/*))); do $(MAKE) release-model MODEL=$$model || exit 1; done
+figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: half an hour)
+	for model in $(filter $(FAMILY) $(SYSTEMS) $(FOLDED),$(notdir $(wildcard artifacts/*))); do $(MAKE) keep-figures MODEL=$$model || exit 1; done
 	$(MAKE) bench-peers instructions
 	$(RUN) -m boards figures
 

@@ -12,18 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fer_edge.errors import ModelError
 from fer_edge.files import atomic_write
 
-from train import checkpoint
+from train import overlay
 from train.annotated import Faces
-from train.architectures.saliency_cnn import SaliencyCnn
 from train.fer2013 import SPLITS
-from train.pixels import normalise
+from train.prediction import predict
 from train.recipe import Labels
 from train.saliency import SaliencyTask
 
-_BATCH = 256
 _INDICATORS = ("kl", "cc", "nss", "sim")
 _FIELDS = ("model", "map", "truth", "dataset", "split", "n", *_INDICATORS)
 
@@ -42,32 +39,20 @@ class MapRow:
 
 def measure(path: Path, data: Faces) -> list[MapRow]:
     """The model's row and that of the mean map. Raises ModelError for a network that predicts no saliency."""
-    loaded = checkpoint.load(path)
-    if not isinstance(loaded.network, SaliencyCnn):
-        raise ModelError(f"{path}: its network is {type(loaded.network).__name__}, which predicts no saliency.")
+    guided, info = overlay.guided_network(path)
     shown = data.rows(data.usage == SPLITS.index("PublicTest"))
-    teacher = loaded.info.recipe.get("labels", {}).get("saliency_teacher", "")
+    teacher = info.recipe.get("labels", {}).get("saliency_teacher", "")
     task = SaliencyTask()
     truth = task.wanted(shown, Labels(saliency_teacher=teacher)).numpy()
-    scores = _scores(loaded.network, shown.images)
+    scores = predict(guided.saliency, shown.images).reshape(len(truth), -1)
     mean = np.log(truth[:, :1].mean(axis=0, keepdims=True) + 1e-9)
     side = round(scores.shape[1] ** 0.5)
     pooled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mean), side).flatten(1)
     named = f"evidence of {Path(teacher).stem}" if data.dataset == "FER2013" else "gaze"
     return [
-        MapRow(loaded.info.name, kind, named, data.dataset, len(truth), _indicators(task, answers, truth))
+        MapRow(info.name, kind, named, data.dataset, len(truth), _indicators(task, answers, truth))
         for kind, answers in (("its own", scores), ("the mean map", pooled.expand(len(truth), -1).numpy()))
     ]
-
-
-def _scores(network: SaliencyCnn, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scores before softmax over the pixels, (n, pixels), of grey faces (n, 48, 48)."""
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(images), _BATCH):
-            faces = normalise(torch.from_numpy(images[start : start + _BATCH])).unsqueeze(1)
-            parts.append(network.eval().saliency(faces).flatten(1).numpy())
-    return np.concatenate(parts)
 
 
 def _indicators(task: SaliencyTask, answers: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:

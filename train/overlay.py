@@ -19,6 +19,14 @@ _SIDE_PX = 384
 _OPACITY = 0.5
 
 
+def guided_network(model: Path) -> tuple[SaliencyCnn, checkpoint.CheckpointInfo]:
+    """The saliency-guided network of a checkpoint, and its header. Raises ModelError for another network."""
+    loaded = checkpoint.load(model)
+    if not isinstance(loaded.network, SaliencyCnn):
+        raise ModelError(f"{model}: its network is {type(loaded.network).__name__}, which predicts no saliency.")
+    return loaded.network, loaded.info
+
+
 def overlay(network: SaliencyCnn, face: NDArray[np.uint8], side_px: int = _SIDE_PX) -> NDArray[np.uint8]:
     """A grey face (48, 48) uint8 under its saliency in colours, (side_px, side_px, 3) uint8 BGR; red draws the eye."""
     with torch.inference_mode():
@@ -33,9 +41,7 @@ def overlay(network: SaliencyCnn, face: NDArray[np.uint8], side_px: int = _SIDE_
 
 def write(model: Path, picture: Path, output: Path) -> None:
     """Draw `picture`, a face, under the saliency `model` sees in it. Raises ModelError, DataError."""
-    network = checkpoint.load(model).network
-    if not isinstance(network, SaliencyCnn):
-        raise ModelError(f"{model}: its network is {type(network).__name__}, which predicts no saliency.")
+    network, _info = guided_network(model)
     _, encoded = cv2.imencode(".png", overlay(network, face_in(read_picture(picture))))
     with atomic_write(output) as temporary:
         temporary.write_bytes(encoded.tobytes())
