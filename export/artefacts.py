@@ -21,8 +21,10 @@ def staged(folder: Path) -> Iterator[Path]:
     File names stay as they are, because engines choose by suffix. Raises UsageError where nothing can be written.
     """
     staging = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    # A killed run may have left one: in a container the next process gets the same number.
-    shutil.rmtree(staging, ignore_errors=True)
+    for left in folder.parent.glob(f".{folder.name}.*.part"):
+        # Of a run that was killed. In a container the next process gets the same number.
+        if left == staging or not _runs(left.name.split(".")[-2]):
+            shutil.rmtree(left, ignore_errors=True)
     with _unwritable(folder):
         staging.mkdir(parents=True)
     try:
@@ -31,6 +33,17 @@ def staged(folder: Path) -> Iterator[Path]:
             publish(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _runs(number: str) -> bool:
+    """Whether a process of this number is there."""
+    try:
+        os.kill(int(number), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @contextmanager
@@ -57,8 +70,9 @@ def write_checksums(folder: Path) -> None:
 
 
 def write_contract(model: Path, contract: ModelContract) -> None:
-    """Write `contract` beside the model file, as <file>.json."""
-    contract_path(model).write_text(contract.to_json(), encoding="utf-8")
+    """Write `contract` beside the model file, as <file>.json, atomically."""
+    with atomic_write(contract_path(model)) as temporary:
+        temporary.write_text(contract.to_json(), encoding="utf-8")
 
 
 def contract_path(model: Path) -> Path:

@@ -54,11 +54,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m quantize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     _add_source(parser)
-    parser.add_argument("--target", default="x86", help="x86, armv8, armv8.2-dot or jetson-trt (x86)")
+    _add_calibration(parser)
+    parser.add_argument("--target", help="x86, armv8, armv8.2-dot or jetson-trt (x86)")
     parser.add_argument(
         "--recipes", default="default", metavar="SET", help="default, all, or names of recipes with commas between"
     )
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="replay the .recipe.json beside an INT8 model")
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="replay the .recipe.json beside an INT8 model: its calibration, target and limit too, unless given here",
+    )
     parser.add_argument(
         "--exclude", action="append", default=[], metavar="LAYER", help="leave this layer float (may be repeated)"
     )
@@ -69,9 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--instructions",
         type=Path,
-        default=Path("boards/instructions.csv"),
         metavar="CSV",
-        help="instructions counted under emulation, for the Arm targets",
+        help="instructions counted under emulation, for the Arm targets (boards/instructions.csv)",
     )
     parser.add_argument("--save-cache", type=Path, metavar="PATH", help="write the calibration cache there")
     return parser
@@ -86,10 +91,13 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         default=Path("data/fer2013.npz"),
         help="face cache written by `make data`, or a folder with one sub-folder of images a class",
     )
+    parser.add_argument("--checkpoint", type=Path, help="refuse artefacts that were exported from another file")
+
+
+def _add_calibration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path, help="calibration cache used without faces (models/NAME/calibration.json)"
     )
-    parser.add_argument("--checkpoint", type=Path, help="refuse artefacts that were exported from another file")
     parser.add_argument("--count", type=int, help="calibration faces (512)")
     parser.add_argument("--seed", type=int, help="which faces (0)")
     parser.add_argument(
@@ -103,6 +111,7 @@ def _inspect_parser() -> argparse.ArgumentParser:
         description="An INT8 .onnx layer by layer against float: what stayed float, and the layer to leave float.",
     )
     _add_source(parser)
+    _add_calibration(parser)
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the ten worst layers there")
     return parser
 
@@ -112,8 +121,8 @@ def _curve_parser() -> argparse.ArgumentParser:
         prog="python -m quantize curve", description="Agreement with float against the number of calibration faces."
     )
     _add_source(parser)
-    parser.add_argument("--counts", default="32,64,128,256,512,1024,2048", type=_numbers, metavar="N,N,...")
-    parser.add_argument("--seeds", default="0,1,2", type=_numbers, metavar="N,N,...")
+    parser.add_argument("--counts", default="32,64,128,256,512,1024,2048", type=_counts, metavar="N,N,...")
+    parser.add_argument("--seeds", default="0,1,2", type=_seeds, metavar="N,N,...")
     parser.add_argument("--csv", type=Path, default=Path("docs/measured/calibration.csv"), help="written, with a .png")
     return parser
 
@@ -124,11 +133,23 @@ def _table_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _counts(text: str) -> tuple[int, ...]:
+    return _numbers(text, 1)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return _numbers(text, 0)
+
+
+def _numbers(text: str, least: int) -> tuple[int, ...]:
+    wanted = f"{text!r}: expected whole numbers of {least} or more with commas between"
     try:
-        return tuple(int(word) for word in text.split(","))
+        numbers = tuple(int(word) for word in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected whole numbers with commas between") from None
+        raise argparse.ArgumentTypeError(wanted) from None
+    if min(numbers) < least:
+        raise argparse.ArgumentTypeError(wanted)
+    return numbers
 
 
 if __name__ == "__main__":

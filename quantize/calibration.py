@@ -87,6 +87,10 @@ def calibrate(models: FloatModels, faces: LabelledFaces | None, wanted: Wanted, 
             "--faces, or restore the cache that belongs to the checkpoint."
         )
     cached = load_cache(wanted.cache, models.checkpoint_sha256)
+    for kind in models.classifiers:
+        for method in CACHED_METHODS:
+            if not cached.ranges.get(kind, {}).get(method):
+                raise ModelError(f"{wanted.cache}: no {method} ranges of a .{kind}. Make it again with faces at hand.")
     for name, option in (("count", "count"), ("seed", "seed"), ("quantile", "percentile")):
         asked, found = getattr(wanted, name), getattr(cached, name)
         if asked not in (None, found):
@@ -142,7 +146,7 @@ def load_cache(path: Path, sha256: str) -> Calibration:
         table = json.loads(path.read_text(encoding="utf-8"))
         version = table["schema_version"]
         if version == SCHEMA_VERSION:
-            table["ranges"] = {kind: _parse_methods(table["ranges"][kind]) for kind in ("onnx", "tflite")}
+            table["ranges"] = {kind: _parse_methods(methods) for kind, methods in table["ranges"].items()}
         cached = Calibration(**table) if version == SCHEMA_VERSION else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: not a calibration cache ({error}). Restore it, or run `make data` first.") from None

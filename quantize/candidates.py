@@ -13,7 +13,7 @@ import onnx
 
 from fer_edge.classifier import Classifier
 from fer_edge.contract import InputSpec, Measurement, ModelContract, ValueMeasurement
-from fer_edge.errors import UsageError
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.faces import LabelledFaces, ValuedFaces
 from fer_edge.files import atomic_write, sha256_of
 from fer_edge.metrics import ValueMetrics
@@ -26,7 +26,7 @@ from quantize import onnx_ptq, qdq_graph, tflite_ptq
 from quantize.calibration import Calibration
 from quantize.faces import Evaluation, FaceSets
 from quantize.gate import Limits
-from quantize.measure import Score, answers_of, score
+from quantize.measure import Score, answers_of, follows, score
 from quantize.qdq_graph import ConvCount
 from quantize.recipes import FLOAT_IO, NNCF, NNCF_ACCURACY, NNCF_QAT, Recipe, Target, recipe_from
 from quantize.source import FloatModels
@@ -67,13 +67,17 @@ class Materials:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished candidate. `names`: what shortened tensor names in the file stood for, empty for a .tflite."""
+    """A finished candidate. `names`: what shortened tensor names in the file stood for, empty for a .tflite.
+
+    `float_sha256`: of the float model it was made from.
+    """
 
     recipe: Recipe
     path: Path
     score: Score
     counted: ConvCount
     names: dict[str, str]
+    float_sha256: str
 
 
 def missing(recipe: Recipe, materials: Materials) -> str | None:
@@ -85,8 +89,13 @@ def missing(recipe: Recipe, materials: Materials) -> str | None:
     kind = materials.models.classifiers["onnx"].contract.task_spec.kind
     if recipe.backend in (NNCF_ACCURACY, NNCF_QAT) and kind != CLASSES:
         return "a task of classes"
-    if recipe.backend == NNCF_QAT and materials.checkpoint is None:
-        return "the checkpoint the float models came from"
+    if recipe.backend == NNCF_QAT:
+        if materials.checkpoint is None:
+            return "the checkpoint the float models came from"
+        if recipe.exclude:
+            return "all layers integer: it knows the layers of --exclude by other names"
+        if onnx_ptq.does_arithmetic(materials.models.graph):
+            return "a network of convolutions alone: it would make attention and normalisation integer"
     return None
 
 
@@ -105,19 +114,24 @@ def make(recipe: Recipe, materials: Materials, work: WorkFolder, float_answers: 
             count = _COUNT[recipe.suffix]
             counted = count(path, as_on_arm=on_arm) if recipe.suffix == "onnx" else count(path)
             result = {"recipe": recipe, "score": scored, "counted": counted}
-            table = {name: asdict(value) for name, value in result.items()} | {"names": names}
+            origin = sha256_of(materials.models.classifiers[recipe.suffix].path)
+            table = {name: asdict(value) for name, value in result.items()} | {"names": names, "float_sha256": origin}
             (folder / RESULT).write_text(json.dumps(table, indent=1) + "\n")
     return load(work.folder / key)
 
 
 def load(folder: Path) -> Made:
-    """What `make` kept in a candidate's folder."""
-    table = json.loads((folder / RESULT).read_text())
-    recipe = recipe_from(table["recipe"])
-    counted = ConvCount(**{**table["counted"], "float_ops": tuple(map(tuple, table["counted"]["float_ops"]))})
-    values = tuple(ValueMetrics(**metrics) for metrics in table["score"]["values"])
-    scored = Score(**{**table["score"], "values": values})
-    return Made(recipe, folder / f"model.{recipe.suffix}", scored, counted, table["names"])
+    """What `make` kept in a candidate's folder. Raises ModelError where that is damaged, or of another version."""
+    try:
+        table = json.loads((folder / RESULT).read_text())
+        recipe = recipe_from(table["recipe"])
+        counted = ConvCount(**{**table["counted"], "float_ops": tuple(map(tuple, table["counted"]["float_ops"]))})
+        values = tuple(ValueMetrics(**metrics) for metrics in table["score"]["values"])
+        scored = Score(**{**table["score"], "values": values})
+        path = folder / f"model.{recipe.suffix}"
+        return Made(recipe, path, scored, counted, table["names"], table["float_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / RESULT}: not what a search writes ({error}). Remove {folder}.") from None
 
 
 def candidate_key(recipe: Recipe, materials: Materials) -> str:
@@ -199,9 +213,11 @@ def _input(spec: InputSpec, recipe: Recipe, path: Path) -> InputSpec:
 
 
 def _scored(path: Path, materials: Materials, float_answers: Any) -> Score:
-    """Score the file as a board would run it, and put what was measured into its contract."""
+    """Score the file as a board would run it, and put what was measured into its contract. Raises ModelError."""
     model, evaluation = Classifier(path), materials.evaluation
     answers = answers_of(model, evaluation.images)
+    if evaluation.faces is None and not follows(answers, float_answers):
+        raise ModelError("its answers to the golden inputs do not follow those of the float model")
     scored = score(answers, float_answers, evaluation.faces, model.contract.task_spec.kind)
     if evaluation.faces is not None:
         put_contract(path, with_figures(model.contract, scored, evaluation.faces))

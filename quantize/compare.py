@@ -50,7 +50,7 @@ def compare(checkpoint: Path, faces: Path, artefacts: Path, count: int | None = 
     wanted = Wanted(faces, opened.folder / "no-cache.json", count)
     materials = session.gather(opened, wanted, recipes, target, Limits(), checkpoint)
     # Whoever compares wants to see the worst as well, so what fails the gate is written too.
-    rows = search.search(materials, search.Plan(recipes, True, Path("boards/instructions.csv"))).rows
+    rows = search.search(materials, search.Plan(recipes, force=True)).rows
     written = [row for row in rows if row.file]
     references = {row.engine: row for row in written if row.precision == "fp32"}
     return [_row(opened.name, references[row.engine], row) for row in written if row.precision == "int8"]

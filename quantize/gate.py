@@ -51,12 +51,19 @@ def verdict(candidate: Candidate, reference: Candidate, limits: Limits, target: 
     reasons += missed
     if reasons:
         return FAILED + "; ".join(reasons)
-    return PASSED if measured else f"{PASSED}; speed on {target.cpu or target.name} not measured"
+    unmeasured = [] if _drops(candidate, reference, limits) else ["accuracy not measured"]
+    unmeasured += [] if measured else [f"speed on {target.cpu or target.name} not measured"]
+    return "; ".join((PASSED, *unmeasured))
 
 
 def passed(text: str) -> bool:
     """Whether a verdict lets the model through."""
     return text.split(";")[0] == PASSED
+
+
+def misses(text: str) -> int:
+    """How many limits a verdict names as missed."""
+    return 0 if passed(text) else 1 + text.count("; ")
 
 
 def _form(candidate: Candidate, limits: Limits) -> list[str]:
@@ -71,16 +78,19 @@ def _form(candidate: Candidate, limits: Limits) -> list[str]:
     return reasons
 
 
+# Every comparison below asks for what is good, so that a figure that is no number (NaN) fails.
 def _quality(candidate: Candidate, reference: Candidate, limits: Limits) -> list[str]:
     drops = _drops(candidate, reference, limits)
     if not drops:
-        if candidate.agreement < limits.min_golden_agreement:
+        if not candidate.agreement >= limits.min_golden_agreement:
             return [f"agreement {candidate.agreement:.0%} on golden inputs below {limits.min_golden_agreement:.0%}"]
         return []
     reasons = []
-    if candidate.agreement < limits.min_agreement:
+    if not candidate.agreement >= limits.min_agreement:
         reasons.append(f"agreement {candidate.agreement:.2%} below {limits.min_agreement:.0%}")
-    reasons += [f"{name} drop {drop:.2f} points above {limit:g}" for name, drop, limit in drops if drop > limit + 1e-9]
+    reasons += [
+        f"{name} drop {drop:.2f} points above {limit:g}" for name, drop, limit in drops if not drop <= limit + 1e-9
+    ]
     return reasons
 
 

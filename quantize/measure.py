@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fer_edge.classifier import Classifier
+from fer_edge.errors import ModelError
 from fer_edge.faces import LabelledFaces, ValuedFaces
 from fer_edge.metrics import ValueMetrics, agreement, classification_metrics, concordance, value_metrics
 from fer_edge.tasks import CLASSES
 
 _CHUNK = 32
 _WARMUP, _ROUNDS = 20, 150
+_FOLLOWS = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,26 @@ class Latency:
 
 
 def answers_of(model: Classifier, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What the task promises, (n, labels) float32, of faces (n, h, w) uint8, with a bar when it takes long."""
+    """What the task promises, (n, labels) float32, of faces (n, h, w) uint8, with a bar when it takes long.
+
+    Raises ModelError where an answer is no number.
+    """
     starts = tqdm(range(0, len(images), _CHUNK), desc=f"run {model.path.name}", leave=False, delay=2)
-    return np.concatenate([model.classify(images[start : start + _CHUNK]) for start in starts])
+    answers = np.concatenate([model.classify(images[start : start + _CHUNK]) for start in starts])
+    broken = int((~np.isfinite(answers)).any(axis=1).sum())
+    if broken:
+        raise ModelError(f"{model.path.name}: {broken} of {len(images)} answers are no numbers.")
+    return answers
+
+
+def follows(answers: NDArray[np.float32], reference: NDArray[np.float32]) -> bool:
+    """Whether answers (n, labels) change from face to face as the float model's do: correlated by half at least.
+
+    Where there is no truth a model that gives every face the same answer may agree with float by chance.
+    """
+    own, other = (values - values.mean(axis=0) for values in (answers.astype(np.float64), reference.astype(np.float64)))
+    scale = float(np.sqrt((own**2).sum() * (other**2).sum()))
+    return scale > 0 and float((own * other).sum()) >= _FOLLOWS * scale
 
 
 def score(

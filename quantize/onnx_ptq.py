@@ -25,8 +25,23 @@ _LAST_LAYERS = ["Gemm", "MatMul"]
 def op_types(graph: FloatGraph, recipe: Recipe | None = None) -> tuple[str, ...]:
     """The kinds of operators that become integer by `recipe`; without one, those any recipe may make integer."""
     wanted = Recipe.ops if recipe is None else recipe.ops
-    does_arithmetic = any(node.op_type in _ARITHMETIC for node in graph.body.graph.node)
-    return tuple(kind for kind in wanted if kind in _CONVOLUTIONS) if does_arithmetic else wanted
+    return tuple(kind for kind in wanted if kind in _CONVOLUTIONS) if does_arithmetic(graph) else wanted
+
+
+def does_arithmetic(graph: FloatGraph) -> bool:
+    """Whether such arithmetic stands between layers that may be integer; before the first or after the last it may."""
+    nodes = graph.body.graph.node  # in topological order, as ONNX has it
+    made: set[str] = set()
+    for node in nodes:
+        if node.op_type in _CONVOLUTIONS or made & set(node.input):
+            made.update(node.output)
+    needed: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type in _ARITHMETIC and made & set(node.input) and needed & set(node.output):
+            return True
+        if node.op_type in _CONVOLUTIONS or needed & set(node.output):
+            needed.update(node.input)
+    return False
 
 
 def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:

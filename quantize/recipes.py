@@ -149,12 +149,40 @@ def _further(target: Target) -> tuple[Recipe, ...]:
     )
 
 
-def load_recipe(path: Path) -> Recipe:
-    """The recipe in a file that a search wrote beside its model. Raises UsageError where it is none."""
+@dataclass(frozen=True)
+class Replay:
+    """What a file beside an INT8 model says of how it was made; `names`: what shortened tensor names stand for.
+
+    `percentile` and `max_drop_points` are as on the command line, the latter None where the file does not say it.
+    """
+
+    recipe: Recipe
+    target: str
+    count: int
+    seed: int
+    percentile: float
+    max_drop_points: float | None
+    names: dict[str, str]
+
+
+def load_replay(path: Path) -> Replay:
+    """The recipe a search wrote beside its model, and what it was carried out with. Raises UsageError for another file.
+
+    Anything but the recipe itself is at its default where an older file lacks it.
+    """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        return recipe_from(table["recipe"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        made_on, drop = table.get("calibration", {}), table.get("max_drop_points")
+        return Replay(
+            recipe_from(table["recipe"]),
+            str(table.get("target", "x86")),
+            int(made_on.get("count", 512)),
+            int(made_on.get("seed", 0)),
+            float(made_on.get("percentile", 99)),
+            None if drop is None else float(drop),
+            dict(table.get("names", {})),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path}: not a recipe ({error}). Name a .recipe.json that quantize wrote beside a model."
         ) from None

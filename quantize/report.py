@@ -100,12 +100,20 @@ def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{fraction:.2%}"
 
 
+def verdicts(path: Path) -> dict[str, str]:
+    """The gate's word on each file of a quantize.csv, by the file's SHA-256; empty where there is no table."""
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8") as stream:
+        return {row["model_sha256"]: row["verdict"] for row in csv.DictReader(stream)}
+
+
 def markdown(path: Path) -> str:
     """The candidates of a quantize.csv as a Markdown table, for docs. Raises DataError where it is none."""
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             lines = [_markdown_line(row) for row in csv.DictReader(stream)]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: not a quantize.csv ({error}). Make it with `make quantize`.") from None
     heads = ("recipe", "KB", "accuracy", "macro-F1", "same class as float", "time to float's", "gate")
     return "\n".join((f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines))

@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from fer_edge.classifier import Classifier
 from fer_edge.contract import ModelContract, Quantization
-from fer_edge.errors import FerEdgeError, ModelError
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.faces import LabelledFaces, ValuedFaces
 from fer_edge.files import sha256_of
 from fer_edge.metrics import concordance
 
-from export.artefacts import contract_path, model_path, recipe_path, staged
+from export.artefacts import model_path, recipe_path, staged, write_contract
 from quantize.candidates import Made, Materials, make, missing, put_contract
-from quantize.gate import FAILED, REFERENCE, passed, verdict
+from quantize.gate import FAILED, REFERENCE, misses, passed, verdict
 from quantize.instructions import counted
 from quantize.measure import Latency, Score, answers_of, paired_latencies, score
 from quantize.qdq_graph import ConvCount
@@ -36,11 +36,11 @@ _FIRST = 64
 
 @dataclass(frozen=True)
 class Plan:
-    """What to try and how to treat what fails. `instructions`: the table of counted instructions, if it is there."""
+    """What to try and how to treat what fails. `instructions`: the table of counted ones, None for the committed."""
 
     recipes: tuple[Recipe, ...]
-    force: bool
-    instructions: Path
+    force: bool = False
+    instructions: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Outcome:
 def search(materials: Materials, plan: Plan) -> Outcome:
     """Try the recipes of `plan`; write the winner of each kind of file with its recipe, and quantize.csv.
 
-    A winner is the fastest that passes the gate; within 5 % the one that agrees best. What fails is not written, and
-    an older file of its name is removed, unless `force`. Raises ModelError where the float model is not what its
-    contract says.
+    A winner is the fastest that passes the gate; within 5 % the one that agrees best. What fails is not written unless
+    `force`. INT8 files of an earlier search that this one does not replace are removed. Raises ModelError where the
+    float model is not what its contract says.
     """
     folder = materials.models.folder
     work = WorkFolder(folder / WORK_FOLDER)
@@ -98,22 +98,22 @@ def search(materials: Materials, plan: Plan) -> Outcome:
                     rows += [named if entry is best else entry.row for entry in group]
                 else:
                     refused.append(best)
-                    _remove(file)
                     rows += [entry.row for entry in group]
         rows += failures.values()
         kinds_made = {(candidate.recipe.precision, candidate.recipe.suffix) for candidate in made}
         lost = {r: row for r, row in failures.items() if (r.precision, r.suffix) not in kinds_made}
-        for recipe in lost:
-            _remove(model_path(folder, materials.models.name, recipe.precision, recipe.suffix))
         write_csv(staging / CSV_NAME, rows)
+        # Last, and right before the new files take their names: a search that is stopped leaves the folder as it was.
+        _remove_others(folder, materials.models.name, staging)
     work.keep_only(materials.digest)
     return Outcome(rows, tuple(refused), tuple(lost.values()), left_out)
 
 
-def _remove(file: Path) -> None:
-    """An older model under the name of one that is refused: what lies in the folder must be what its table says."""
-    for path in (file, contract_path(file), recipe_path(file)):
-        path.unlink(missing_ok=True)
+def _remove_others(folder: Path, name: str, staging: Path) -> None:
+    """Older INT8 files that this search does not write anew: what lies in the folder must be what its table says."""
+    for file in folder.glob(f"{name}.int8*"):
+        if not (staging / file.name).exists():
+            file.unlink()
 
 
 def _possible(
@@ -132,7 +132,7 @@ def _float_answers(kind: str, materials: Materials) -> NDArray[np.float32]:
     model, faces = materials.models.classifiers[kind], materials.evaluation.faces
     answers = answers_of(model, materials.evaluation.images)
     for what, claimed, found in () if faces is None else _claims(model.contract, answers, faces):
-        if abs(found - claimed) > _MAX_CONTRACT_ERROR:
+        if not abs(found - claimed) <= _MAX_CONTRACT_ERROR:
             raise ModelError(
                 f"{model.path}: its contract says {what} {claimed:.2%} on {faces.dataset} {faces.split}, measured "
                 f"{found:.2%}. Labels or preprocessing are not what the contract says."
@@ -168,7 +168,7 @@ def _make_all(
             bar.set_postfix_str(recipe.name, refresh=False)
             try:
                 made.append(make(recipe, materials, work, answers[recipe.suffix]))
-            except FerEdgeError:
+            except UsageError:
                 raise
             except Exception as error:  # a library that cannot do this network; the other recipes still may
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -201,29 +201,26 @@ def _judge(
     return float_row, judged
 
 
-def _finish(candidate: Made, materials: Materials, *, failed: str | None = None) -> None:
-    """Put the gate's limits into the candidate's contract, and with `failed` that it was forced past them."""
-    limits = materials.limits
-    contract = replace(
-        Classifier(candidate.path).contract,
-        quantization=Quantization(
-            recipe=candidate.recipe.name,
-            target=materials.target.name,
-            max_accuracy_drop_points=limits.max_accuracy_drop_points,
-            max_macro_f1_drop_points=limits.max_macro_f1_drop_points,
-            min_agreement=limits.min_agreement,
-            forced=failed is not None,
-            failed=failed,
-        ),
+def _finish(candidate: Made, materials: Materials) -> None:
+    """Put the limits the gate holds it to into the candidate's contract."""
+    limits, judged = materials.limits, materials.evaluation.faces is not None
+    known = Classifier(candidate.path).contract
+    quantization = Quantization(
+        recipe=candidate.recipe.name,
+        target=materials.target.name,
+        max_accuracy_drop_points=limits.max_accuracy_drop_points if judged else None,
+        max_macro_f1_drop_points=limits.max_macro_f1_drop_points if judged else None,
+        min_agreement=limits.min_agreement if judged else limits.min_golden_agreement,
     )
-    if contract != Classifier(candidate.path).contract:
-        put_contract(candidate.path, contract)
+    if known.quantization != quantization:
+        put_contract(candidate.path, replace(known, quantization=quantization))
 
 
 def _best(group: Sequence[Judged]) -> Judged:
-    """The fastest of those that pass, the best-agreeing of a draw; the best-agreeing of all where none passes."""
+    """The fastest of those that pass, the best-agreeing of a draw; where none passes, of those that miss least."""
     passing = [entry for entry in group if passed(entry.row.verdict)]
-    pool = passing or group
+    fewest = min(misses(entry.row.verdict) for entry in group)
+    pool = passing or [entry for entry in group if misses(entry.row.verdict) == fewest]
     speeds = [_speed(entry) for entry in pool]
     known = [speed for speed in speeds if speed is not None]
     if passing and len(known) == len(pool):
@@ -238,10 +235,14 @@ def _speed(entry: Judged) -> float | None:
 
 def _publish(entry: Judged, materials: Materials, path: Path) -> Candidate:
     """Copy the winner under its final name, with its recipe beside it; its row then names the file."""
-    if not passed(entry.row.verdict):
-        _finish(entry.made, materials, failed=entry.row.verdict.removeprefix(FAILED))
     shutil.copyfile(entry.made.path, path)
-    shutil.copyfile(contract_path(entry.made.path), contract_path(path))
+    contract = Classifier(path).contract
+    if passed(entry.row.verdict):
+        write_contract(path, contract)
+    else:  # of the copy alone: the candidate's SHA-256 is what its instructions are counted under
+        assert contract.quantization is not None, "see _finish"
+        failed = entry.row.verdict.removeprefix(FAILED)
+        put_contract(path, replace(contract, quantization=replace(contract.quantization, forced=True, failed=failed)))
     calibration = materials.calibration
     table = {
         "recipe": asdict(entry.made.recipe),
@@ -250,8 +251,9 @@ def _publish(entry: Judged, materials: Materials, path: Path) -> Candidate:
             "source": calibration.source,
             "count": calibration.count,
             "seed": calibration.seed,
-            "percentile": 100 * calibration.quantile,
+            "percentile": round(100 * calibration.quantile, 6),
         },
+        "max_drop_points": materials.limits.max_accuracy_drop_points,
         "float_sha256": sha256_of(materials.models.classifiers[entry.made.recipe.suffix].path),
         "model_sha256": sha256_of(path),
         "names": entry.made.names,

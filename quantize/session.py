@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,28 +15,33 @@ from quantize.calibration import Wanted, calibrate
 from quantize.candidates import RESULT, Made, Materials, load
 from quantize.errors import GateError
 from quantize.faces import Evaluation, open_faces
-from quantize.gate import FAILED, Limits, limits_for
+from quantize.gate import FAILED, Limits, limits_for, misses
 from quantize.qdq_graph import count_convs
-from quantize.recipes import TARGETS, Recipe, Target, load_recipe, recipes_for
+from quantize.recipes import TARGETS, Recipe, Replay, Target, load_replay, recipes_for
 from quantize.source import FloatModels
 from quantize.work import WORK_FOLDER
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """An INT8 .onnx to look into, the recipe it was made by, and what its shortened tensor names stand for."""
+    """An INT8 .onnx to look into, the recipe it was made by, and what its shortened tensor names stand for.
+
+    `replay` is what it was calibrated with; None for one that was refused.
+    """
 
     path: Path
     recipe: Recipe
     names: dict[str, str]
+    replay: Replay | None = None
 
 
 def run_search(options: argparse.Namespace) -> None:
     """`python -m quantize SOURCE`. Raises GateError where a kind of file has no model that passed."""
-    target, limits = _target(options.target), limits_for(options.max_drop)
+    _replay(options)
+    target, limits = _target(options.target or "x86"), limits_for(options.max_drop)
     recipes = _recipes(options, target)
     models = _open(options)
-    _require_layers(models, options.exclude)
+    recipes = _with_known_layers(recipes, models)
     materials = _materials(options, models, target, limits, recipes)
     outcome = search.search(materials, search.Plan(recipes, options.force, options.instructions))
     for name, need in outcome.left_out:
@@ -56,6 +60,8 @@ def run_inspection(options: argparse.Namespace) -> None:
     folder, made = _int8_model(options.source)
     models = source.open_artefacts(folder)
     target, limits = TARGETS["x86"], Limits()
+    if made.replay is not None and options.faces.exists():
+        _as_made(options, made.replay)
     materials = _materials(options, models, target, limits, (made.recipe,))
     found = _inspected(made, materials)
     print(inspection.table(found))
@@ -67,7 +73,7 @@ def run_inspection(options: argparse.Namespace) -> None:
 def run_curve(options: argparse.Namespace) -> None:
     """`python -m quantize curve SOURCE`. Raises UsageError where there are no faces."""
     models = _open(options)
-    faces = open_faces(options.faces, models.classifiers["onnx"].contract, 1, options.seed)
+    faces = open_faces(options.faces, models.classifiers["onnx"].contract, 1, 0)
     if faces is None:
         raise UsageError(f"no faces at {options.faces}. Run `make data FER2013=fer2013.csv` first.")
     recipe = recipes_for(TARGETS["x86"], "default")[0]
@@ -82,23 +88,53 @@ def _target(name: str) -> Target:
     return TARGETS[name]
 
 
-def _recipes(options: argparse.Namespace, target: Target) -> tuple[Recipe, ...]:
-    if options.recipe is not None and options.recipes != "default":
+def _replay(options: argparse.Namespace) -> None:
+    """With --recipe, what the file was made with stands for what the command line leaves open."""
+    if options.recipe is None:
+        return
+    if options.recipes != "default":
         raise UsageError("--recipe replays one recipe, --recipes chooses among the known. Give one of them.")
-    chosen = recipes_for(target, options.recipes) if options.recipe is None else (load_recipe(options.recipe),)
+    replay = load_replay(options.recipe)
+    _as_made(options, replay)
+    options.target = replay.target if options.target is None else options.target
+    options.max_drop = replay.max_drop_points if options.max_drop is None else options.max_drop
+
+
+def _as_made(options: argparse.Namespace, replay: Replay) -> None:
+    """Calibrate as a model was calibrated, where the command line does not say otherwise."""
+    for name in ("count", "seed", "percentile"):
+        if getattr(options, name) is None:
+            setattr(options, name, getattr(replay, name))
+
+
+def _recipes(options: argparse.Namespace, target: Target) -> tuple[Recipe, ...]:
+    replayed = options.recipe is not None
+    chosen = (load_replay(options.recipe).recipe,) if replayed else recipes_for(target, options.recipes)
     return tuple(replace(recipe, exclude=(*recipe.exclude, *options.exclude)) for recipe in chosen)
 
 
-def _require_layers(models: FloatModels, names: Sequence[str]) -> None:
-    """Raise UsageError for a name that no layer of either model has: it would exclude nothing, unnoticed."""
-    known = {node.name for node in models.graph.body.graph.node}
+def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[Recipe, ...]:
+    """The recipes, each with the excluded layers its own kind of file has: a recipe says what was done.
+
+    Raises UsageError for a name that no layer of either model has: it would exclude nothing, unnoticed.
+    """
+    layers = {"onnx": {node.name for node in models.graph.body.graph.node}}
     if "tflite" in models.classifiers:
-        known |= tflite_ptq.layer_names(models.tflite.content)
-    for name in names:
+        layers["tflite"] = tflite_ptq.layer_names(models.tflite.content)
+    known = set().union(*layers.values())
+    for name in dict.fromkeys(name for recipe in recipes for name in recipe.exclude):
         if name not in known:
             close = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else "`make inspect` lists them."
             raise UsageError(f"--exclude {name}: {models.name} has no such layer; {hint}")
+        absent = [f".{kind}" for kind, names in layers.items() if name not in names]
+        if absent:
+            print(f"{name} is no layer of the {', '.join(absent)}, where nothing is excluded for it")
+    own = {kind: layers.get(kind, set()) for kind in {recipe.suffix for recipe in recipes}}
+    return tuple(
+        replace(recipe, exclude=tuple(name for name in recipe.exclude if name in own[recipe.suffix]))
+        for recipe in recipes
+    )
 
 
 def _open(options: argparse.Namespace) -> FloatModels:
@@ -178,16 +214,27 @@ def _int8_model(path: Path) -> tuple[Path, Inspected]:
         winner = model_path(folder, folder.name, "int8", "onnx")
         if winner.is_file():
             return folder, _with_recipe(winner)
-        kept = [load(result.parent) for result in (folder / WORK_FOLDER).glob(f"*/{RESULT}")]
-        refused = [made for made in kept if made.recipe.suffix == "onnx"]
-        if not refused:
+        best = _best_refused(folder)
+        if best is None:
             raise ModelError(f"{path}: no INT8 .onnx, neither written nor refused. Make one with `make quantize`.")
-        best = max(refused, key=lambda made: made.score.agreement)
         return folder, Inspected(best.path, best.recipe, best.names)
-    if (path.parent / RESULT).is_file():
+    if (path.parent / RESULT).is_file() and path.suffix == ".onnx":
         made = load(path.parent)
         return path.resolve().parents[2], Inspected(made.path, made.recipe, made.names)
     return path.resolve().parent, _with_recipe(path)
+
+
+def _best_refused(folder: Path) -> Made | None:
+    """Of the last search's .onnx candidates, made from the float model here, the one the gate has least against."""
+    own = sha256_of(model_path(folder, folder.name, "fp32", "onnx"))
+    kept = [load(result.parent) for result in (folder / WORK_FOLDER).glob(f"*/{RESULT}")]
+    refused = [made for made in kept if made.recipe.suffix == "onnx" and made.float_sha256 == own]
+    verdicts = report.verdicts(folder / report.CSV_NAME)
+    return min(
+        refused,
+        key=lambda made: (misses(verdicts.get(sha256_of(made.path), FAILED)), -made.score.agreement),
+        default=None,
+    )
 
 
 def _with_recipe(path: Path) -> Inspected:
@@ -196,4 +243,5 @@ def _with_recipe(path: Path) -> Inspected:
         raise ModelError(
             f"{path}: expected an INT8 .onnx with {recipe.name} beside it, as `make quantize` writes them."
         )
-    return Inspected(path, load_recipe(recipe), json.loads(recipe.read_text(encoding="utf-8")).get("names", {}))
+    replay = load_replay(recipe)
+    return Inspected(path, replay.recipe, replay.names, replay)

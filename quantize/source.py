@@ -11,7 +11,7 @@ import onnxsim
 from numpy.typing import NDArray
 
 from fer_edge.classifier import Classifier
-from fer_edge.errors import ModelError
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import sha256_of
 
 from export import pipeline as export_pipeline
@@ -61,6 +61,9 @@ def open_source(path: Path, out: Path) -> FloatModels:
         name = export_pipeline.export(path, out).models[0].path.parent.name
         return open_artefacts(out / name)
     if path.suffix == ".onnx":
+        folder = path.resolve().parent
+        if path.resolve() == model_path(folder, folder.name, "fp32", "onnx") and (folder / GOLDEN).is_file():
+            return open_artefacts(folder)  # the float half of an artefact folder, which is here already
         return open_artefacts(adopt(path, out))
     if path.suffix == ".tflite":
         raise ModelError(f"{path}: INT8 is made from a float ONNX, a checkpoint or an artefact folder. Name one.")
@@ -98,7 +101,8 @@ def require_checkpoint(models: FloatModels, checkpoint: Path) -> None:
 def adopt(path: Path, out: Path) -> Path:
     """Make an artefact folder of a float ONNX from elsewhere: simplified, BatchNorm folded, with golden vectors.
 
-    Raises ModelError where it has no fitting contract, is not float, or does not survive simplifying.
+    Raises ModelError where it has no fitting contract, is not float, or does not survive simplifying; UsageError where
+    a model of another origin lies under its name.
     """
     original = Classifier(path)
     if original.contract.precision != "fp32":
@@ -112,6 +116,10 @@ def adopt(path: Path, out: Path) -> Path:
     if not same:
         raise ModelError(f"{path}: onnxsim changed what it computes. Export it again with another opset.")
     folder = out / name
+    if model_path(folder, name, "fp32", "tflite").exists():
+        raise UsageError(
+            f"{folder} holds a model that was exported from a checkpoint. Rename {path.name}, or give another --out."
+        )
     with staged(folder) as staging:
         target = model_path(staging, name, "fp32", "onnx")
         put_in_onnx(model, original.contract)
@@ -119,6 +127,7 @@ def adopt(path: Path, out: Path) -> Path:
         write_contract(target, original.contract)
         golden.save(staging / GOLDEN)
         check_parity(target, golden)
+    export_pipeline.remove_stale(folder, original.contract.checkpoint_sha256)
     return folder
 
 

@@ -119,13 +119,13 @@ class ValueMeasurement:
 class Quantization:
     """How an INT8 file was made, and the gate it passed: drops in points of accuracy and macro-F1 against float.
 
-    `forced` says that it missed a limit, named in `failed`, and was written all the same.
+    A drop is None where there was no truth to measure it on; agreement is then with float on synthetic inputs. `forced` says that it missed a limit, named in `failed`, and was written all the same.
     """
 
     recipe: str
     target: str
-    max_accuracy_drop_points: float
-    max_macro_f1_drop_points: float
+    max_accuracy_drop_points: float | None
+    max_macro_f1_drop_points: float | None
     min_agreement: float
     forced: bool = False
     failed: str | None = None

@@ -1,12 +1,13 @@
 """The gate names the limit that is missed and the figure that misses it."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from fer_edge.errors import UsageError
 
-from quantize.gate import Limits, limits_for, passed, verdict
+from quantize.gate import Limits, limits_for, misses, passed, verdict
 from quantize.recipes import TARGETS
 from quantize.report import COLUMNS, Candidate, table, write_csv
 
@@ -94,7 +95,26 @@ def test_a_gain_in_accuracy_passes() -> None:
 def test_agreement_on_golden_inputs_alone_is_not_judged() -> None:
     unmeasured = {"accuracy": None, "macro_f1": None, "agreement_on": "golden inputs"}
     candidate, reference = replace(GOOD, agreement=0.9, **unmeasured), replace(REFERENCE, **unmeasured)
-    assert verdict(candidate, reference, Limits(), X86) == "pass"
+    assert verdict(candidate, reference, Limits(), X86) == "pass; accuracy not measured"
+
+
+@pytest.mark.parametrize(
+    "figures", [{"agreement": math.nan}, {"accuracy": math.nan}, {"accuracy": None, "ccc": math.nan}]
+)
+def test_a_figure_that_is_no_number_does_not_pass(figures: dict[str, float]) -> None:
+    reference = replace(REFERENCE, ccc=0.7)
+    assert not passed(verdict(replace(GOOD, **{"ccc": 0.7, **figures}), reference, Limits(), X86))
+
+
+def test_without_faces_an_agreement_that_is_no_number_does_not_pass() -> None:
+    unmeasured = {"accuracy": None, "macro_f1": None}
+    candidate = replace(GOOD, agreement=math.nan, **unmeasured)
+    assert not passed(verdict(candidate, replace(REFERENCE, **unmeasured), Limits(), X86))
+
+
+def test_misses_are_counted() -> None:
+    assert misses("pass; accuracy not measured") == 0
+    assert misses(verdict(replace(GOOD, size_ratio=0.5, int8_convs=0), REFERENCE, Limits(), X86)) == 2
 
 
 def test_csv_leaves_unmeasured_figures_empty(tmp_path) -> None:

@@ -15,14 +15,17 @@ import onnx
 import pytest
 
 from fer_edge.classifier import Classifier
+from fer_edge.errors import ModelError
 from fer_edge.faces import load_faces
+from fer_edge.files import sha256_of
 
 from export.contracts import float_contract
 from export.metadata import put_in_onnx
 from export.onnx_model import onnx_of
 from quantize import __main__ as command
-from quantize import tflite_ptq
-from quantize.recipes import TARGETS, load_recipe
+from quantize import search, tflite_ptq
+from quantize.measure import follows
+from quantize.recipes import TARGETS, load_replay
 from tests.conftest import ROOT
 from tests.export import small
 from train import checkpoint
@@ -143,6 +146,64 @@ def test_a_contract_of_another_input_is_refused(artefacts: Path, faces: Path) ->
     assert run(artefacts, "--faces", faces) == 4
 
 
+def test_the_instructions_of_a_forced_model_are_found_again(artefacts: Path, faces: Path, tmp_path: Path) -> None:
+    asked = (artefacts, "--faces", faces, "--count", 70, "--recipes", "qdq-s8-quantile", "--target", "armv8")
+    assert run(*asked) == 0
+    candidate = next((artefacts / ".search").glob("*/model.onnx"))
+    counted = {sha256_of(artefacts / "small.fp32.onnx"): 1000, sha256_of(candidate): 1100}
+    table = tmp_path / "counted.csv"
+    lines = [f"any,{sha},onnxruntime,cortex-a72,{count},0" for sha, count in counted.items()]
+    table.write_text("\n".join(["model,model_sha256,engine,cpu,instructions,dot_products", *lines]) + "\n")
+    for _ in range(2):
+        assert run(*asked, "--instructions", table, "--force") == 0
+        (row,) = [row for row in rows_of(artefacts) if row["file"] == "small.int8.onnx"]
+        assert "more work than float on cortex-a72" in row["verdict"]
+    assert run(*asked, "--instructions", table) == 1
+    assert int8_files(artefacts) == []
+
+
+def test_counted_instructions_that_are_not_there_are_one_line(
+    artefacts: Path, faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = (artefacts, "--faces", faces, "--count", 70, "--recipes", "qdq-s8-quantile", "--target", "armv8")
+    assert run(*asked, "--instructions", tmp_path / "typo.csv") == 2
+    assert "typo.csv not found" in capfd.readouterr().err
+    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    assert run(*asked, "--instructions", tmp_path / "binary.csv") == 2
+    assert "not a CSV file" in capfd.readouterr().err
+
+
+def test_a_search_leaves_no_file_its_table_does_not_name(artefacts: Path, faces: Path) -> None:
+    first = "qdq-u8-quantile,tflite-quantile,tflite-float-io"
+    assert run(artefacts, "--faces", faces, "--count", 70, "--recipes", first, "--max-drop", 5) == 0
+    assert "small.int8-float.tflite" in int8_files(artefacts)
+    assert run(artefacts, "--faces", faces, "--count", 70, "--recipes", "qdq-u8-quantile", "--max-drop", 5) == 0
+    assert int8_files(artefacts) == [f"small.int8.onnx{part}" for part in ("", ".json", ".recipe.json")]
+    assert "int8-float" not in (artefacts / "SHA256SUMS").read_text()
+
+
+def test_a_search_that_breaks_off_leaves_the_files_of_the_one_before(
+    artefacts: Path, faces: Path, blank_faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("--count", 70, "--recipes", "qdq-u8-quantile")
+    assert run(artefacts, "--faces", faces, *asked, "--max-drop", 5) == 0
+    before = {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(search, "write_csv", full)
+    assert run(artefacts, "--faces", blank_faces, *asked) == 2
+    assert {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()} == before
+
+
+def test_a_model_that_answers_every_face_alike_follows_nobody() -> None:
+    generator = np.random.default_rng(0)
+    float_answers = generator.uniform(size=(64, 2)).astype(np.float32)
+    assert follows(float_answers + generator.normal(0, 0.02, (64, 2)).astype(np.float32), float_answers)
+    assert not follows(np.tile(np.float32([1, 0]), (64, 1)), float_answers)
+
+
 def test_a_killed_search_leaves_no_final_name_and_resumes(artefacts: Path, faces: Path) -> None:
     recipes = ["--recipes", "qdq-u8-quantile,qdq-u8-minmax,qdq-u8-convs"]
     arguments = [str(artefacts), "--faces", str(faces), "--count", "70", *recipes]
@@ -172,7 +233,7 @@ def test_candidates_of_other_limits_or_faces_are_not_taken_over(artefacts: Path,
 
 def test_a_recipe_beside_a_model_makes_the_same_model_again(quantized: Path, artefacts: Path, faces: Path) -> None:
     recipe = quantized / "small.int8.onnx.recipe.json"
-    assert run(artefacts, "--faces", faces, "--count", 105, "--recipe", recipe) == 0
+    assert run(artefacts, "--faces", faces, "--recipe", recipe) == 0  # with its own number of faces
     first, second = (onnx.load(folder / "small.int8.onnx") for folder in (quantized, artefacts))
     for model in (first, second):
         del model.metadata_props[:]
@@ -192,6 +253,33 @@ def test_a_float_onnx_of_the_users_own_with_a_folder_of_faces(exported: Path, ow
     }
     (measured,) = Classifier(made / "mine.int8.onnx").contract.measured
     assert (measured.dataset, measured.split, measured.n) == ("own-faces", "held-out half", 70)
+    # Its ranges, kept, are enough where the faces are not.
+    saved = tmp_path / "ranges.json"
+    asked = ("--out", tmp_path / "made", "--recipes", "qdq-u8-quantile")
+    assert run(mine, *asked, "--faces", own_faces, "--save-cache", saved) == 0
+    assert run(mine, *asked, "--faces", "none", "--cache", saved) == 0
+    made_without = Classifier(made / "mine.int8.onnx").contract.quantization
+    assert made_without is not None
+    assert (made_without.max_accuracy_drop_points, made_without.min_agreement) == (None, 0.8)
+
+
+def test_a_float_onnx_does_not_take_the_place_of_an_exported_model(
+    artefacts: Path, faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()}
+    mine = tmp_path / "small.onnx"
+    mine.write_bytes((artefacts / "small.fp32.onnx").read_bytes())
+    assert run(mine, "--out", artefacts.parent, "--faces", faces) == 2
+    assert "exported from a checkpoint" in capfd.readouterr().err
+    assert {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()} == before
+
+
+def test_the_float_file_of_an_artefact_folder_stands_for_the_folder(artefacts: Path, faces: Path) -> None:
+    golden = (artefacts / "golden.npz").read_bytes()
+    asked = ("--faces", faces, "--count", 70, "--recipes", "qdq-u8-quantile", "--max-drop", 5)
+    assert run(artefacts / "small.fp32.onnx", "--out", artefacts.parent.parent, *asked) == 0
+    assert (artefacts / "small.int8.onnx").is_file()
+    assert (artefacts / "golden.npz").read_bytes() == golden
 
 
 def test_a_float_onnx_without_contract_is_refused(exported: Path, faces: Path, tmp_path: Path) -> None:
@@ -300,11 +388,16 @@ def test_recipes_that_need_faces_are_left_out_with_a_word(
     assert "left out nncf: needs faces" in output
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, ModelError])
 def test_a_recipe_that_cannot_be_made_is_a_row_and_the_others_go_on(
-    artefacts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    kind: type[Exception],
+    artefacts: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def broken(*_: object) -> bytes:
-        raise RuntimeError("div.cc data[i] != zero_point")
+        raise kind("div.cc data[i] != zero_point")
 
     # As ai-edge-quantizer and LiteRT fail on networks they do not know.
     monkeypatch.setattr(tflite_ptq, "quantized", broken)
@@ -330,4 +423,4 @@ def test_a_damaged_recipe_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "a.recipe.json"
     path.write_text(content)
     with pytest.raises(Exception, match="not a recipe"):
-        load_recipe(path)
+        load_replay(path)

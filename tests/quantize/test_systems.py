@@ -56,7 +56,7 @@ def gathered(architecture: str, folder: Path, faces: Path) -> Materials:
 
 def searched(materials: Materials) -> list[Candidate]:
     """The rows of the files written: an untrained network passes no gate, so it is forced."""
-    outcome = search.search(materials, search.Plan(RECIPES, True, Path("absent.csv")))
+    outcome = search.search(materials, search.Plan(RECIPES, force=True))
     rows = [row for row in outcome.rows if row.file]
     assert [row.precision for row in rows] == ["fp32", "int8"] * 2
     return rows
