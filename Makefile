@@ -101,6 +101,7 @@ ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.to
 systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md, one a core; resumes; hours
 	printf '%s\n' $(SYSTEMS) | $(TRAIN_ENV) OMP_NUM_THREADS=1 xargs -P $$(nproc) -n 1 $(RUN) -m train fit
 	$(TRAIN_ENV) $(RUN) -m train kfold xception
+	$(RUN) -m train cost $(call CHECKPOINTS_OF,$(SYSTEMS) xception) --output $(SYSTEMS_MEASURED)/cost.csv
 	$(RUN) -m train robustness $(call CHECKPOINTS_OF,$(NOISY)) --output $(SYSTEMS_MEASURED)/robustness.csv
 	$(RUN) -m train robustness $(call CHECKPOINTS_OF,$(POLAR)) --output $(SYSTEMS_MEASURED)/robustness-positive-negative.csv
 	$(RUN) -m train probe $(call CHECKPOINTS_OF,$(SPLIT_OF_ATTRIBUTES)) --output $(SYSTEMS_MEASURED)/probe.csv

@@ -94,24 +94,35 @@ class _Quantized:
 def systems_table(root: Path) -> str:
     """Markdown: every <root>/<model>/quantize.csv, a row for each engine, with what INT8 costs on this machine and Arm.
 
-    Million instructions are from <root>/instructions.csv, by the SHA-256 of the file; empty where none were counted.
+    Million multiplications of a face are from <root>/cost.csv, million instructions from <root>/instructions.csv by the
+    SHA-256 of the file; both are empty where nothing was counted.
     """
     counted = root / "instructions.csv"
     rows = read_instructions(counted) if counted.is_file() else []
     counts = {(row.model_sha256, row.cpu): row.instructions for row in rows}
+    mmac = _mmac(root / "cost.csv")
     lines = [
-        "| model, engine | n | float | INT8 | same as float | KB | ms a face | ratio | M instructions, A72 | A76 |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| model, engine | MMAC | n | float | INT8 | same as float | KB | ms a face | ratio "
+        "| M instructions, A72 | A76 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for path in sorted(root.glob("*/quantize.csv")):
+        model = path.parent.name
         for pair in _pairs(path):
-            lines.append(_system_line(path.parent.name, pair, counts))
+            lines.append(_system_line(model, mmac.get(model, ""), pair, counts))
     return "\n".join(lines)
 
 
-def _system_line(model: str, pair: _Quantized, counts: dict[tuple[str, str], int]) -> str:
+def _mmac(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    with open(path, newline="") as stream:
+        return {row["model"]: row["mmac"] for row in csv.DictReader(stream)}
+
+
+def _system_line(model: str, mmac: str, pair: _Quantized, counts: dict[tuple[str, str], int]) -> str:
     before, after = pair.reference, pair.int8
-    cells = [f"`{model}`, {pair.engine}", before["agreement_n"], _figure(before)]
+    cells = [f"`{model}`, {pair.engine}", mmac, before["agreement_n"], _figure(before)]
     if after is None:
         cells += [f"refused: {pair.refused}", ""]
     else:

@@ -104,6 +104,18 @@ def _parser() -> argparse.ArgumentParser:
     overlay.add_argument("--output", type=Path, default=Path("overlay.png"))
     overlay.set_defaults(run=_overlay)
 
+    cost = commands.add_parser("cost", help="parameters and multiplications for a face of models, as a CSV")
+    cost.add_argument("models", type=Path, nargs="+", help="checkpoints (.safetensors)")
+    cost.add_argument("--output", type=Path, default=Path("docs/measured/cost.csv"))
+    cost.set_defaults(run=_cost)
+
+    copies = commands.add_parser("copies", help="accuracy on the faces whose copies are in Training, and on the others")
+    copies.add_argument("models", type=Path, nargs="+", help="finished models, as for evaluate")
+    copies.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
+    copies.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    copies.add_argument("--output", type=Path, default=Path("docs/measured/copies.csv"))
+    copies.set_defaults(run=_copies)
+
     robustness = commands.add_parser("robustness", help="accuracy of models on PublicTest under the noise ladder")
     robustness.add_argument("models", type=Path, nargs="+", help="the one to compare with first; as for evaluate")
     robustness.add_argument("--seed", type=int, default=0, help="of the noise")
@@ -160,6 +172,7 @@ def _kfold(options: argparse.Namespace) -> None:
     chosen, data = recipe.load(options.recipe), cache.load(options.cache)
     student = recipe.load(options.student) if options.student else None
     if student is not None:  # a model of its own, beside the one of that recipe
+        family.require_same_task(chosen, [student])
         student = dataclasses.replace(student, name=f"{student.name}-of-{chosen.name}")
     with joined() as workers:
         result = kfold.cross_validate(chosen, data, options.folds, options.runs, workers)
@@ -201,6 +214,22 @@ def _overlay(options: argparse.Namespace) -> None:
     print(options.output)
 
 
+def _cost(options: argparse.Namespace) -> None:
+    from train import cost
+
+    cost.write_csv(options.output, options.models)
+    print(options.output.read_text(), end="")
+
+
+def _copies(options: argparse.Namespace) -> None:
+    from train import copies, evaluate
+
+    data = cache.load(options.cache)
+    rows = [copies.measure(evaluate.open_candidate(path), data, options.split) for path in options.models]
+    copies.write_csv(options.output, rows)
+    print(copies.table(rows))
+
+
 def _robustness(options: argparse.Namespace) -> None:
     from train import evaluate, robustness
 
@@ -226,11 +255,13 @@ def _family(options: argparse.Namespace) -> None:
     from train.workers import joined
 
     data = cache.load(options.cache)
+    teacher, students = recipe.load(options.teacher), [recipe.load(name) for name in options.students]
+    family.require_same_task(teacher, students)
     with joined() as workers:
         places = family.Places(options.runs, options.models)
-        teachers = family.train_teachers(recipe.load(options.teacher), options.seeds, data, places, workers)
-        for name in options.students:
-            print(family.train_student(recipe.load(name), teachers, data, places, workers))
+        teachers = family.train_teachers(teacher, options.seeds, data, places, workers)
+        for student in students:
+            print(family.train_student(student, teachers, data, places, workers))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -1,11 +1,17 @@
 """What a network costs: parameters, and multiplications for one face."""
 
+import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fer_edge.files import atomic_write
+
+from train import checkpoint
 from train.fer2013 import SIDE_PX
 
 
@@ -33,3 +39,14 @@ def cost_of(network: nn.Module) -> Cost:
     reached = torch.autograd.grad(answer.sum(), learned, allow_unused=True)
     parameters = sum(p.numel() for p, gradient in zip(learned, reached, strict=True) if gradient is not None)
     return Cost(parameters, counter.get_total_flops() // 2)
+
+
+def write_csv(path: Path, models: Sequence[Path]) -> None:
+    """One line a checkpoint: model, parameters, mmac. Raises ModelError for a file that is none."""
+    loaded = [checkpoint.load(model) for model in models]
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("model", "parameters", "mmac"))
+        for one in loaded:
+            cost = cost_of(one.network)
+            writer.writerow((one.info.name, cost.parameters, f"{cost.mmac:.1f}"))

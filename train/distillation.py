@@ -1,5 +1,6 @@
 """Learning from teachers (Hinton et al., 2015)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer_edge.errors import ModelError
+
 from train import checkpoint
 from train.prediction import predict
 
 
-def load_teacher(path: Path) -> nn.Module:
-    """A finished network that only answers: frozen, in eval mode. Raises ModelError."""
-    teacher = checkpoint.load(path).network.to(memory_format=torch.channels_last)
-    return teacher.requires_grad_(False)
+def load_teacher(path: Path, labels: Sequence[str]) -> nn.Module:
+    """A finished network that only answers: frozen, in eval mode. Raises ModelError, also where it has other labels."""
+    teacher = checkpoint.load(path)
+    if tuple(teacher.info.labels) != tuple(labels):
+        raise ModelError(f"{path}: teaches {', '.join(teacher.info.labels)}; expected {', '.join(labels)}.")
+    return teacher.network.to(memory_format=torch.channels_last).requires_grad_(False)
 
 
 def answers(teacher: nn.Module, images: np.ndarray) -> Tensor:

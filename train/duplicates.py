@@ -6,9 +6,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# Of 64 bits, of which different faces differ in about 32. Up to 10 bits no group of FER2013 grew beyond one photograph
-# and its copies (seven), so nothing chains strangers together here.
+# Of 64 bits, of which different faces differ in about 32. Up to here the hash alone is proof enough.
 MAX_DISTANCE = 6
+# Copies cropped anew or with a mark across them differ in more, but so do some strangers: there pixels must agree too.
+_MAX_SUSPECT_DISTANCE = 12
+_MIN_CORRELATION = 0.9
 _HASH_SIDE = 8
 _SMALL_SIDE = 32
 _BLOCK = 1024
@@ -32,17 +34,37 @@ def _low_frequencies(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return cv2.dct(small)[1 : 1 + _HASH_SIDE, 1 : 1 + _HASH_SIDE]
 
 
-def groups(images: NDArray[np.uint8], max_distance: int = MAX_DISTANCE) -> NDArray[np.int64]:
-    """A group number for each image, (n,): images whose hashes differ in at most `max_distance` bits share one."""
-    hashes, n = perceptual_hashes(images), len(images)
-    rows, columns = [np.arange(n)], [np.arange(n)]
-    for start in range(0, n, _BLOCK):
-        block = hashes[start : start + _BLOCK, None] ^ hashes[None, start:]
-        near = np.argwhere(np.bitwise_count(block) <= max_distance)
-        rows.append(near[:, 0] + start)
-        columns.append(near[:, 1] + start)
-    pairs = np.concatenate(rows), np.concatenate(columns)
-    _, labels = connected_components(
-        coo_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(n, n)), directed=False
-    )
+def pairs(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The near-duplicates among images (n, h, w), as pairs of their numbers (p, 2), the smaller first.
+
+    Their hashes differ in at most 6 bits, or in at most 12 and their pixels correlate by 0.9 or more.
+    """
+    hashes = perceptual_hashes(images)
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for start in range(0, len(images), _BLOCK):
+        bits = np.bitwise_count(hashes[start : start + _BLOCK, None] ^ hashes[None, start:])
+        near = np.argwhere(bits <= _MAX_SUSPECT_DISTANCE)
+        near = near[near[:, 0] < near[:, 1]]
+        alike = bits[near[:, 0], near[:, 1]] <= MAX_DISTANCE
+        near += start
+        suspects = near[~alike]
+        alike[~alike] = _correlations(images[suspects[:, 0]], images[suspects[:, 1]]) >= _MIN_CORRELATION
+        found.append(near[alike])
+    return np.concatenate(found)
+
+
+def _correlations(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Pearson's correlation of each of `first` (n, h, w) with the one of `second` at its place; 0 for an even grey."""
+    size = first.shape[1] * first.shape[2]
+    one, other = (images.reshape(-1, size).astype(np.float64) for images in (first, second))
+    one, other = (pixels - pixels.mean(axis=1, keepdims=True) for pixels in (one, other))
+    scale = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+    return (one * other).sum(axis=1) / np.where(scale > 0, scale, 1)
+
+
+def groups(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """A group number for each image, (n,): near-duplicates share one, and so do theirs."""
+    n, (rows, columns) = len(images), pairs(images).T
+    links = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(n, n))
+    _, labels = connected_components(links, directed=False)
     return labels.astype(np.int64)

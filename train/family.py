@@ -4,8 +4,11 @@
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from fer_edge.errors import UsageError
 
 from train import loop, publish, recipe
 from train.fer2013 import Fer2013
@@ -19,6 +22,15 @@ class Places:
 
     runs: Path
     models: Path
+
+
+def require_same_task(teacher: Recipe, students: Sequence[Recipe]) -> None:
+    """Raise UsageError for a student of another task, before hours go into its teachers."""
+    for student in students:
+        if student.task != teacher.task:
+            raise UsageError(
+                f"{student.name} learns {student.task}, and {teacher.name} can teach {teacher.task} alone."
+            )
 
 
 def train_teachers(teacher: Recipe, count: int, data: Fer2013, places: Places, workers: Workers) -> tuple[Path, ...]:

@@ -32,6 +32,7 @@ VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fea
 # FER+ column of each FER2013 class, in the order of EXPRESSIONS.
 _VOTE_OF_CLASS = [VOTES.index(v) for v in ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")]
 _NOT_A_FACE_VOTES = 8
+_VOTERS = 10
 SIDE_PX = 48
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -112,15 +113,21 @@ def read_ferplus(path: Path, usage: NDArray[np.int64]) -> NDArray[np.int64]:
                     f"{path}, row {row_number}: Usage is {row['Usage']!r} where FER2013 has "
                     f"{SPLITS[usage[len(votes)]]!r}; the two files must be in the same order."
                 )
-            try:
-                votes.append([int(row[name]) for name in VOTES])
-            except (TypeError, ValueError):
-                raise DataError(
-                    f"{path}, row {row_number}: expected ten whole vote counts, found {dict(row)}."
-                ) from None
+            votes.append(_counted_votes(row, f"{path}, row {row_number}"))
     if len(votes) != len(usage):
         raise DataError(f"{path}: {len(votes)} rows of votes for {len(usage)} faces of FER2013.")
     return np.asarray(votes, dtype=np.int64)
+
+
+def _counted_votes(row: dict[str, str], where: str) -> list[int]:
+    """Ten counts; ten people voted on a face. Raises DataError."""
+    try:
+        counts = [int(row[name]) for name in VOTES]
+    except (TypeError, ValueError):
+        counts = [-1]
+    if min(counts) < 0 or max(counts) > _VOTERS:
+        raise DataError(f"{where}: expected ten whole vote counts of 0 to {_VOTERS}, found {dict(row)}.")
+    return counts
 
 
 def _beside_their_faces(path: Path, votes: NDArray[np.int64], emotions: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -85,7 +85,7 @@ def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path, worker
     """
     if recipe.task != "expression7":
         raise UsageError(f"{recipe.name}: folds are drawn by FER2013's own classes; its task is {recipe.task}.")
-    for weights in (*recipe.distillation.teachers, recipe.finetuning.weights):
+    for weights in (*recipe.distillation.teachers, recipe.finetuning.weights, recipe.labels.saliency_teacher):
         if weights and checkpoint.is_one(Path(weights)):
             raise UsageError(
                 f"{recipe.name}: {weights} may know the faces a fold holds out. Leave it out of the recipe."

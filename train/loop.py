@@ -92,7 +92,8 @@ class Trainer:
         self.origin = origin.digest(recipe, data)
         self.network = self.network.to(workers.device, memory_format=torch.channels_last)
         self.parallel = workers.parallel(self.network, some_frozen=recipe.finetuning.head_epochs > 0)
-        teachers = [load_teacher(Path(name)).to(workers.device) for name in recipe.distillation.teachers]
+        named = (load_teacher(Path(name), self.task.labels) for name in recipe.distillation.teachers)
+        teachers = [teacher.to(workers.device) for teacher in named]
         self.teachers = teachers if recipe.distillation.live else []
         self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
@@ -120,12 +121,19 @@ class Trainer:
     @torch.no_grad()
     def _require_outputs(self) -> None:
         """Raise UsageError where the network does not answer all the recipe asks of it, in the number it asks for."""
+        name = self.recipe.name
         # In training mode a network answers everything, but its statistics and the random numbers must stay theirs.
         with torch.random.fork_rng([]):
             copy = deepcopy(self.network).train()
-            outputs = copy(self.faces[:2].to(self.workers.device).contiguous(memory_format=torch.channels_last))
+            faces = self.faces[:2].to(self.workers.device).contiguous(memory_format=torch.channels_last)
+            for side in sorted(set(self.recipe.schedule.sizes)):
+                try:
+                    copy(nn.functional.interpolate(faces, (side, side)))
+                except RuntimeError as error:
+                    reason = str(error).splitlines()[0]
+                    raise UsageError(f"{name}: its network cannot take faces of {side} pixels ({reason}).") from None
+            outputs = copy(faces)
         outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
-        name = self.recipe.name
         absent = [wanted for wanted in self.beside if wanted not in outputs]
         if absent:
             has = ", ".join(sorted(set(outputs) - {TASK})) or "nothing"

@@ -1,5 +1,6 @@
 """Reading FER2013 and FER+ as users have them, and refusing what is damaged with the file and row named."""
 
+import dataclasses
 import os
 import zipfile
 from pathlib import Path
@@ -130,6 +131,17 @@ def test_votes_of_another_length_are_refused(tiny: Fer2013, tmp_path: Path) -> N
     votes.write_text("\n".join(votes.read_text().splitlines()[:-2]))
     with pytest.raises(DataError, match="68 rows of votes for 70 faces"):
         read(path, votes)
+
+
+@pytest.mark.parametrize("count", [-5, 11, 200])
+def test_a_count_of_votes_nobody_can_have_cast_is_refused(count: int, tiny: Fer2013, tmp_path: Path) -> None:
+    assert tiny.votes is not None
+    votes = tiny.votes.copy()
+    votes[3, 0] = count
+    path = write_csv(tmp_path / "fer2013.csv", tiny)
+    wrong = write_votes(tmp_path / "fer2013new.csv", dataclasses.replace(tiny, votes=votes))
+    with pytest.raises(DataError, match="row 5: expected ten whole vote counts of 0 to 10"):
+        read(path, wrong)
 
 
 def test_votes_of_other_faces_are_refused(tiny: Fer2013, tmp_path: Path) -> None:

@@ -257,6 +257,11 @@ def spoil(path: str) -> Callable[[Path], None]:
     return lambda root: (root / path).write_bytes(b"spoiled")
 
 
+def nested(path: str) -> Callable[[Path], None]:
+    """JSON so deep that its reader gives up."""
+    return lambda root: (root / path).write_text("[" * 100_000)
+
+
 def only_the_peak(root: Path) -> None:
     for number in (1, 2):
         (root / "cohn-kanade-images" / f"S005/001/S005_001_{number:08d}.png").unlink()
@@ -283,6 +288,21 @@ CK = "S005/001/S005_001_00000003"
             "1.7, expected a whole number",
         ),
         (write_affectnet, affectnet.read, not_text("training.csv"), "training.csv: not a readable text file"),
+        (
+            write_affectnet,
+            affectnet.read,
+            replace_in("training.csv", ",40,40,", ",0,40,"),
+            "0x40 at 10, 10 has no part",
+        ),
+        (
+            write_affectnet,
+            affectnet.read,
+            replace_in("training.csv", ",10,10,", ",80,10,"),
+            "no part of the picture of",
+        ),
+        (write_affectnet, affectnet.read, replace_in("training.csv", "training1.jpg,", ","), "row 2: names no picture"),
+        (write_afew_va, afew_va.read, nested("001/001.json"), "001.json: not an annotation"),
+        (write_aff_wild, aff_wild.read, replace_in("annotations/Train_Set/one.txt", "0.5,-0.5", ""), "line 2"),
         (write_affectnet_folders, affectnet.read, empty("val_set/annotations/7_val.npy"), "7_val.npy: no annotation"),
         (write_aff_wild, aff_wild.read, not_text("annotations/Train_Set/one.txt"), "one.txt: not a readable text file"),
         (write_ck_plus, ck_plus.read, not_text(f"FACS/{CK}_facs.txt"), "facs.txt: not a readable text file"),

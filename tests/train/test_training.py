@@ -21,7 +21,7 @@ from train import architectures, cache, checkpoint, distillation, evaluate, goal
 from train import recipe as recipes
 from train.augment import augment, mixed, mixup
 from train.cost import cost_of
-from train.fer2013 import Fer2013
+from train.fer2013 import EXPRESSIONS, Fer2013
 
 TINY = recipes.Recipe(
     name="tiny",
@@ -191,7 +191,7 @@ def test_a_student_learns_from_its_teachers_and_resumes_with_them(tiny: Fer2013,
         TINY, name="student", distillation=recipes.Distillation((str(teacher), str(teacher)), share=1.0)
     )
     blind = dataclasses.replace(tiny, emotions=np.where(tiny.usage == 0, 0, tiny.emotions), votes=tiny.votes * 0)
-    before = {key: value.clone() for key, value in distillation.load_teacher(teacher).state_dict().items()}
+    before = {key: value.clone() for key, value in distillation.load_teacher(teacher, EXPRESSIONS).state_dict().items()}
     unbroken = loop.fit(student, blind, tmp_path / "unbroken")
     assert len(set(prediction.predict(unbroken.network, tiny.images).argmax(axis=1).tolist())) > 1
     assert all(torch.equal(before[key], value) for key, value in unbroken.teachers[0].state_dict().items())
@@ -201,6 +201,32 @@ def test_a_student_learns_from_its_teachers_and_resumes_with_them(tiny: Fer2013,
     loop.fit(student, blind, tmp_path / "broken")
     expected, found = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
     assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_a_teacher_of_other_labels_is_refused_before_anything_is_trained(tiny: Fer2013, tmp_path: Path) -> None:
+    polar = dataclasses.replace(
+        TINY, name="polar", task="positive-negative", arguments={**TINY.arguments, "classes": 2}
+    )
+    loop.fit(polar, tiny, tmp_path / "teacher")
+    teacher = publish.publish(polar, tiny, tmp_path / "teacher", tmp_path / "models")
+    student = dataclasses.replace(TINY, distillation=recipes.Distillation((str(teacher),), share=0.5))
+    with pytest.raises(ModelError, match="teaches negative, positive; expected angry"):
+        loop.fit(student, tiny, tmp_path / "student")
+    assert not (tmp_path / "student" / "state.pt").exists()
+
+
+def test_a_size_a_network_cannot_take_is_refused_at_the_start(tiny: Fer2013, tmp_path: Path) -> None:
+    recipe = recipes.from_table(
+        {
+            "name": "odd",
+            "architecture": "saliency_cnn",
+            "arguments": {"stem": 4, "widths": [4, 6, 8], "saliency_channels": 2},
+            "schedule": {"epochs": 1, "sizes": [30]},
+        },
+        "odd",
+    )
+    with pytest.raises(UsageError, match="odd: its network cannot take faces of 30 pixels"):
+        loop.fit(recipe, tiny, tmp_path / "odd")
 
 
 def test_distillation_loss_by_hand() -> None:

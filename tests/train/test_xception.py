@@ -16,7 +16,7 @@ from train import architectures, cache, checkpoint, duplicates, finetuning, kfol
 from train.architectures.xception import Block, MaxPool
 from train.fer2013 import Fer2013
 from train.pixels import normalise
-from train.recipe import Distillation, Finetuning, Recipe, Schedule
+from train.recipe import Distillation, Finetuning, Labels, Recipe, Schedule
 
 SMALL = {"width": 0.05, "middle": 1, "stem_stride": 1, "dropout": 0.0}
 TINY = Recipe(
@@ -146,6 +146,21 @@ def test_copies_are_found_whatever_was_done_to_them() -> None:
     assert (groups[24:] == groups[:12]).mean() > 0.9
 
 
+def test_copies_with_a_mark_across_them_are_found_and_strangers_are_not() -> None:
+    """The hash alone finds fewer than half of these."""
+    originals = faces(40, seed=3)
+    marked = originals.astype(int)
+    marked[:, 20:25, 6:42] += 60
+    both = np.concatenate([originals, np.clip(marked, 0, 255).astype(np.uint8)])
+    hashes = duplicates.perceptual_hashes(both)
+    assert (np.bitwise_count(hashes[:40] ^ hashes[40:]) <= duplicates.MAX_DISTANCE).mean() < 0.5
+    groups = duplicates.groups(both)
+    assert len(set(groups[:40].tolist())) == 40
+    assert (groups[40:] == groups[:40]).mean() > 0.9
+    pairs = duplicates.pairs(both)
+    assert (pairs[:, 0] < pairs[:, 1]).all()
+
+
 @pytest.fixture
 def doubled(tiny: Fer2013) -> Fer2013:
     """Every training face three times, with other light."""
@@ -239,6 +254,7 @@ def test_weights_that_saw_the_faces_held_out_are_refused(tiny: Fer2013, tmp_path
     for changes in (
         {"distillation": Distillation(teachers=(str(path),))},
         {"finetuning": Finetuning(weights=str(path))},
+        {"labels": Labels(saliency_teacher=str(path))},
     ):
         with pytest.raises(UsageError, match=r"known\.safetensors may know the faces a fold holds out"):
             kfold.cross_validate(dataclasses.replace(TINY, **changes), tiny, 2, tmp_path)

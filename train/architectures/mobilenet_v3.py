@@ -41,7 +41,7 @@ def simam(features: Tensor, regulariser: float = 1e-4) -> Tensor:
     The minimal energy of a neuron t with channel mean m and variance v is 4(v + l) / ((t - m)^2 + 2v + 2l) (equation
     5); the features are multiplied by the sigmoid of its inverse.
     """
-    count = features.shape[2] * features.shape[3] - 1
+    count = max(features.shape[2] * features.shape[3] - 1, 1)  # one neuron alone stands out from nothing
     squared = (features - features.mean(dim=(2, 3), keepdim=True)).square()
     variance = squared.sum(dim=(2, 3), keepdim=True) / count
     return features * torch.sigmoid(squared / (4 * (variance + regulariser)) + 0.5)

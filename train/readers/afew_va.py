@@ -28,7 +28,7 @@ def read(root: Path) -> AnnotatedFaces:
         for name, frame in frames.items():
             where = f"{clip}, frame {name}"
             box = box_of_landmarks(_points(frame, where), where)
-            images.append(face_in(read_picture(clip.parent / f"{name}.png"), box))
+            images.append(face_in(read_picture(clip.parent / f"{name}.png"), box, where))
             affect.append([_value(frame, key, where) / _GREATEST for key in ("valence", "arousal")])
             actors.append(actor)
     numbers = {actor: number for number, actor in enumerate(sorted(set(actors)))}
@@ -42,7 +42,7 @@ def _clip(path: Path) -> tuple[str, dict]:
         table = json.loads(text_of(path))
         frames = table["frames"]
         actor = str(table.get("actor", path.stem))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not an annotation of AFEW-VA ({type(error).__name__}: {error}).") from None
     if not isinstance(frames, dict) or not frames:
         raise DataError(f"{path}: no frames.")

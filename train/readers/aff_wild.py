@@ -44,10 +44,10 @@ def read(root: Path) -> AnnotatedFaces:
 
 
 def _values(path: Path) -> list[tuple[float, ...]]:
-    lines = text_of(path).splitlines()
+    lines = text_of(path).rstrip().splitlines()
     if not lines or lines[0].replace(" ", "").lower() != "valence,arousal":
         raise DataError(f"{path}: begins with {lines[0] if lines else ''!r}, expected the heading valence,arousal.")
-    return [_pair(line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2) if line.strip()]
+    return [_pair(line, f"{path}, line {number}") for number, line in enumerate(lines[1:], start=2)]
 
 
 def _pair(line: str, where: str) -> tuple[float, ...]:

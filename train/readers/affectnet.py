@@ -44,7 +44,8 @@ def read(root: Path) -> AnnotatedFaces:
     entries = list(_from_tables(root)) or list(_from_folders(root))
     if not entries:
         raise DataError(f"{root}: no AffectNet. Expected training.csv and validation.csv, or train_set/ and val_set/.")
-    images = [face_in(read_picture(entry.picture), entry.box) for entry in tqdm(entries, desc="reading AffectNet")]
+    shown = tqdm(entries, desc="reading AffectNet")
+    images = [face_in(read_picture(entry.picture), entry.box, str(entry.picture)) for entry in shown]
     codes = np.array([entry.expression for entry in entries])
     affect = np.array([(entry.valence, entry.arousal) for entry in entries], dtype=np.float32)
     affect[(affect == _NOT_RATED).any(axis=1)] = np.nan
@@ -81,6 +82,8 @@ def _from_tables(root: Path) -> Iterator[_Entry]:
             raise DataError(f"{path}: expected AffectNet's columns, missing {', '.join(sorted(missing))}.")
         for number, row in enumerate(reader, start=2):
             where = f"{path}, row {number}"
+            if not row["subDirectory_filePath"]:
+                raise DataError(f"{where}: names no picture. Is the file whole?")
             sides = [number_in(row[column] or "", 0, 1e5, where) for column in _BOX]
             yield _entry(root / row["subDirectory_filePath"], Box(*sides), row, _SPLIT_OF[name], where)
 

@@ -76,7 +76,7 @@ def _note(root: Path, kind: str, picture: Path, suffix: str) -> Path:
 def _face(root: Path, picture: Path) -> np.ndarray:
     path = _note(root, "Landmarks", picture, "landmarks")
     points = np.array([_numbers(line, path) for line in _lines(path, required=True)])
-    return face_in(read_picture(picture), box_of_landmarks(points, str(path)))
+    return face_in(read_picture(picture), box_of_landmarks(points, str(path)), str(path))
 
 
 def _units(path: Path) -> np.ndarray:

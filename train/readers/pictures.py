@@ -29,9 +29,18 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image, dtype=np.uint8)
 
 
-def face_in(image: NDArray[np.uint8], box: Box | None = None) -> NDArray[np.uint8]:
-    """The face (48, 48) uint8 of a grey picture (h, w) uint8: its box, squared, or the whole picture."""
+def face_in(image: NDArray[np.uint8], box: Box | None = None, where: str = "") -> NDArray[np.uint8]:
+    """The face (48, 48) uint8 of a grey picture (h, w) uint8: its box, squared, or the whole picture.
+
+    Raises DataError, naming `where`, for a box that has no part of the picture.
+    """
     if box is not None:
+        height, width = image.shape
+        right, bottom = box.left_px + box.width_px, box.top_px + box.height_px
+        beside = box.left_px >= width or box.top_px >= height or right <= 0 or bottom <= 0
+        if min(box.width_px, box.height_px) <= 0 or beside:
+            found = f"{box.width_px:g}x{box.height_px:g} at {box.left_px:g}, {box.top_px:g}"
+            raise DataError(f"{where}: a box of {found} has no part of the picture of {width}x{height}.")
         side = max(box.width_px, box.height_px)
         left, top = box.left_px + (box.width_px - side) / 2, box.top_px + (box.height_px - side) / 2
         image = _cut(image, round(left), round(top), max(round(side), 1))
