@@ -97,6 +97,7 @@ ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.to
 	$(RUN) -m quantize.compare runs/ablation-$(PLAN_NAME)/*.safetensors --artefacts build/compared/$(PLAN_NAME) \
 		--out docs/ablations/$(PLAN_NAME)/int8.csv
 	$(RUN) -m boards instructions --or-skip --fresh $(PLAN_MODELS) --out docs/ablations/$(PLAN_NAME)/instructions.csv
+	$(RUN) -m boards variants docs/ablations/$(PLAN_NAME)
 
 systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md, one a core; resumes; hours
 	printf '%s\n' $(SYSTEMS) | $(TRAIN_ENV) OMP_NUM_THREADS=1 xargs -P $$(nproc) -n 1 $(RUN) -m train fit

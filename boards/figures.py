@@ -163,3 +163,41 @@ def _agreements(root: Path) -> dict[str, float]:
         with open(path, newline="") as stream:
             agreements.update({row["file"]: float(row["agreement"]) for row in csv.DictReader(stream)})
     return agreements
+
+
+def variants_table(folder: Path) -> str:
+    """Markdown: an ablation in full, what `train ablate`, `quantize.compare` and `boards instructions` measured of it.
+
+    Accuracy is the mean over seeds with the lowest and highest; INT8 and instructions are of the first seed's network.
+    Raises DataError where one of the three files lacks a variant.
+    """
+    variants, int8 = _table_of(folder / "ablation.csv"), _table_of(folder / "int8.csv")
+    counts = {(row.model, row.cpu): row.instructions for row in read_instructions(folder / "instructions.csv")}
+    target = float(variants[0]["target_accuracy"])
+    lines = [
+        f"| | parameters | MMAC | accuracy | lowest, highest | epochs to {target:.0%} | engine | INT8 loses, points "
+        "| same as float | time ratio | M instructions, A72 | A76 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for variant in variants:
+        own = [row for row in int8 if row["model"] == variant["model"]]
+        if not own:
+            raise DataError(f"{folder}/int8.csv: nothing of {variant['model']}. Run `make ablation` again.")
+        spread = ", ".join(f"{float(variant[key]):.2%}" for key in ("accuracy_lowest", "accuracy_highest"))
+        head = [variant["row"], f"{int(variant['parameters']):,}", variant["mmac"]]
+        head += [f"{float(variant['accuracy']):.2%}", spread, variant["epochs_to_target"]]
+        for row in own:
+            cells = [*head, row["engine"], row["drop_points"], f"{float(row['agreement']):.2%}", row["latency_ratio"]]
+            for cpu in ("cortex-a72", "cortex-a76"):
+                pair = [counts.get((row["file"].replace(".int8.", kind), cpu)) for kind in (".fp32.", ".int8.")]
+                cells.append(" to ".join(f"{count / 1e6:.2f}" for count in pair if count is not None))
+            lines.append("| " + " | ".join(cells) + " |")
+            head = [""] * len(head)
+    return "\n".join(lines)
+
+
+def _table_of(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise DataError(f"{path} not found. Make it with `make ablation PLAN=...`.")
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))

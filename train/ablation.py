@@ -26,7 +26,7 @@ from train.workers import joined
 
 _KEYS = {"recipe", "seeds", "common", "rows", "target_accuracy"}
 _FIELDS = (
-    *("row", "parameters", "mmac", "epochs", "seeds", "split", "n"),
+    *("row", "model", "parameters", "mmac", "epochs", "seeds", "split", "n"),
     *("accuracy", "accuracy_lowest", "accuracy_highest", "macro_f1", "target_accuracy", "epochs_to_target"),
 )
 
@@ -56,10 +56,12 @@ class Plan:
 class RowResult:
     """A variant's figures, of the averaged weights after the last epoch on PublicTest (n faces); one value a seed.
 
-    `epochs_to_target` is the first epoch after which the plan's accuracy was reached, None where it never was.
+    `epochs_to_target` is the first epoch after which the plan's accuracy was reached, None where it never was. `model`
+    names the checkpoint that was kept, of the first seed: export and quantization go by it.
     """
 
     row: Row
+    model: str
     n: int
     accuracies: tuple[float, ...]
     macro_f1s: tuple[float, ...]
@@ -150,7 +152,7 @@ def _result(row: Row, plan: Plan, ended: dict[str, list[loop.EpochLog]], n: int)
     accuracies, macro_f1s = (tuple(logs[-1].figures[name] for logs in runs) for name in ("accuracy", "macro_f1"))
     target = plan.target_accuracy
     reached = tuple(_epochs_to(logs, target) for logs in runs) if target is not None else ()
-    return RowResult(row, n, accuracies, macro_f1s, target, reached)
+    return RowResult(row, recipe.seeded(row.recipe, plan.seeds[0]).name, n, accuracies, macro_f1s, target, reached)
 
 
 def _epochs_to(logs: list[loop.EpochLog], accuracy: float) -> int | None:
@@ -170,6 +172,7 @@ def _fields(result: RowResult) -> dict[str, Any]:
     cost = cost_of(architectures.build(chosen.architecture, chosen.arguments))
     return {
         "row": result.row.name,
+        "model": result.model,
         "parameters": cost.parameters,
         "mmac": f"{cost.mmac:.1f}",
         "epochs": chosen.schedule.epochs,

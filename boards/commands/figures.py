@@ -15,6 +15,16 @@ def register(commands: Commands) -> None:
     figures.add_argument("--loop-of", default="fer-base.int8.tflite", help="the model whose whole loop is shown")
     figures.set_defaults(run=_figures)
 
+    variants = commands.add_parser("variants", help="print an ablation in full: accuracy, INT8 and instructions")
+    variants.add_argument("folder", type=Path, help="such as docs/ablations/mobilenetv3, after `make ablation`")
+    variants.set_defaults(run=_variants)
+
+
+def _variants(options: argparse.Namespace) -> None:
+    from boards.figures import variants_table
+
+    print(variants_table(options.folder))
+
 
 def _figures(options: argparse.Namespace) -> None:
     from boards.figures import SYSTEMS, accuracy_table, instructions_table, loop_table, peers_table, systems_table

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from boards.figures import systems_table
+import pytest
+
+from fer_edge.errors import DataError
+
+from boards.figures import systems_table, variants_table
 from boards.instructions import InstructionRow, write_instructions
 
 HEADER = (
@@ -54,3 +58,25 @@ def test_a_model_the_gate_refused_says_why(tmp_path: Path) -> None:
         ",onnxruntime,int8,200,0.9,3589,0.6,0.5,,1.2,1.2,fail: agreement 90.00% below 98%,ee",
     )
     assert "refused: agreement 90.00% below 98%" in line
+
+
+def test_an_ablation_joins_what_three_programs_measured(tmp_path: Path) -> None:
+    (tmp_path / "ablation.csv").write_text(
+        "row,model,parameters,mmac,accuracy,accuracy_lowest,accuracy_highest,target_accuracy,epochs_to_target\n"
+        '"SE, BatchNorm",n-se,134567,2.7,0.5,0.49,0.51,0.45,4.5\n'
+    )
+    (tmp_path / "int8.csv").write_text(
+        "model,file,engine,drop_points,agreement,latency_ratio\n"
+        "n-se,m.int8.onnx,onnxruntime,0.25,0.9712,1.22\n"
+        "n-se,m.int8.tflite,ai-edge-litert,0.11,0.9801,1.1\n"
+    )
+    table_of(tmp_path, "unused", "m.fp32.onnx,onnxruntime,fp32,400,1.0,3589,0.6,0.5,,1.0,1.0,reference,aa")
+    first, second = variants_table(tmp_path).splitlines()[2:]
+    assert first == (
+        "| SE, BatchNorm | 134,567 | 2.7 | 50.00% | 49.00%, 51.00% | 4.5 | onnxruntime | 0.25 | 97.12% | 1.22 "
+        "| 9.00 to 6.00 |  |"
+    )
+    assert second.startswith("|  |  |  |  |  |  | ai-edge-litert | 0.11 | 98.01% |")
+    (tmp_path / "int8.csv").write_text("model,file,engine,drop_points,agreement,latency_ratio\n")
+    with pytest.raises(DataError, match="nothing of n-se"):
+        variants_table(tmp_path)

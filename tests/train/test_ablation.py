@@ -64,6 +64,7 @@ def test_the_table_has_the_mean_of_the_seeds_and_resumes(
     assert [(row["seeds"], row["epochs"], row["n"], row["split"]) for row in rows] == [
         ("2", "1", "14", "PublicTest")
     ] * 2
+    assert [row["model"] for row in rows] == ["plan-as-it-is-seed0", "plan-half-the-width-seed0"]
     assert int(rows[1]["parameters"]) < int(rows[0]["parameters"])
     assert {row["target_accuracy"] for row in rows} == {"0.001"}
     assert {row["epochs_to_target"] for row in rows} <= {"1.0", "never"}
