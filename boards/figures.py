@@ -169,10 +169,12 @@ def variants_table(folder: Path) -> str:
     """Markdown: an ablation in full, what `train ablate`, `quantize.compare` and `boards instructions` measured of it.
 
     Accuracy is the mean over seeds with the lowest and highest; INT8 and instructions are of the first seed's network.
-    Raises DataError where one of the three files lacks a variant.
+    Instructions are empty where none were counted. Raises DataError where the other two files lack a variant.
     """
     variants, int8 = _table_of(folder / "ablation.csv"), _table_of(folder / "int8.csv")
-    counts = {(row.model, row.cpu): row.instructions for row in read_instructions(folder / "instructions.csv")}
+    counted = folder / "instructions.csv"
+    rows = read_instructions(counted) if counted.is_file() else []
+    counts = {(row.model, row.cpu): row.instructions for row in rows}
     target = float(variants[0]["target_accuracy"])
     lines = [
         f"| | parameters | MMAC | accuracy | lowest, highest | epochs to {target:.0%} | engine | INT8 loses, points "

@@ -2,7 +2,9 @@
 
 import csv
 
-from boards.figures import SYSTEMS, systems_table
+import pytest
+
+from boards.figures import SYSTEMS, systems_table, variants_table
 from tests.conftest import ROOT
 from train import maps, probe, robustness
 
@@ -18,6 +20,10 @@ def test_what_quantize_made_of_each() -> None:
     assert systems_table(ROOT / SYSTEMS) in PAGE
 
 
+def test_what_each_change_to_mobilenetv3_is_worth() -> None:
+    assert variants_table(ROOT / "docs/ablations/mobilenetv3") in PAGE
+
+
 def test_what_a_probe_finds_before_and_after() -> None:
     rows = rows_of("probe.csv")
     named = [
@@ -27,14 +33,15 @@ def test_what_a_probe_finds_before_and_after() -> None:
     assert probe.table(named) in PAGE
 
 
-def test_accuracy_under_noise() -> None:
+@pytest.mark.parametrize("name", ["robustness.csv", "robustness-positive-negative.csv"])
+def test_accuracy_under_noise(name: str) -> None:
     names = ("model", "file", "dataset", "noise")
     numbers = {"n": int, "step": int, "seed": int, "accuracy": float, "macro_f1": float}
     rows = [
         robustness.RobustnessRow(
             **{name: row[name] for name in names}, **{name: kind(row[name]) for name, kind in numbers.items()}
         )
-        for row in rows_of("robustness.csv")
+        for row in rows_of(name)
     ]
     for line in robustness.table(rows).splitlines()[2:]:
         assert line in PAGE

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import ROOT
 from tests.train.test_xception import faces
 from train import __main__ as command
 from train import cache, copies
@@ -59,3 +60,16 @@ def test_a_split_without_copies_is_one_line(
     assert command.main([*words, "--output", str(tmp_path / "c.csv")]) == 2
     assert "0 of 14 faces have a copy in Training" in capsys.readouterr().err
     assert not (tmp_path / "c.csv").exists()
+
+
+def test_the_page_on_training_has_the_table_that_was_measured() -> None:
+    with open(ROOT / "docs/measured/copies.csv", newline="") as stream:
+        rows = [
+            copies.CopiesRow(
+                *(row[name] for name in ("model", "file", "checkpoint_sha256", "split")),
+                *(int(row[name]) for name in ("n", "with_copy")),
+                *(float(row[name]) for name in ("accuracy_with_copy", "accuracy_without")),
+            )
+            for row in csv.DictReader(stream)
+        ]
+    assert copies.table(rows) in (ROOT / "docs/training.md").read_text()
