@@ -70,6 +70,12 @@ def model_file(request: BundleRequest) -> Path:
     raise UsageError(f"{filename} not found. Make it with `make export quantize MODEL={request.model}`.")
 
 
+def forced_past(request: BundleRequest) -> str | None:
+    """The limits of the gate that the model to bundle misses, where `quantize --force` wrote it; else None."""
+    made = Classifier(model_file(request)).contract.quantization
+    return made.failed if made is not None and made.forced else None
+
+
 def _add_model(request: BundleRequest, folder: Path) -> Path:
     """Copy model and contract, and what the model says of a few made-up faces, for the smoke run on the board."""
     source = model_file(request)

@@ -1,6 +1,7 @@
 """`profiles`, `bundle`, `lock`: what a board is, and everything it needs in one archive."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from boards.commands import Commands
@@ -33,12 +34,15 @@ def _profiles(options: argparse.Namespace) -> None:
 def _bundle(options: argparse.Namespace) -> None:
     from fer_edge.files import sha256_of
 
-    from boards.bundle import BundleRequest, build_bundle
+    from boards.bundle import BundleRequest, build_bundle, forced_past
     from boards.profiles import load_profile
 
     request = BundleRequest(
         load_profile(options.board), options.model, options.artifacts, options.out, options.key, options.detector_file
     )
+    missed = forced_past(request)
+    if missed:
+        print(f"warning: {request.model} was forced past its gate: {missed}", file=sys.stderr)
     archive = build_bundle(request)
     print(f"{archive}  {archive.stat().st_size / 1e6:.0f} MB  SHA-256 {sha256_of(archive)}")
 

@@ -8,18 +8,21 @@ import os
 import random
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fer_edge.classifier import Classifier
 from fer_edge.errors import UsageError
 from fer_edge.models import DEFAULT_MODEL
 
-from boards.bundle import BundleRequest, model_file
+from boards.bundle import BundleRequest, forced_past, model_file
 from boards.bundle.archive import pack, sign, write_sums
 from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import load_profile
+from export.metadata import put_in_tflite
 
 INSTALL_TIMEOUT_S = 1500  # half a minute where the machine is quiet
 
@@ -258,6 +261,18 @@ def test_a_model_that_is_nowhere_names_the_target_that_makes_it(tmp_path: Path) 
 
 def test_the_packaged_model_is_bundled_where_no_artefact_was_made(tmp_path: Path, default_model: Path) -> None:
     assert model_file(BundleRequest(load_profile("pi4"), "fer-base", tmp_path)) == DEFAULT_MODEL
+
+
+def test_a_model_that_was_forced_past_its_gate_is_named(tmp_path: Path, default_model: Path) -> None:
+    request = BundleRequest(load_profile("pi4"), "fer-base", tmp_path)
+    assert forced_past(request) is None
+    contract = Classifier(default_model).contract
+    assert contract.quantization is not None
+    forced = replace(contract.quantization, forced=True, failed="accuracy drop 4.00 points above 0.3")
+    (tmp_path / "fer-base").mkdir()
+    copy = tmp_path / "fer-base" / default_model.name
+    copy.write_bytes(put_in_tflite(default_model.read_bytes(), replace(contract, quantization=forced)))
+    assert forced_past(request) == "accuracy drop 4.00 points above 0.3"
 
 
 def test_the_smoke_runs_golden_logits_are_the_models(bundle: Path, default_model: Path) -> None:
