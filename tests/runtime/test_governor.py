@@ -139,3 +139,12 @@ def test_the_monitor_looks_in_its_own_thread_and_is_joined():
             pass
     count = len(looks)
     assert not monitor._thread.is_alive() and len(looks) == count
+
+
+def test_a_new_governor_begins_with_full_effort_whatever_the_one_before_had_set():
+    board = Board(detect_s=0.15)
+    board.run(30)
+    assert board.pipeline.schedule.stretch > 1
+    governor = RateGovernor(board.pipeline, None, paced=True)
+    assert governor.level == 0
+    assert (board.pipeline.schedule.stretch, board.pipeline.pixel_step) == (1, 1)

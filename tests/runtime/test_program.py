@@ -151,6 +151,54 @@ def test_sighup_changes_the_source_or_keeps_it_where_the_new_one_cannot_be_opene
 
 
 @needs_detector
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ('privacy = "numbers"', "--privacy numbers forbids"),
+        ('privacy = "blur"\n[mqtt]\naddress = "broker.local"', "broker.local"),
+    ],
+)
+def test_a_reload_with_an_output_that_is_refused_changes_nothing(tmp_path, change, reason):
+    """Or sinks made for one privacy would go on beside settings that promise another."""
+    out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
+    with MjpegServer() as server:
+        kept = f'quiet = true\njsonl = "{out}"\nvideo = "{tmp_path / "out.mp4"}"\n'
+        source = f'[source]\naddress = "http://127.0.0.1:{server.port}/"\n[output]\n' + kept
+        config.write_text(source)
+        with started("--config", config) as process:
+            wait_for_lines(out, 5, process)
+            config.write_text(source + change)
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(out, out.read_bytes().count(b"\n") + 5, process)
+            process.terminate()
+            _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "configuration not taken over" in errors and reason in errors
+    assert "configuration read again" not in errors
+
+
+@needs_detector
+def test_times_and_numbers_go_on_when_the_source_changes(clip, tmp_path):
+    """Sinks that stay, a recording or the faces seen, go by them."""
+    out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
+    output = f'max_frames = 1000000\n[output]\nquiet = true\njsonl = "{out}"\n'
+    with MjpegServer() as server:
+        config.write_text(f'[source]\naddress = "{clip}"\n' + output)
+        with started("--config", config) as process:
+            wait_for_lines(out, 20, process)
+            config.write_text(f'[source]\naddress = "http://127.0.0.1:{server.port}/"\n' + output)
+            process.send_signal(signal.SIGHUP)
+            end_s = time.monotonic() + 30
+            while "http" not in out.read_text():
+                assert time.monotonic() < end_s and process.poll() is None
+                time.sleep(0.05)
+            assert stopped(process) < 2.0
+    times = [json.loads(line)["time_s"] for line in out.read_text().splitlines()]
+    assert times == sorted(times)
+    assert indices(out) == sorted(set(indices(out)))
+
+
+@needs_detector
 def test_a_source_lost_for_good_is_exit_code_3(tmp_path):
     out = tmp_path / "out.jsonl"
     with MjpegServer() as server:
@@ -233,6 +281,22 @@ def test_a_stop_goes_before_a_reload():
     with Signals(reloads=True) as signals, pytest.raises(KeyboardInterrupt), signals.shielded():
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_while_all_is_closed_no_signal_is_heard():
+    with Signals(reloads=True) as signals:
+        signals.reload_at_once = True
+        signals.finish()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+
+def test_a_reload_asked_for_during_a_reload_waits_for_the_next_frame():
+    with Signals(reloads=True) as signals:
+        with signals.shielded(reload=False):
+            os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(ReloadRequested), signals.shielded():
+            pass
 
 
 def test_signals_are_given_back():

@@ -158,3 +158,33 @@ def test_no_sink_at_all_is_fine():
     with SinkSet([]) as group:
         group.write(*taken(0))
     assert group.failed == ()
+
+
+def test_what_a_sink_took_and_could_not_deliver_counts_as_lost():
+    sink = Moody("mqtt")
+    sink.lost = 0
+    with SinkSet([sink]) as group:
+        group.write(*taken(0))
+        sink.lost = 4
+        assert group.lost == {"mqtt": 4}
+        sink.lost = 5  # found while it closes
+    assert group.lost == {"mqtt": 5} and group.failed == ("mqtt",)
+
+
+def test_makers_are_checked_without_opening_or_changing_anything():
+    stays, made = Moody("stays"), []
+
+    def refuses():
+        raise UsageError("no such output")
+
+    def makes():
+        made.append(Moody("new"))
+        return made[-1]
+
+    with SinkSet() as group:
+        group.exchange({"stays": lambda: stays})
+        with pytest.raises(UsageError, match="no such output"):
+            group.check({"new": makes, "bad": refuses})
+        group.check({"stays": refuses})
+        group.write(*taken(0))
+    assert names(stays) == ["enter", "write", "exit"] and names(made[0]) == []

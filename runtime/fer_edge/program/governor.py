@@ -51,13 +51,13 @@ class RateGovernor:
     ) -> None:
         self._pipeline, self._target_fps, self._paced = pipeline, target_fps, paced
         self._clock_s, self._sleep = clock_s, sleep
-        self.level = 0
         self.fps = 0.0
+        # The pipeline may come from another governor, which had it work less.
+        self._set(0, raised=False)
         self._limit_fps: float | None = None
         self._cool_since_s: float | None = None
         self._next_at_s = float("-inf")
         self._patience = 0
-        self._raised = False
         self._begin_window()
 
     @property
@@ -107,7 +107,8 @@ class RateGovernor:
             self._set(self.level - 1, raised=True)
 
     def _set(self, level: int, *, raised: bool) -> None:
-        self.level, self._raised = level, raised
+        self.level: int = level
+        self._raised: bool = raised
         effort = EFFORTS[level]
         self._pipeline.schedule.stretch, self._pipeline.pixel_step = effort.stretch, effort.pixel_step
 

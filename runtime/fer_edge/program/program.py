@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable, Hashable, Iterator
 from types import TracebackType
 
 from fer_edge.errors import FerEdgeError, SourceError, UsageError
+from fer_edge.frames import Frame
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
 from fer_edge.program.governor import RateGovernor
@@ -49,6 +51,9 @@ class Program:
         self._pipeline: Pipeline = make_pipeline(settings)
         self._source: Source = make_source(settings)
         self._openings = 0
+        # What is added to the times and numbers of the source's frames, and what the next frame's would be.
+        self._begin_s, self._begin_index = 0.0, 0
+        self._next_s, self._next_index, self._last_at_s = 0.0, 0, time.monotonic()
         self._monitor = BoardMonitor()
         self._pictures = Pictures(settings.output.privacy)
         self._governor = self._make_governor()
@@ -70,6 +75,7 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close all, the sinks first."""
+        self._signals.finish()
         self._supervisor.stopping()
         self._stack.__exit__(kind, error, trace)
         self.failed = self._sinks.failed
@@ -89,38 +95,51 @@ class Program:
     def run(self, read_again: Callable[[], Settings] | None) -> None:
         """Until the source ends."""
         loop = self._make_loop()
-        frames = iter(self._source)
+        frames = self._frames()
         while True:
             self._signals.reload_at_once = self._source.live
-            try:
+            with contextlib.suppress(ReloadRequested):
                 loop.run(frames, self._settings.source.max_frames, continuous=self._source.continuous)
                 return
-            except ReloadRequested:
-                self._signals.reload_at_once = False
-                assert read_again is not None
-                openings = self._openings
+            self._signals.reload_at_once = False
+            assert read_again is not None
+            openings = self._openings
+            # Sinks may be closed here, which is not to be broken off; another SIGHUP waits for the next frame.
+            with self._signals.shielded(reload=False):
                 self._reload(read_again)
                 loop = self._make_loop(loop.frames)
-                # A file is read on; a live source may have been broken off while it waited, and can be iterated again.
-                if self._source.live or self._openings > openings:
-                    frames = iter(self._source)
+            # A file is read on; a live source may have been broken off while it waited, and can be iterated again.
+            if self._source.live or self._openings > openings:
+                frames = self._frames()
+
+    def _frames(self) -> Iterator[Frame]:
+        """The source's frames; times and numbers go on from those of the source before, for the sinks that stay."""
+        for frame in self._source:
+            if self._begin_index:
+                index, captured_at_s = frame.index + self._begin_index, frame.captured_at_s + self._begin_s
+                frame = dataclasses.replace(frame, index=index, captured_at_s=captured_at_s)
+            self._next_s, self._next_index, self._last_at_s = frame.captured_at_s, frame.index + 1, time.monotonic()
+            yield frame
 
     def _reload(self, read_again: Callable[[], Settings]) -> None:
         """Take new settings over, or keep the old ones and say why."""
         try:
             new = read_again()
             refuse_overwriting(new)
-            models_changed = (new.model, new.detection) != (self._settings.model, self._settings.detection)
+            old = self._settings
+            models_changed = (new.model, new.detection) != (old.model, old.detection)
             pipeline = make_pipeline(new) if models_changed else self._pipeline
+            privacy_changed = new.output.privacy != old.output.privacy
+            pictures = Pictures(new.output.privacy) if privacy_changed else self._pictures
+            source = self._another_source(new)
+            # Before anything is changed: an output that is refused must not leave pictures to sinks of another privacy.
+            self._sinks.check(self._makers_of(new, source or self._source, pipeline, pictures))
         except FerEdgeError as error:
             logger.warning("configuration not taken over: %s", " ".join(str(error).split()))
             return
-        self._pipeline = pipeline
-        old = self._settings
-        if (new.source, new.camera) != (old.source, old.camera) and not self._exchange_source(new):
+        self._pipeline, self._pictures = pipeline, pictures
+        if source is None or not self._exchange_source(source):
             new = dataclasses.replace(new, source=old.source, camera=old.camera)
-        if new.output.privacy != self._settings.output.privacy:
-            self._pictures = Pictures(new.output.privacy)
         self._settings = new
         self._governor = self._make_governor()
         try:
@@ -129,7 +148,17 @@ class Program:
             logger.warning("configuration taken over but for an output: %s", " ".join(str(error).split()))
         logger.warning("configuration read again.")
 
-    def _exchange_source(self, new: Settings) -> bool:
+    def _another_source(self, new: Settings) -> Source | None:
+        """The source the new settings ask for; None where it is the one there is, or where there is none such."""
+        if (new.source, new.camera) == (self._settings.source, self._settings.camera):
+            return None
+        try:
+            return make_source(new)
+        except SourceError as error:
+            logger.warning("the new source is not taken over: %s", " ".join(str(error).split()))
+            return None
+
+    def _exchange_source(self, source: Source) -> bool:
         """Close the source before the next is opened: it may be the same camera in another size.
 
         False where the new one cannot be opened and the old one is back. Raises SourceError where neither can.
@@ -137,8 +166,9 @@ class Program:
         self._source.__exit__(None, None, None)
         self._openings += 1
         self._pipeline.forget()
+        self._begin_s = self._next_s + time.monotonic() - self._last_at_s
+        self._begin_index = self._next_index
         try:
-            source = make_source(new)
             source.__enter__()
         except SourceError as error:
             logger.warning("the new source is not taken over: %s", " ".join(str(error).split()))
@@ -148,8 +178,13 @@ class Program:
         return True
 
     def _makers(self) -> dict[Hashable, MakeSink]:
-        context = SinkContext(self._source, self._pipeline.classifier.contract.labels, self.vitals, self._pictures)
-        return sink_makers(self._settings, context)
+        return self._makers_of(self._settings, self._source, self._pipeline, self._pictures)
+
+    def _makers_of(
+        self, settings: Settings, source: Source, pipeline: Pipeline, pictures: Pictures
+    ) -> dict[Hashable, MakeSink]:
+        context = SinkContext(source, pipeline.classifier.contract.labels, self.vitals, pictures)
+        return sink_makers(settings, context)
 
     def _make_governor(self) -> RateGovernor:
         return RateGovernor(self._pipeline, self._settings.rate.target_fps, paced=self._source.live)

@@ -17,8 +17,9 @@ class Signals:
     """While entered, SIGTERM and SIGINT raise KeyboardInterrupt and SIGHUP raises ReloadRequested in the main thread.
 
     Not within `shielded`: a frame in work is finished, so that no sink is left with half a result. Once asked to stop,
-    it hears nothing more: closing is not to be broken off. SIGHUP is left alone unless `reloads`; unless
-    `reload_at_once` it waits for the end of the next frame, because it would end the reading of a file.
+    or told by `finish` that all is being closed, it hears nothing more: closing is not to be broken off. SIGHUP is left
+    alone unless `reloads`; unless `reload_at_once` it waits for the end of the next frame, because it would end the
+    reading of a file.
     """
 
     def __init__(self, *, reloads: bool) -> None:
@@ -40,14 +41,18 @@ class Signals:
             signal.signal(number, handler)
 
     @contextmanager
-    def shielded(self) -> Iterator[None]:
-        """Finish this first; what was asked meanwhile is raised at its end."""
+    def shielded(self, *, reload: bool = True) -> Iterator[None]:
+        """Finish this first; what was asked meanwhile is raised at its end, unless `reload` a SIGHUP only later."""
         self._shielded = True
         try:
             yield
         finally:
             self._shielded = False
-        self._answer(reload=True)
+        self._answer(reload=reload)
+
+    def finish(self) -> None:
+        """Hear nothing more."""
+        self._over = True
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:

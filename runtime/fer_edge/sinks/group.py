@@ -24,10 +24,15 @@ class _Member:
 
     def __init__(self, sink: Sink, key: Hashable) -> None:
         self.sink, self.key = sink, key
-        self.lost = 0
+        self._unwritten = 0
         self._lost_now = 0
         self._rest_s = 0.0
         self._again_at_s = float("-inf")
+
+    @property
+    def lost(self) -> int:
+        """What it was not given, and what it took and could not deliver: a sink that sends later counts that itself."""
+        return self._unwritten + int(getattr(self.sink, "lost", 0))
 
     def write(self, frame: Frame, result: FrameResult, now_s: float) -> None:
         if now_s < self._again_at_s:
@@ -49,7 +54,7 @@ class _Member:
             # One that failed to write often fails to close as well; once is enough.
             if not self._lost_now:
                 logger.warning("%s failed to close: %s", self.sink.name, _reason(error))
-            self.lost += 1
+            self._unwritten += 1
 
     def _fail(self, error: Exception, now_s: float) -> None:
         if not self._lost_now:
@@ -59,7 +64,7 @@ class _Member:
         self._again_at_s = now_s + self._rest_s
 
     def _lose(self) -> None:
-        self.lost += 1
+        self._unwritten += 1
         self._lost_now += 1
 
 
@@ -104,6 +109,13 @@ class SinkSet:
     def _part_with(self, member: _Member, why: BaseException | None) -> None:
         member.close(why)
         self._failed[member.sink.name] = self._failed.get(member.sink.name, 0) + member.lost
+
+    def check(self, makers: Mapping[Hashable, Callable[[], Sink]]) -> None:
+        """Raise UsageError where `exchange` would find one that cannot be made; opens nothing, changes nothing."""
+        own = {member.key for member in self._members}
+        for key, make in makers.items():
+            if key not in own:
+                make()
 
     def exchange(self, makers: Mapping[Hashable, Callable[[], Sink]]) -> None:
         """Have the sinks of `makers`, by key: keep those there are, close those not named, make and open the others.
