@@ -1,6 +1,7 @@
 """MQTT, against mosquitto on loopback: what arrives, and what happens while the broker is away."""
 
 import json
+import socket
 import threading
 import time
 
@@ -64,11 +65,15 @@ class Subscriber:
         return self.of(topic)
 
 
-def connected(sink):
+def eventually(is_so):
     end_s = time.monotonic() + 15
-    while not sink._client.is_connected():
+    while not is_so():
         assert time.monotonic() < end_s
         time.sleep(0.02)
+
+
+def connected(sink):
+    eventually(lambda: sink._client.is_connected())
 
 
 def test_events_state_and_statistics_arrive():
@@ -136,12 +141,13 @@ def test_a_broker_killed_and_started_again_gets_what_happened_meanwhile(caplog, 
             time.sleep(0.02)
         for index in range(50):
             sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
-        assert (sink.sent, sink.lost) == (20, 30)
+        assert sink.lost == 30
         with mosquitto(port), Subscriber(port) as heard:
             events = [json.loads(text) for text in heard.wait_for("fer-edge/events", 20, timeout_s=30)]
-            connected(sink)
+            eventually(lambda: sink.sent == 20)  # or the queue is still full
             sink.write(*taken(50, face("fear", track_id=1)))
             heard.wait_for("fer-edge/events", 21)
+    assert (sink.sent, sink.lost) == (21, 30)
     assert [event["frame_index"] for event in events[:20]] == list(range(20))
     assert "30 events were lost" in caplog.text
 
@@ -151,9 +157,98 @@ def test_a_broker_that_never_answers_holds_nothing_up(caplog):
     with MqttSink(f"mqtt://127.0.0.1:{free_port()}", "fer-edge", vitals) as sink:
         for index in range(3000):
             sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
-        assert sink.sent == mqtt.MAX_WAITING and sink.lost == 2000
+        assert (sink.sent, sink.lost) == (0, 3000 - mqtt.MAX_WAITING)
+    assert (sink.sent, sink.lost) == (0, 3000)
+    assert f"{mqtt.MAX_WAITING} events were not acknowledged" in caplog.text
     assert time.monotonic() - started_s < 10
     assert not [thread for thread in threading.enumerate() if thread.name == "mqtt"]
+
+
+def test_a_full_queue_keeps_nothing_else_from_a_broker_that_comes_back(monkeypatch):
+    """It hears that the program is online, and Home Assistant's configuration, before the events that waited."""
+    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 3.0)  # the subscriber must be there before the events come
+    port = free_port()
+    with MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
+        for index in range(mqtt.MAX_WAITING + 100):
+            sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
+        with mosquitto(port), Subscriber(port) as heard:
+            events = [json.loads(text) for text in heard.wait_for("fer-edge/events", mqtt.MAX_WAITING, timeout_s=30)]
+            eventually(lambda: sink.sent == mqtt.MAX_WAITING)
+            assert heard.of("fer-edge/available") == ["online"]
+            topics = [topic for topic, *_ in heard.messages]
+            said_first = {"fer-edge/available", *discovery("fer-edge")}
+            assert set(topics[: len(said_first)]) == said_first
+            assert heard.of("fer-edge/state")
+            with Subscriber(port) as later:  # hears what is retained
+                for topic in ("fer-edge/state", *said_first):
+                    later.wait_for(topic)
+                assert later.of("fer-edge/available") == ["online"]
+                assert all(retained for *_, retained in later.messages)
+    assert [event["frame_index"] for event in events] == list(range(mqtt.MAX_WAITING))
+    assert (sink.sent, sink.lost) == (mqtt.MAX_WAITING, 100)
+
+
+def test_what_paho_refuses_is_tried_again(monkeypatch):
+    port = free_port()
+    refused = []
+    publish = paho.Client.publish
+
+    def refuse_once(client, topic, payload=None, **rest):
+        if (topic, payload) in refused:
+            return publish(client, topic, payload, **rest)
+        refused.append((topic, payload))
+        info = paho.MQTTMessageInfo(0)
+        info.rc = paho.MQTT_ERR_QUEUE_SIZE
+        return info
+
+    with mosquitto(port), Subscriber(port) as heard:
+        monkeypatch.setattr(paho.Client, "publish", refuse_once)
+        with MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
+            sink.write(*taken(0, face("happy", track_id=1), face("sad", track_id=2)))
+            heard.wait_for("fer-edge/events", 2)
+        assert heard.of("fer-edge/available")[0] == "online"
+        for topic in (*discovery("fer-edge"), "fer-edge/state", "fer-edge/stats"):
+            heard.wait_for(topic)
+    assert len(refused) >= 9
+    assert (sink.sent, sink.lost) == (2, 0)
+
+
+def test_an_event_just_before_the_end_still_arrives():
+    """As of a picture, where the end comes before the connection."""
+    port = free_port()
+    with mosquitto(port), Subscriber(port) as heard:
+        with MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
+            sink.write(*taken(0, face("happy")))
+        heard.wait_for("fer-edge/available", 2)
+        assert heard.of("fer-edge/available") == ["online", "offline"]
+        assert len(heard.of("fer-edge/events")) == len(heard.of("fer-edge/state")) == 1
+    assert (sink.sent, sink.lost) == (1, 0)
+
+
+def test_events_a_broker_never_acknowledges_are_lost_after_a_moment(caplog):
+    """A server that welcomes the client and then only listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def welcome():
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"\x20\x02\x00\x00")
+                while connection.recv(4096):
+                    pass
+
+        broker = threading.Thread(target=welcome)
+        broker.start()
+        with MqttSink(f"mqtt://127.0.0.1:{server.getsockname()[1]}", "fer-edge", vitals) as sink:
+            connected(sink)
+            for index in range(50):
+                sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
+            assert sink.lost == 0
+            closed_s = time.monotonic()
+        broker.join(10)
+    assert time.monotonic() - closed_s < 5
+    assert not broker.is_alive()
+    assert (sink.sent, sink.lost) == (0, 50)
+    assert "50 events were not acknowledged" in caplog.text
 
 
 @pytest.mark.parametrize(

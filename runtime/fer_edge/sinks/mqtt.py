@@ -6,12 +6,12 @@ Topics below the prefix: `available` (online or offline; retained), `events` (a 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,19 +25,25 @@ from fer_edge.sinks.track_events import TrackEvents
 from fer_edge.sources.address import masked
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from paho.mqtt.client import Client, MQTTMessageInfo
 
 logger = logging.getLogger("fer_edge")
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
-# Events kept while the broker is away; what comes after is counted and lost.
+# Events kept until the broker has acknowledged them; what comes beyond is counted and lost.
 MAX_WAITING = 1000
+# How many of them are on their way at once.
+_IN_FLIGHT = 20
+# How long the thread listens before it looks for something new to send.
+_LISTEN_S = 0.1
 _STATS_PERIOD_S = 10.0
 _STATE_PERIOD_S = 1.0
 _KEEPALIVE_S = 30
 _CONNECT_S = 3.0
+# At the end: for the events that still wait, for the farewell, and for the thread; a program has to end within 2 s.
+_GRACE_S = 0.5
 _FAREWELL_S = 0.5
-_JOIN_S = 1.0
+_JOIN_S = 0.5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 
 
@@ -73,8 +79,9 @@ def broker_at(address: str) -> Broker:
 class MqttSink:
     """Sends what happens to a broker, which may come and go: a thread connects again, ever less often.
 
-    `topic` begins every topic. Events wait in a bounded queue while the broker is away; those beyond it are counted as
-    lost, in `lost` and in the statistics.
+    `topic` begins every topic. Events wait in a bounded queue until the broker acknowledged them, and then count in
+    `sent`. Those beyond the bound count in `lost`, and at the end those that still wait: it only grows, and any thread
+    may read it. An event whose acknowledgement a broken connection swallowed is sent again.
     """
 
     def __init__(self, address: str, topic: str, vitals: Callable[[], Vitals], *, announce: bool = True) -> None:
@@ -87,76 +94,70 @@ class MqttSink:
         self._client: Client | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._until_s = float("inf")
         self._wait_s = _FIRST_WAIT_S
         self.sent = self.lost = 0
         self._lost_told = 0
+        # Events nobody acknowledged yet, and what of their beginning is on its way. `write` only appends; all else is
+        # the thread's, because paho writes to the socket in whichever thread publishes.
+        self._waiting: deque[str] = deque()
+        self._in_flight: deque[MQTTMessageInfo] = deque()
+        # What a new connection has to say first, by topic.
+        self._greeting: deque[tuple[str, str]] = deque()
+        # The newest payload of the topics where only that one counts, and what this connection sent of it.
+        self._newest: dict[str, str] = {}
+        self._told: dict[str, str] = {}
         self._state: tuple[int, str | None] | None = None
         self._state_at_s = self._stats_at_s = float("-inf")
 
     def __enter__(self) -> MqttSink:
         """Begin to connect; a broker that is away is no error. Raises UsageError without paho-mqtt."""
-        try:
-            from paho.mqtt.client import Client, MQTTv311
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError:
-            raise UsageError('--mqtt needs paho-mqtt. Install it: pip install "fer-edge[mqtt]"') from None
-        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311, reconnect_on_failure=False)
-        if self._broker.user is not None:
-            client.username_pw_set(self._broker.user, self._broker.password)
-        if self._broker.tls:
-            client.tls_set()
-        client.will_set(f"{self._topic}/available", "offline", qos=1, retain=True)
-        client.max_queued_messages_set(MAX_WAITING)
-        client.connect_timeout = _CONNECT_S
-        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        self._client = client
+        self._client = self._new_client()  # already here, because the thread could not raise
         self._stop.clear()
         # A thread of our own instead of paho's, because that one sleeps through a request to stop.
-        self._thread = threading.Thread(target=self._run, args=(client,), name="mqtt", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Say goodbye if the broker listens, and join the thread."""
-        if self._client is None or self._thread is None:
+        """Give what waits a moment to leave, say goodbye if the broker listens, and join the thread."""
+        if self._thread is None:
             return
+        self._until_s = time.monotonic() + _GRACE_S
         self._stop.set()
-        if self._client.is_connected():
-            said = self._client.publish(f"{self._topic}/available", "offline", qos=1, retain=True)
-            with contextlib.suppress(RuntimeError, ValueError):  # it went away at this very moment
-                said.wait_for_publish(_FAREWELL_S)
-        self._client.disconnect()
-        self._thread.join(_JOIN_S)
+        self._thread.join(_GRACE_S + _FAREWELL_S + _JOIN_S)
+        if self._waiting:
+            logger.warning("%s: closed; %d events were not acknowledged and are lost.", self.name, len(self._waiting))
+            self.lost += len(self._waiting)
+            self._waiting.clear()
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Publish what changed. Never waits for the broker."""
+        """Have what changed published. Never waits for the broker."""
         now_s = time.monotonic()
         for event in self._events.of(result):
-            self._send_event({**dataclasses.asdict(event), "source": result.source, "unix_time_s": time.time()})
-        self._send_state(result, now_s)
+            self._add_event({**dataclasses.asdict(event), "source": result.source, "unix_time_s": time.time()})
+        self._note_state(result, now_s)
         if now_s - self._stats_at_s >= _STATS_PERIOD_S:
             self._stats_at_s = now_s
-            self._send("stats", self._stats(result))
+            self._newest["stats"] = json.dumps(self._stats(result))
 
-    def _send_event(self, event: dict[str, Any]) -> None:
-        assert self._client is not None, "enter the sink before writing"
-        info = self._client.publish(f"{self._topic}/events", json.dumps(event), qos=1)
-        if info.rc == _queue_full():
-            self.lost += 1
+    def _add_event(self, event: dict[str, Any]) -> None:
+        if len(self._waiting) < MAX_WAITING:
+            self._waiting.append(json.dumps(event))
         else:
-            self.sent += 1
+            self.lost += 1
 
-    def _send_state(self, result: FrameResult, now_s: float) -> None:
+    def _note_state(self, result: FrameResult, now_s: float) -> None:
         """Faces and the largest one's expression, when they change, once a second at most."""
         largest = max(result.faces, key=lambda face: face.box.width_px * face.box.height_px, default=None)
         state = (len(result.faces), None if largest is None else largest.expression)
         if state == self._state or now_s - self._state_at_s < _STATE_PERIOD_S:
             return
+        self._state, self._state_at_s = state, now_s
         confidence = None if largest is None else round(largest.confidence, 3)
-        if self._send("state", {"faces": state[0], "expression": state[1], "confidence": confidence}, retain=True):
-            self._state, self._state_at_s = state, now_s
+        self._newest["state"] = json.dumps({"faces": state[0], "expression": state[1], "confidence": confidence})
 
     def _stats(self, result: FrameResult) -> dict[str, Any]:
         vitals = self._vitals()
@@ -173,23 +174,95 @@ class MqttSink:
             "events_lost": self.lost,
         }
 
-    def _send(self, name: str, value: dict[str, Any], *, retain: bool = False) -> bool:
-        """Publish what only counts now, so without a queue; false while the broker is away."""
-        assert self._client is not None, "enter the sink before writing"
-        return self._client.publish(f"{self._topic}/{name}", json.dumps(value), qos=0, retain=retain).rc == 0
+    def _new_client(self) -> Client:
+        try:
+            from paho.mqtt.client import Client, MQTTv311
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError:
+            raise UsageError('--mqtt needs paho-mqtt. Install it: pip install "fer-edge[mqtt]"') from None
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311, reconnect_on_failure=False)
+        if self._broker.user is not None:
+            client.username_pw_set(self._broker.user, self._broker.password)
+        if self._broker.tls:
+            client.tls_set()
+        client.will_set(f"{self._topic}/available", "offline", qos=1, retain=True)
+        client.connect_timeout = _CONNECT_S
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        return client
 
-    def _run(self, client: Client) -> None:
+    def _run(self) -> None:
         """Stay connected; after each loss wait, ever longer, and connect again."""
-        while not self._stop.is_set():
+        while True:
             try:
+                # A new client each time: the old one keeps what was in flight in a queue of its own, beside ours.
+                self._client = client = self._new_client()
                 client.connect(self._broker.host, self._broker.port, _KEEPALIVE_S)
-                client.loop_forever()
+                self._talk(client)
             except Exception as error:  # whatever a network library raises, it is tried again
                 if self._wait_s == _FIRST_WAIT_S:
                     reason = " ".join(str(error).split()) or type(error).__name__
                     logger.warning("%s: no broker answers (%s); trying again.", self.name, reason)
-            self._stop.wait(self._wait_s)
+            if self._stop.wait(self._wait_s):
+                return
             self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+
+    def _talk(self, client: Client) -> None:
+        """Send what there is until the connection ends, or the sink is closed and has said all."""
+        self._greeting = deque([(f"{self._topic}/available", "online")])
+        if self._announce:
+            self._greeting += [(topic, json.dumps(payload)) for topic, payload in discovery(self._topic).items()]
+        self._in_flight.clear()
+        self._told.clear()
+        while not self._is_over():
+            if client.loop(_LISTEN_S) != 0:
+                return
+            if client.is_connected():
+                self._take_acknowledged()
+                self._send(client)
+        self._part(client)
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() and (not self._waiting or time.monotonic() >= self._until_s)
+
+    def _send(self, client: Client) -> None:
+        """Publish the greeting, then the newest state and statistics, then as many events as may be in flight.
+
+        What paho refuses stays where it is and is tried again when the thread comes by next.
+        """
+        while self._greeting:
+            topic, payload = self._greeting[0]
+            if client.publish(topic, payload, qos=1, retain=True).rc != 0:
+                return
+            self._greeting.popleft()
+        for name, retain in (("state", True), ("stats", False)):
+            newest = self._newest.get(name)
+            if newest is not None and newest is not self._told.get(name):
+                if client.publish(f"{self._topic}/{name}", newest, qos=0, retain=retain).rc != 0:
+                    return
+                self._told[name] = newest
+        while len(self._in_flight) < min(_IN_FLIGHT, len(self._waiting)):
+            sent = client.publish(f"{self._topic}/events", self._waiting[len(self._in_flight)], qos=1)
+            if sent.rc != 0:
+                return
+            self._in_flight.append(sent)
+
+    def _take_acknowledged(self) -> None:
+        while self._in_flight and self._in_flight[0].is_published():
+            self._in_flight.popleft()
+            self._waiting.popleft()
+            self.sent += 1
+
+    def _part(self, client: Client) -> None:
+        """Say goodbye if the broker listens, behind the last state."""
+        if client.is_connected():
+            self._send(client)
+            said = client.publish(f"{self._topic}/available", "offline", qos=1, retain=True)
+            end_s = time.monotonic() + _FAREWELL_S
+            while said.rc == 0 and not said.is_published() and time.monotonic() < end_s:
+                if client.loop(_LISTEN_S) != 0:
+                    break
+            self._take_acknowledged()
+        client.disconnect()
 
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
@@ -199,18 +272,7 @@ class MqttSink:
         if self.lost > self._lost_told:
             logger.warning("%s: connected; %d events were lost meanwhile.", self.name, self.lost - self._lost_told)
             self._lost_told = self.lost
-        client.publish(f"{self._topic}/available", "online", qos=1, retain=True)
-        if self._announce:
-            for topic, payload in discovery(self._topic).items():
-                client.publish(topic, json.dumps(payload), qos=1, retain=True)
-        self._state = None
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             logger.warning("%s: connection lost (%s); trying again.", self.name, reason)
-
-
-def _queue_full() -> Any:
-    from paho.mqtt.enums import MQTTErrorCode
-
-    return MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
