@@ -244,6 +244,8 @@ restart_service() {
         say "start it at boot with: sudo systemctl enable --now fer-edge"
         return 0
     fi
+    # It counts as started with its first frame.
+    [ -z "$engine_wheel" ] || say "the service starts; TensorRT may build its engine first, which takes minutes"
     systemctl restart fer-edge && sleep 5 && systemctl is-active --quiet fer-edge
 }
 
@@ -269,7 +271,10 @@ roll_back() {
 
 uninstall() {
     [ -d "$prefix/releases" ] || fail "no fer-edge in $prefix."
-    if has_systemd; then systemctl disable --quiet --now fer-edge || true; fi
+    if has_systemd; then
+        systemctl disable --quiet --now fer-edge || true
+        systemctl clean --what=cache fer-edge || true # TensorRT's engines, of no use to anybody else
+    fi
     if [ "$service" = yes ] && [ -n "$units" ]; then rm -f "$units/fer-edge.service"; fi
     if has_link "$bin/fer-edge"; then rm -f "$bin/fer-edge"; fi
     rm -rf "$prefix/releases" "$prefix/current" "$prefix/previous"

@@ -22,7 +22,8 @@ from fer_edge.bench.sustained import (
     write_sustained,
 )
 from fer_edge.classifier import Classifier
-from fer_edge.engines.providers import announce_build, chosen_providers, engine_cache, nodes_by_provider
+from fer_edge.engines import providers as providers_module
+from fer_edge.engines.providers import announce_build, chosen_providers, engine_cache, nodes_by_provider, usable_cache
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
@@ -156,6 +157,52 @@ def test_the_long_silent_engine_build_is_announced_once(tmp_path: Path, caplog: 
 def test_the_engine_cache_can_be_put_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path))
     assert engine_cache() == tmp_path / "tensorrt"
+
+
+def test_without_a_folder_for_it_the_engine_is_built_at_every_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The user of a service has no home, or one that is read-only."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path / "file"))
+    assert usable_cache() is None
+    assert "built at every start" in caplog.text and "Set FER_EDGE_CACHE" in caplog.text
+    providers = chosen_providers([TENSORRT], int8=False, cache=None)
+    assert not [option for option in providers[0][1] if "cache" in option]
+    announce_build(providers, None, Path("fer-base.fp32.onnx"))
+    assert "minutes, at every start" in caplog.text
+
+    monkeypatch.delenv("FER_EDGE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert usable_cache() is None
+
+
+def test_a_read_only_cache_is_of_use_where_it_holds_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_EDGE_CACHE", str(tmp_path))
+    monkeypatch.setattr(providers_module.os, "access", lambda path, mode: False)
+    assert usable_cache() is None
+    (tmp_path / "tensorrt" / "some.engine").touch()
+    assert usable_cache() == tmp_path / "tensorrt"
+
+
+def test_tensorrt_gets_a_cache_that_is_there(small_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`open_session` on a machine whose onnxruntime has TensorRT, as far as it goes without one."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    asked = []
+    real = onnxruntime.InferenceSession
+
+    def session(path, options=None, providers=()):
+        asked.append(providers)
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CPU])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    for cache, kept in ((tmp_path / "cache", True), (small_onnx, False)):
+        monkeypatch.setenv("FER_EDGE_CACHE", str(cache))
+        assert providers_module.open_session(small_onnx, None) is not None
+        assert ("trt_engine_cache_path" in asked[-1][0][1]) is kept
+    assert (tmp_path / "cache" / "tensorrt").is_dir()
 
 
 def test_every_node_says_which_provider_ran_it(

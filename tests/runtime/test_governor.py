@@ -1,6 +1,7 @@
 """Holding a rate: pacing, less work where the board is too slow, fewer frames where it throttles."""
 
 import itertools
+import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -139,6 +140,34 @@ def test_the_monitor_looks_in_its_own_thread_and_is_joined():
             pass
     count = len(looks)
     assert not monitor._thread.is_alive() and len(looks) == count
+
+
+def test_a_look_that_fails_leaves_the_board_unknown_and_the_monitor_looking(caplog):
+    looks = []
+
+    def look():
+        looks.append(1)
+        if 1 < len(looks) < 5:
+            raise OSError(24, "Too many open files")
+        return HOT if len(looks) > 5 else COOL
+
+    seen = []
+    with BoardMonitor(look, period_s=0.01) as monitor:
+        end_s = time.monotonic() + 5
+        while monitor.state is not HOT and time.monotonic() < end_s:
+            if monitor.state not in seen:
+                seen.append(monitor.state)
+    assert monitor.state is HOT
+    assert BoardState(None, None, None, None) in seen, "an old temperature would look like a fresh one"
+    (record,) = caplog.records
+    assert "Too many open files" in record.getMessage(), "told of once"
+
+
+def test_a_first_look_that_fails_does_not_end_the_program():
+    def look():
+        raise OSError(24, "Too many open files")
+
+    assert BoardMonitor(look).state == BoardState(None, None, None, None)
 
 
 def test_a_new_governor_begins_with_full_effort_whatever_the_one_before_had_set():

@@ -246,6 +246,43 @@ def test_the_watchdog_is_fed_by_frames_alone_and_three_times_as_often_as_needed(
         assert said == [b"READY=1", *[b"WATCHDOG=1"] * 4]
 
 
+def test_the_watchdog_is_fed_while_the_loop_waits_for_its_source(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        line.settimeout(0.2)
+        supervisor = Supervisor({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"})
+        supervisor.waiting()
+        assert line.recv(100) == b"WATCHDOG=1", "and not READY, which needs a frame"
+
+
+@needs_detector
+def test_a_camera_that_stays_away_is_exit_code_3_and_not_the_watchdogs(tmp_path):
+    """Meanwhile systemd hears from it more often than the watchdog asks."""
+    out, heard_at_s = tmp_path / "out.jsonl", []
+    with MjpegServer() as server, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        line.settimeout(60)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+        words = ["--jsonl", out, "--quiet", "--tries", "3", "--first-frame", "1", "--silence", "4"]
+        words += ["--save-video", tmp_path / "out.mp4"]
+        with started("--source", f"http://127.0.0.1:{server.port}/", *words, **environ) as process:
+            wait_for_lines(out, 3, process)
+            server.stop()
+            stopped_at_s = time.monotonic()
+            while (said := line.recv(1000)) != b"STOPPING=1":
+                if said == b"WATCHDOG=1":
+                    heard_at_s.append(time.monotonic())
+            ended_at_s = time.monotonic()
+            assert process.wait(30) == 3, "the tries are used up, and every sink is closed"
+    assert ended_at_s - stopped_at_s > 3.0, "longer than the watchdog's limit"
+    heard_at_s = [when for when in heard_at_s if when > stopped_at_s]
+    gaps = [
+        after - before for before, after in zip([stopped_at_s, *heard_at_s], [*heard_at_s, ended_at_s], strict=True)
+    ]
+    assert max(gaps) < 3.0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notify", "out.jsonl", "out.mp4"]
+
+
 def test_without_systemd_nothing_is_said():
     Supervisor({}).frame_done()
     Supervisor({"NOTIFY_SOCKET": "/nonexistent/socket"}).stopping()

@@ -48,3 +48,18 @@ def test_it_comes_back_and_is_watched(service):
     assert (service["Type"], service["Restart"]) == ("notify", "always")
     assert int(service["WatchdogSec"]) >= 60
     assert "-HUP" in service["ExecReload"]
+
+
+def test_it_keeps_no_picture_in_a_core_dump(service):
+    assert service["LimitCORE"] == "0"
+
+
+def test_a_jetson_can_build_and_keep_its_engine(service):
+    """The user has no home, and everything but these folders is read-only."""
+    assert service["CacheDirectory"] == "fer-edge"
+    unit = UNIT.read_text().splitlines()
+    assert "Environment=FER_EDGE_CACHE=/var/cache/fer-edge" in unit
+    assert service["TimeoutStartSec"] == "15min"
+    assert {"DeviceAllow=/dev/nvmap rw", "DeviceAllow=char-nvhost* rw", "DeviceAllow=char-nvidia* rw"} < set(unit)
+    # systemd takes a * in the name of a driver, and not in a path.
+    assert not [line for line in unit if line.startswith("DeviceAllow=/dev/") and "*" in line]

@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import os
 import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,22 @@ def test_a_disk_that_has_room_again_is_written_on_without_a_gap_in_the_file(tmp_
         assert [line.split(",")[0] for line in lines] == ["frame_index", "0", "2"]
 
 
+def test_a_frame_that_adds_nothing_does_not_pass_for_a_disk_with_room(tmp_path):
+    path = tmp_path / "out.csv"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with sink_for(path) as sink:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+        try:
+            for faces in ([face()], [], []):
+                with pytest.raises(OSError, match="too large"):
+                    sink.write(*taken(1, *faces))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        for index, faces in enumerate(([], [], [face()]), 2):
+            sink.write(*taken(index, *faces))
+    assert frames_in(path) == [1, 4], "what shows that there is room is the line that was refused"
+
+
 # --- Rotation -----------------------------------------------------------------------------------------------
 
 
@@ -222,6 +240,53 @@ def test_a_half_line_left_by_a_power_cut_is_taken_back(tmp_path, torn):
     with rotated(path, max_bytes=10**6) as sink:
         sink.write(*taken(1, face()))
     assert frames_in(path) == [0, 1]
+
+
+@contextmanager
+def no_more_files():
+    """Nothing can be opened, and what is open can be written to."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3])
+def test_a_new_file_that_cannot_be_made_costs_no_old_one_however_often_it_is_tried(tmp_path, keep):
+    path = tmp_path / "out.jsonl"
+    with rotated(path, max_bytes=100, keep=keep) as sink:
+        for index in range(6):
+            sink.write(*taken(index))
+        with no_more_files():
+            for index in range(6, 12):
+                with pytest.raises(OSError, match="Too many open files"):
+                    sink.write(*taken(index))
+        kept = sorted(index for file in tmp_path.iterdir() for index in frames_in(file))
+        assert kept == list(range(5 - keep, 6))
+        sink.write(*taken(12))
+    assert frames_in(path) == [12]
+    older = [frames_in(tmp_path / f"out.jsonl.{number}") for number in range(1, keep + 1)]
+    assert older == [[5 - number] for number in range(keep)]
+    assert len(everything_below(tmp_path)) == keep + 1
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+def test_another_models_file_is_set_aside_instead_of_gone_on_with(tmp_path, keep):
+    path, rotation = tmp_path / "out.csv", Rotation(10**6, keep)
+    with CsvSink(path, LABELS[:3], rotation):
+        older = path.read_text()
+    for index in (0, 1):
+        with CsvSink(path, LABELS, rotation) as sink:
+            sink.write(*taken(index, face()))
+    rows = list(csv.reader(path.read_text().splitlines()))
+    assert [row[0] for row in rows] == ["frame_index", "0", "1"] and len({len(row) for row in rows}) == 1
+    assert everything_below(tmp_path) == ["out.csv", "out.csv.1"][: keep + 1]
+    if keep:
+        assert (tmp_path / "out.csv.1").read_text() == older
 
 
 @settings(max_examples=25, deadline=None)  # it writes files
@@ -323,13 +388,6 @@ def test_letterboxing_keeps_shape_and_middle():
     fitted = letterboxed(np.full((10, 40, 3), 200, np.uint8), 40, 40)
     assert fitted.shape == (40, 40, 3)
     assert fitted[15:25].min() == 200 and fitted[:14].max() == 0 and fitted[26:].max() == 0
-
-
-def test_nothing_is_left_of_a_video_when_the_run_fails(tmp_path):
-    with pytest.raises(RuntimeError), VideoSink(tmp_path / "out.mp4", 10.0) as sink:
-        sink.write(*taken(0, face()))
-        raise RuntimeError
-    assert everything_below(tmp_path) == []
 
 
 def test_an_older_video_survives_a_run_that_fails(tmp_path):

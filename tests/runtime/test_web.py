@@ -3,9 +3,10 @@
 import dataclasses
 import http.client
 import json
+import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import cv2
 import numpy as np
@@ -167,16 +168,60 @@ def test_a_viewer_on_a_slow_line_gets_the_newest_picture_and_holds_nothing_up():
     assert sink.view.state(with_history=True)["history"]
 
 
-def test_only_so_many_may_look_at_once():
+def test_only_so_many_may_look_at_once_whatever_they_look_at():
     with web() as sink, feeding(sink, scene(0), scene(1)):
-        held = []
-        for _ in range(8):
-            manager = asked(sink, "/stream.mjpg")
-            next_picture(manager.__enter__())
-            held.append(manager)
-        assert status(sink, "/stream.mjpg") == 503
-        for manager in held:
-            manager.__exit__(None, None, None)
+        with ExitStack() as held:
+            for _ in range(8):
+                next_picture(held.enter_context(asked(sink, "/stream.mjpg")))
+                next_event(held.enter_context(asked(sink, "/events")))
+            assert status(sink, "/stream.mjpg") == status(sink, "/events") == 503
+            assert status(sink, "/") == 200, "it is not a stream"
+        end_s = time.monotonic() + 5
+        while (found := status(sink, "/events")) == 503 and time.monotonic() < end_s:
+            time.sleep(0.05)
+        assert found == 200, "those who left make room"
+
+
+def is_closed(client):
+    client.settimeout(0.05)
+    try:
+        return client.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+@contextmanager
+def idle(sink, count):
+    """Clients that begin a request and say no more."""
+    with ExitStack() as held:
+        clients = []
+        for _ in range(count):
+            clients.append(held.enter_context(socket.create_connection(("127.0.0.1", sink.server.port), timeout=10)))
+            with suppress(ConnectionError):
+                clients[-1].sendall(b"GET / HTTP/1.1\r\n")
+        yield clients
+
+
+def test_connections_that_showed_no_token_cannot_use_up_the_file_descriptors(monkeypatch):
+    monkeypatch.setattr("fer_edge.serving.server._ANSWERED_S", 60)
+    with web("0.0.0.0:0") as sink, idle(sink, 100) as clients:
+        time.sleep(0.5)
+        assert sum(map(is_closed, clients)) == 100 - 32
+
+
+def test_who_begins_a_request_and_says_no_more_is_cut_off_without_an_answer(monkeypatch, capfd):
+    monkeypatch.setattr("fer_edge.serving.server._ANSWERED_S", 0.5)
+    with web() as sink, feeding(sink, scene(0)), asked(sink, "/events") as events, idle(sink, 40) as clients:
+        next_event(events)
+        time.sleep(1)
+        assert all(map(is_closed, clients))
+        assert status(sink, "/") == 200
+        sink.write(*scene(1))
+        for _ in range(3):
+            next_event(events)  # a stream has no end
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_leaving_ends_open_streams_and_the_thread_soon():

@@ -22,37 +22,52 @@ TENSORRT, _CUDA, _CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "C
 
 def engine_cache() -> Path:
     """Where TensorRT keeps the engines it built: FER_EDGE_CACHE, else the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FER_EDGE_CACHE") or Path(home) / "fer-edge") / "tensorrt"
+    if chosen := os.environ.get("FER_EDGE_CACHE"):
+        return Path(chosen) / "tensorrt"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer-edge" / "tensorrt"
 
 
-def chosen_providers(available: Collection[str], *, int8: bool, cache: Path) -> list[tuple[str, dict[str, Any]]]:
+def usable_cache() -> Path | None:
+    """The folder of `engine_cache`, made; None, with a word to the log, where nothing can be read or kept there."""
+    try:
+        cache = engine_cache()
+        cache.mkdir(parents=True, exist_ok=True)
+        # One with an engine in it is of use where it cannot be written, too.
+        if any(cache.glob("*.engine")) or os.access(cache, os.W_OK):
+            return cache
+        reason = f"{cache} cannot be written"
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+        reason = str(error)
+    _LOG.warning("TensorRT's engine is not kept, and built at every start: %s. Set FER_EDGE_CACHE to a folder.", reason)
+    return None
+
+
+def chosen_providers(available: Collection[str], *, int8: bool, cache: Path | None) -> list[tuple[str, dict[str, Any]]]:
     """TensorRT, then CUDA, then the CPU: those `available` has, each with its options.
 
     A float model runs in FP16 under TensorRT; an INT8 one by its own scales (QDQ). The engine built from it is kept in
-    `cache`. https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
+    `cache`, where there is one. https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html
     """
+    kept = {
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(cache),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(cache),
+    }
     options: dict[str, dict[str, Any]] = {
-        TENSORRT: {
-            "trt_fp16_enable": True,
-            "trt_int8_enable": int8,
-            "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(cache),
-            "trt_timing_cache_enable": True,
-            "trt_timing_cache_path": str(cache),
-        },
+        TENSORRT: {"trt_fp16_enable": True, "trt_int8_enable": int8, **(kept if cache else {})},
         _CUDA: {},
         _CPU: {},
     }
     return [(name, options[name]) for name in options if name in available or name == _CPU]
 
 
-def announce_build(providers: list[tuple[str, dict[str, Any]]], cache: Path, model: Path) -> None:
+def announce_build(providers: list[tuple[str, dict[str, Any]]], cache: Path | None, model: Path) -> None:
     """Say before the first engine is built that it takes minutes; TensorRT itself says nothing."""
-    if providers[0][0] != TENSORRT or any(cache.glob("*.engine")):
+    if providers[0][0] != TENSORRT or (cache and any(cache.glob("*.engine"))):
         return
-    cache.mkdir(parents=True, exist_ok=True)
-    _LOG.warning("TensorRT builds its engine for %s: minutes, once; kept in %s", model.name, cache)
+    where = f"once; kept in {cache}" if cache else "at every start"
+    _LOG.warning("TensorRT builds its engine for %s: minutes, %s", model.name, where)
 
 
 def open_session(path: Path, options: Any) -> Any:
@@ -62,9 +77,10 @@ def open_session(path: Path, options: Any) -> Any:
     """
     import onnxruntime
 
-    available, cache = onnxruntime.get_available_providers(), engine_cache()
-    int8 = False
+    available = onnxruntime.get_available_providers()
+    int8, cache = False, None
     if TENSORRT in available:
+        cache = usable_cache()
         contract = _cpu_session(path, None).get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         int8 = contract is not None and parse_contract(contract, str(path)).precision == "int8"
     providers = chosen_providers(available, int8=int8, cache=cache)

@@ -39,8 +39,8 @@ def make_pipeline(settings: Settings) -> Pipeline:
     )
 
 
-def make_source(settings: Settings) -> Source:
-    """The source, not entered yet. Raises SourceError."""
+def make_source(settings: Settings, waiting: Callable[[], None]) -> Source:
+    """The source, not entered yet. A live one calls `waiting` while no frame comes. Raises SourceError."""
     from fer_edge.sources import open_source
     from fer_edge.sources.latest import LiveOptions
 
@@ -52,6 +52,7 @@ def make_source(settings: Settings) -> Source:
         first_frame_s=camera.first_frame_s,
         silence_s=camera.silence_s,
         tries=camera.tries,
+        waiting=waiting,
     )
     text = source.address if source.camera is None else str(source.camera)
     assert text is not None, "the command line sees to it that there is a source"

@@ -49,7 +49,7 @@ class Program:
         refuse_overwriting(settings)
         self._settings, self._supervisor, self._signals = settings, supervisor, signals
         self._pipeline: Pipeline = make_pipeline(settings)
-        self._source: Source = make_source(settings)
+        self._source: Source = make_source(settings, supervisor.waiting)
         self._openings = 0
         # What is added to the times and numbers of the source's frames, and what the next frame's would be.
         self._begin_s, self._begin_index = 0.0, 0
@@ -153,7 +153,7 @@ class Program:
         if (new.source, new.camera) == (self._settings.source, self._settings.camera):
             return None
         try:
-            return make_source(new)
+            return make_source(new, self._supervisor.waiting)
         except SourceError as error:
             logger.warning("the new source is not taken over: %s", " ".join(str(error).split()))
             return None

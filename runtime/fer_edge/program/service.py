@@ -1,4 +1,4 @@
-"""What systemd wants of a service: READY, a watchdog fed by processed frames, STOPPING (sd_notify(3))."""
+"""What systemd wants of a service: READY, a watchdog fed by a loop that is alive, STOPPING (sd_notify(3))."""
 
 import os
 import socket
@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 class Supervisor:
     """Tells systemd how the program fares; says nothing where nobody asked (no NOTIFY_SOCKET).
 
-    The watchdog is fed by `frame_done` alone: a loop that hangs starves it, and systemd starts the program again.
+    The watchdog is fed by frames that were processed, and by a loop that knows it waits for a source: that ends by
+    itself, with an exit code and every sink closed. A loop that hangs starves it, and systemd starts the program again.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -26,6 +27,13 @@ class Supervisor:
         if not self._ready:
             self._ready = True
             self._say("READY=1")
+        self._feed()
+
+    def waiting(self) -> None:
+        """The loop waits for a frame, or for its source to be opened again."""
+        self._feed()
+
+    def _feed(self) -> None:
         now_s = self._clock_s()
         if now_s - self._fed_at_s >= self._period_s:
             self._fed_at_s = now_s

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,13 @@ _START_S = 5.0
 _JOIN_S = 1.0
 _FAREWELL_S = 0.4
 _YEAR_S = 31_536_000
+# Connections cost file descriptors, which the camera, the files and the watchdog need as well, and nobody has shown a
+# token when one is made. A page with its two streams is one viewer.
+_MAX_CONNECTIONS = 32
+_MAX_STREAMS = 16
+_ANSWERED_S = 10.0
+# asyncio takes as many connections in one go before it looks at any of them.
+_BACKLOG = 16
 # Nothing from elsewhere is loaded, nobody may frame the page, nothing is kept in a cache.
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -34,6 +42,8 @@ _HEADERS = {
 class Server:
     """Serves what `add_routes` adds to a Microdot app, to whom `access` allows. Enter it to listen.
 
+    A request that has not come and been answered within 10 s is cut off, unless it became a `stream`. Connections and
+    streams are bounded; one too many is closed.
     Entering raises UsageError where microdot is missing or the address is taken.
     """
 
@@ -44,6 +54,7 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
+        self._connections: set[_Connection] = set()
         self.port = address.port
         self.ending = False
         """Streams must end."""
@@ -77,6 +88,14 @@ class Server:
         if self._thread is not None:
             self._thread.join(_JOIN_S)
 
+    def stream(self, request: Request, body: AsyncIterator[bytes], content_type: str) -> Any:
+        """Answer `request` for as long as `body` goes on and the viewer stays; refuse one viewer too many."""
+        if sum(connection.is_stream for connection in self._connections) >= _MAX_STREAMS:
+            return "Too many viewers.\n", 503
+        connection: Any = request.sock[1]  # the _Connection it came by
+        connection.become_stream()
+        return body, 200, {"Content-Type": content_type}
+
     def _app(self) -> Microdot:
         try:
             from microdot import Microdot
@@ -96,9 +115,8 @@ class Server:
         self._loop.set_exception_handler(_note)
         try:
             where = (self._address.host, self._address.port)
-            # Its type hints leave out what it gives back when it does not serve yet.
-            listener: Any = await app.start_server(*where, start_serving=False)  # type: ignore[func-returns-value]
-            await listener.start_serving()
+            # Microdot's own start_server knows neither a backlog nor a bound.
+            listener = await asyncio.start_server(partial(self._attend, app), *where, backlog=_BACKLOG)
         except OSError as error:
             self._failure = error
             self._ready.set()
@@ -111,6 +129,18 @@ class Server:
         streams = asyncio.all_tasks() - {asyncio.current_task()}
         if streams:
             await asyncio.wait(streams, timeout=_FAREWELL_S)
+
+    async def _attend(self, app: Microdot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= _MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        connection = _Connection(writer)
+        self._connections.add(connection)
+        try:
+            await app.handle_request(reader, connection)  # type: ignore[arg-type]  # it asks for three methods only
+        finally:
+            self._connections.remove(connection)
+            connection.end()
 
     async def _admit(self, request: Request) -> Any:
         """None lets the request through. A token in the address moves into a cookie, out of sight."""
@@ -126,6 +156,35 @@ class Server:
             kept = f"{COOKIE}={self.access.token}; Path=/; Max-Age={_YEAR_S}; HttpOnly; SameSite=Lax"
             return Response("", 302, {"Location": "/", "Set-Cookie": kept})
         return None
+
+
+class _Connection:
+    """A client, with what microdot asks of a writer. Its task is cancelled at the deadline, unless it is a stream."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._writer = writer
+        self._deadline = asyncio.get_running_loop().call_later(_ANSWERED_S, task.cancel)
+        self.is_stream = False
+        self.get_extra_info = writer.get_extra_info
+
+    def become_stream(self) -> None:
+        self._deadline.cancel()
+        self.is_stream = True
+
+    async def awrite(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def aclose(self) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    def end(self) -> None:
+        """Let go of the socket, whatever the client has not taken by now."""
+        self._deadline.cancel()
+        self._writer.transport.abort()
 
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

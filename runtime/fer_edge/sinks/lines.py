@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -28,12 +29,13 @@ class LineFile:
 
     Every line goes to the system at once. When one cannot be written whole (disk full), its part is taken back, so the
     file always ends with a whole line. Without `rotation` an existing file is replaced; with it, it is gone on with
-    (a half line that a power cut left is taken back), and a new one begins, with `head`, before it grows too large.
-    Raises UsageError where the file cannot be made.
+    (a half line that a power cut left is taken back), and a new one begins, with `head`, before it grows too large, and
+    where the old one has another head. Raises UsageError where the file cannot be made.
     """
 
     def __init__(self, path: Path, head: str = "", rotation: Rotation | None = None) -> None:
         self._path, self._head, self._rotation = path, head.encode(), rotation
+        self._refused = b""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open(replace=rotation is None)
@@ -42,12 +44,17 @@ class LineFile:
             raise UsageError(f"cannot write {path}: {reason}. Choose a file you may write to.") from None
 
     def write(self, lines: str) -> None:
-        """Append `lines`, which end with their newline. Raises OSError when they cannot be written whole."""
-        data = lines.encode("utf-8", errors="backslashreplace")
+        """Append `lines`, which end with their newline. Raises OSError when they cannot be written whole.
+
+        No lines after some that were refused try those again: writing nothing would succeed on a full disk.
+        """
+        data = lines.encode("utf-8", errors="backslashreplace") or self._refused
+        self._refused = data
         full = self._rotation is not None and self._whole_bytes + len(data) > self._rotation.max_bytes
         if full and self._whole_bytes > len(self._head):
             self._rotate()
         self._append(data)
+        self._refused = b""
 
     def close(self) -> None:
         """Close the file."""
@@ -58,7 +65,9 @@ class LineFile:
         mode = "wb" if replace or not self._path.exists() else "r+b"
         self._stream = open(self._path, mode, buffering=0)  # noqa: SIM115 (it lives as long as this object)
         self._whole_bytes = self._take_up() if mode == "r+b" else 0
-        if self._whole_bytes == 0 and self._head:
+        if self._whole_bytes and not self._has_head():
+            self._rotate()
+        elif self._whole_bytes == 0 and self._head:
             with suppress(OSError):  # a full disk is told of by the first line, which then brings its head
                 self._append(b"")
 
@@ -76,6 +85,13 @@ class LineFile:
         self._stream.truncate(end)
         return self._stream.seek(end)
 
+    def _has_head(self) -> bool:
+        """Whether an older file begins like this one; lines of another model must not stand below its columns."""
+        self._stream.seek(0)
+        found: bytes = self._stream.read(len(self._head))
+        self._stream.seek(self._whole_bytes)
+        return found == self._head
+
     def _append(self, data: bytes) -> None:
         data = data if self._whole_bytes else self._head + data
         rest = memoryview(data)
@@ -90,15 +106,21 @@ class LineFile:
         self._whole_bytes += len(data)
 
     def _rotate(self) -> None:
-        """FILE becomes FILE.1, FILE.1 becomes FILE.2, ...; what is older than `keep` files goes."""
+        """FILE becomes FILE.1, FILE.1 becomes FILE.2, ...; what is older than `keep` files goes.
+
+        Files move up to the first free name only. Where the new FILE cannot be made, its own name stays free, so that
+        another try moves nothing; and the oldest goes last, when there is a new one.
+        """
         assert self._rotation is not None
-        older = [self._path.with_name(f"{self._path.name}.{number}") for number in range(1, self._rotation.keep + 1)]
-        chain = [self._path, *older]
-        for source, target in reversed(list(zip(chain, older, strict=False))):
-            if source.exists():
-                source.replace(target)
-        self._stream.close()
+        names = [self._path.name, *(f"{self._path.name}.{number}" for number in range(1, self._rotation.keep + 2))]
+        chain = [self._path.with_name(name) for name in names]
+        moving = list(takewhile(Path.exists, chain[:-1]))
+        for source, target in reversed(list(zip(moving, chain[1:], strict=False))):
+            source.replace(target)
+        before = self._stream
         self._open(replace=True)
+        before.close()
+        chain[-1].unlink(missing_ok=True)
 
 
 Self = TypeVar("Self", bound="LineSink")

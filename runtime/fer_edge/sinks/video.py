@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 
@@ -13,38 +12,37 @@ from numpy.typing import NDArray
 from fer_edge.errors import SourceError, UsageError
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.pictures import Pictures
-from fer_edge.quiet import quiet_opencv
+from fer_edge.sinks.recording import CODECS, Recording, numbered, take_up_leftovers, unfinished
 
-# Codecs that every build of OpenCV from PyPI can write; H.264 is in none of them.
-_CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
 _LIVE_FPS = 10.0
 # A camera that was gone for an hour must not become an hour of the same picture.
 _MAX_GAP_S = 2.0
 
 
 class VideoSink:
-    """Writes the frames with what was found drawn in; appears under its final name only once it is whole.
+    """Writes the frames with what was found drawn in; appears under its final name only once it is finished.
 
     `fps` is the source's rate: each frame is written once. None, for a live source, writes ten frames a second and
     repeats or leaves out frames by their `captured_at_s`, so that it plays at the speed of life. The first frame sets
-    the size; frames of another size are fitted into it with black bars. Leaving by an error removes the file; leaving
-    by Ctrl-C or because the source was lost keeps it: what was filmed until then is whole. `pictures` draws them, and
-    knows what has to be hidden.
+    the size; frames of another size are fitted into it with black bars. `pictures` draws them, and knows what has to be
+    hidden.
+
+    What was filmed is kept, whatever ends it. Where the file can grow no more (a full disk) it is finished, `write`
+    raises OSError, and the next `write` begins another: NAME-2. A file that may not play, or that an error other than
+    Ctrl-C and a lost source ended, is called NAME-unfinished.
     """
 
     def __init__(self, path: Path, fps: float | None = None, pictures: Pictures | None = None) -> None:
-        if path.suffix.lower() not in _CODECS:
-            raise UsageError(f"cannot write '{path}': expected a name ending in one of {', '.join(_CODECS)}.")
+        if path.suffix.lower() not in CODECS:
+            raise UsageError(f"cannot write '{path}': expected a name ending in one of {', '.join(CODECS)}.")
         # Absolute, because FFMPEG takes a relative name with a colon in it for the address of a protocol.
         self.path = path.absolute()
         self.name = f"video {path}"
         self._pictures = pictures or Pictures()
         self._fps = fps or _LIVE_FPS
         self._clock = None if fps else _Clock(_LIVE_FPS)
-        # The suffix stays last: OpenCV chooses the container by it.
-        self._temporary = self.path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-        self._writer: cv2.VideoWriter | None = None
-        self._width_px = self._height_px = self._written = 0
+        self._recording: Recording | None = None
+        self._finished_one = False
 
     def __enter__(self) -> VideoSink:
         """See that the file can be written. Raises UsageError."""
@@ -52,7 +50,8 @@ class VideoSink:
             if self.path.is_dir():
                 raise IsADirectoryError(None, "it is a folder")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary.touch()
+            take_up_leftovers(self.path)
+            self._recording = Recording(self.path, self._fps)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"cannot write {self.path}: {reason}. Choose a file you may write to.") from None
@@ -61,50 +60,49 @@ class VideoSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the file and give it its name, or remove it."""
-        try:
-            if self._writer is not None:
-                self._writer.release()
-                if error is None or isinstance(error, (KeyboardInterrupt, SourceError)):
-                    self._require_whole()
-                    self._temporary.replace(self.path)
-        finally:
-            self._writer = None
-            self._temporary.unlink(missing_ok=True)
+        """Finish the file and give it its name. Raises OSError where it does not hold all that was written."""
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            as_wanted = error is None or isinstance(error, (KeyboardInterrupt, SourceError))
+            _, wrong = recording.close(self._free_name() if as_wanted else unfinished(self.path))
+            if wrong:
+                raise OSError(f"{wrong}. Is the disk full?")
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Draw the frame and write it. Raises OSError when the encoder cannot be opened."""
+        """Draw the frame and write it. Raises OSError when the encoder cannot be opened, or the file cannot grow."""
         copies = 1 if self._clock is None else self._clock.copies(frame.captured_at_s)
         if copies == 0:
             return
         shown = self._pictures.of(frame, result)
         if shown is None:
             return
-        if self._writer is None:
-            self._writer = self._open(*frame.image_bgr.shape[:2])
-        picture = letterboxed(shown, self._width_px, self._height_px)
-        for _ in range(copies):
-            self._writer.write(picture)
-            self._written += 1
+        if self._recording is None:
+            self._recording = Recording(self.path, self._fps)
+        try:
+            self._recording.open(*frame.image_bgr.shape[:2])
+            picture = letterboxed(shown, self._recording.width_px, self._recording.height_px)
+            self._recording.write(picture, copies)
+        except OSError as error:
+            raise OSError(f"{error.strerror or error}{self._kept()}") from error
 
-    def _require_whole(self) -> None:
-        """Raise OSError unless the file holds what was written: the encoder itself says nothing of a full disk."""
-        reader = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
-        found = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
-        reader.release()
-        # Some containers have no count, only a length in milliseconds, from which the last frame may be rounded away.
-        if found < max(1, self._written - 1):
-            raise OSError(f"only {found} of {self._written} frames arrived in the file; is the disk full?")
+    def _kept(self) -> str:
+        """Finish a file that can grow no more; what became of it, to go on a sentence with."""
+        recording, self._recording = self._recording, None
+        assert recording is not None
+        try:
+            kept, wrong = recording.close(self._free_name())
+        except OSError as error:
+            return f"; the recording could not be finished: {error}"
+        self._finished_one = self._finished_one or kept is not None
+        if kept is None:
+            return ""
+        return f"; {wrong or f'what was filmed until then is kept as {kept}'}"
 
-    def _open(self, height_px: int, width_px: int) -> cv2.VideoWriter:
-        quiet_opencv()
-        # The encoders want even sizes.
-        self._width_px, self._height_px = max(2, width_px & ~1), max(2, height_px & ~1)
-        codec = cv2.VideoWriter.fourcc(*_CODECS[self.path.suffix.lower()])
-        writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, (self._width_px, self._height_px))
-        if not writer.isOpened():
-            raise OSError(f"the encoder refuses {self._width_px}x{self._height_px} at {self._fps:g} frames/s")
-        return writer
+    def _free_name(self) -> Path:
+        """The name asked for, which replaces a file of an earlier run, but none of this one."""
+        if not self._finished_one:
+            return self.path
+        return next(name for name in numbered(self.path) if not name.exists())
 
 
 def letterboxed(image_bgr: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:

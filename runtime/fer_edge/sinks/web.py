@@ -30,8 +30,6 @@ _PAGE = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-# Each costs a connection and its share of the encoding; a board has little of both.
-_MAX_VIEWERS = 8
 _PICTURE_POLL_S = 0.03
 
 
@@ -70,16 +68,12 @@ class WebSink:
         app.get("/stream.mjpg")(self._stream)
 
     async def _events(self, request: Request) -> Any:
-        if self.view.viewers >= _MAX_VIEWERS:
-            return "Too many viewers.\n", 503
-        return self._event_stream(), 200, {"Content-Type": "text/event-stream"}
+        return self.server.stream(request, self._event_stream(), "text/event-stream")
 
     async def _stream(self, request: Request) -> Any:
         if self.view.privacy == "numbers":
             return "No pictures: --privacy numbers.\n", 403
-        if self.view.viewers >= _MAX_VIEWERS:
-            return "Too many viewers.\n", 503
-        return self._pictures(), 200, {"Content-Type": "multipart/x-mixed-replace; boundary=frame"}
+        return self.server.stream(request, self._pictures(), "multipart/x-mixed-replace; boundary=frame")
 
     async def _event_stream(self) -> AsyncIterator[bytes]:
         """Server-sent events: the history once, then the newest values as they change."""

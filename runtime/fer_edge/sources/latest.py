@@ -26,6 +26,8 @@ logger = logging.getLogger("fer_edge")
 # A driver that hangs inside a read cannot be interrupted. Its thread is waited for this long, then left behind: the
 # whole program has to end within two seconds.
 _JOIN_S = 1.0
+# How often `waiting` is called.
+_TELL_S = 1.0
 
 
 class EndOfStreamError(SourceError):
@@ -61,7 +63,8 @@ class LiveOptions:
 
     `tries` reopenings in a row may fail before the source is lost for good; the wait before a try starts at `backoff_s`
     and doubles up to `backoff_max_s`. A stream has its own size; `width_px` and `height_px` are for cameras, and
-    `buffer_count` is for picamera2: its own default of 6 takes too much CMA memory on a board of 512 MB.
+    `buffer_count` is for picamera2: its own default of 6 takes too much CMA memory on a board of 512 MB. `waiting` is
+    called again and again while no frame comes, by the thread that waits for one.
     """
 
     width_px: int = 640
@@ -72,6 +75,7 @@ class LiveOptions:
     tries: int = 10
     backoff_s: float = 1.0
     backoff_max_s: float = 30.0
+    waiting: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +105,23 @@ class NewestReader:
         self._thread = threading.Thread(target=self._run, name=f"read {name}", daemon=True)
         self._thread.start()
 
-    def wait(self, timeout_s: float) -> Picture:
-        """The newest picture that nobody took yet. Raises SourceError after `timeout_s` or when the device ended."""
+    def wait(self, timeout_s: float, waiting: Callable[[], None] = lambda: None) -> Picture:
+        """The newest picture that nobody took yet; `waiting` is called until it comes.
+
+        Raises SourceError after `timeout_s` or when the device ended.
+        """
+        end_s = time.monotonic() + timeout_s
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._end is not None, timeout_s)
+            while self._newest is None and self._end is None and (left_s := end_s - time.monotonic()) > 0:
+                waiting()
+                self._changed.wait(min(left_s, _TELL_S))
             if self._newest is not None:
                 return self._newest
             raise self._end or SourceError(f"{self._name}: no frame for {timeout_s:g} s.")
 
-    def take(self, timeout_s: float) -> Picture:
+    def take(self, timeout_s: float, waiting: Callable[[], None] = lambda: None) -> Picture:
         """Like `wait`, and the picture counts as taken."""
-        picture = self.wait(timeout_s)
+        picture = self.wait(timeout_s, waiting)
         with self._changed:
             # A newer one may have come in between; it is not lost, the next call gives it.
             if self._newest is picture:
@@ -180,7 +190,7 @@ class LiveSource:
         self._started_at_s = time.monotonic()
         self._reader = NewestReader(self.name, self.open_device)
         try:
-            self._reader.wait(self.options.first_frame_s)
+            self._reader.wait(self.options.first_frame_s, self.options.waiting)
         except BaseException:  # Ctrl-C while waiting must join the thread, too
             self._reader.close()
             raise
@@ -202,7 +212,7 @@ class LiveSource:
         failures = 0
         while not self._closed.is_set():
             try:
-                picture = self._reader.take(timeout_s)
+                picture = self._reader.take(timeout_s, self.options.waiting)
             except EndOfStreamError:
                 return
             except SourceError as error:
@@ -236,5 +246,9 @@ class LiveSource:
             )
         wait_s = min(self.options.backoff_s * 2.0 ** (failures - 1), self.options.backoff_max_s)
         logger.warning("%s Reopening in %g s (try %d of %d).", error, wait_s, failures, self.options.tries)
-        if not self._closed.wait(wait_s):
-            self._reader = NewestReader(self.name, self.open_device, self._reader.next_index)
+        again_at_s = time.monotonic() + wait_s
+        while (left_s := again_at_s - time.monotonic()) > 0:
+            self.options.waiting()
+            if self._closed.wait(min(left_s, _TELL_S)):
+                return
+        self._reader = NewestReader(self.name, self.open_device, self._reader.next_index)
