@@ -195,6 +195,12 @@ def from_table(table: dict[str, Any], where: str) -> Recipe:
     _check_noise(recipe.noise, where)
     if not recipe.schedule.sizes or min(recipe.schedule.sizes) < 8 or max(recipe.schedule.sizes) > SIDE_PX:
         raise UsageError(f"{where}: sizes is {list(recipe.schedule.sizes)}, expected sides of 8 to {SIDE_PX} pixels.")
+    if recipe.schedule.sizes[-1] != SIDE_PX:
+        # Statistics of small faces are not those of whole ones, GroupNorm's least of all.
+        raise UsageError(
+            f"{where}: sizes is {list(recipe.schedule.sizes)}, expected {SIDE_PX} at its end: faces of that side are what "
+            "is validated, exported and met on a board."
+        )
     return recipe
 
 

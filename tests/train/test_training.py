@@ -221,7 +221,7 @@ def test_a_size_a_network_cannot_take_is_refused_at_the_start(tiny: Fer2013, tmp
             "name": "odd",
             "architecture": "saliency_cnn",
             "arguments": {"stem": 4, "widths": [4, 6, 8], "saliency_channels": 2},
-            "schedule": {"epochs": 1, "sizes": [30]},
+            "schedule": {"epochs": 1, "sizes": [30, 48]},
         },
         "odd",
     )
@@ -490,6 +490,7 @@ def test_every_recipe_loads_and_builds() -> None:
         ('name = "x"\narchitecture = "y"\n[schedule]\nepoch = 3', "did you mean 'epochs'"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nepochs = "many"', "epochs is 'many', expected a int"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nsizes = [32, 64]', "expected sides of 8 to 48"),
+        ('name = "x"\narchitecture = "y"\n[schedule]\nsizes = [48, 32]', "expected 48 at its end"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nsizes = [4.5]', "expected a list of whole numbers"),
         ('name = "x"\narchitecture = "y"\n[distillation]\nlive = 1', "live is 1, expected a bool"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nprecision = "fp8"', "expected fp32 or bf16"),
