@@ -72,7 +72,7 @@ def _legend_of_markers(axes: plt.Axes) -> None:
         axes.plot([], [], marker, color="grey", markerfacecolor="white", label=name)
     axes.plot([], [], "s", color="grey", label="INT8 (filled)")
     axes.plot([], [], "--", color="black", linewidth=0.8, label="Pareto front")
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
