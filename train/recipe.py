@@ -198,8 +198,8 @@ def from_table(table: dict[str, Any], where: str) -> Recipe:
     if recipe.schedule.sizes[-1] != SIDE_PX:
         # Statistics of small faces are not those of whole ones, GroupNorm's least of all.
         raise UsageError(
-            f"{where}: sizes is {list(recipe.schedule.sizes)}, expected {SIDE_PX} at its end: faces of that side are what "
-            "is validated, exported and met on a board."
+            f"{where}: sizes is {list(recipe.schedule.sizes)}, expected {SIDE_PX} at its end: faces of that side are "
+            "what is validated, exported and met on a board."
         )
     return recipe
 
