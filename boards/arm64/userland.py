@@ -64,7 +64,8 @@ def require_tools(*names: str) -> None:
     """Raise EmulationError unless every program is installed."""
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
-        raise EmulationError(f"{', '.join(missing)} not found. Install: {_PACKAGES_NEEDED}")
+        static = " qemu-user-static" if "qemu-aarch64-static" in missing else ""
+        raise EmulationError(f"{', '.join(missing)} not found. Install: {_PACKAGES_NEEDED}{static}")
 
 
 def make_userland(core: Core, cache: Path = CACHE) -> Userland:
