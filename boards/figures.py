@@ -7,7 +7,7 @@ from pathlib import Path
 from fer_edge.bench import BenchRow, read_rows
 from fer_edge.errors import DataError
 
-from boards.instructions import INSTRUCTIONS, read_instructions
+from boards.instructions import INSTRUCTIONS, InstructionRow, read_instructions
 from boards.report.reading import read_measured
 
 MEASURED = Path("docs/measured")
@@ -97,9 +97,7 @@ def systems_table(root: Path) -> str:
     Million multiplications of a face are from <root>/cost.csv, million instructions from <root>/instructions.csv by the
     SHA-256 of the file; both are empty where nothing was counted.
     """
-    counted = root / "instructions.csv"
-    rows = read_instructions(counted) if counted.is_file() else []
-    counts = {(row.model_sha256, row.cpu): row.instructions for row in rows}
+    counts = {(row.model_sha256, row.cpu): row.instructions for row in _counted(root)}
     mmac = _mmac(root / "cost.csv")
     lines = [
         "| model, engine | MMAC | n | float | INT8 | same as float | KB | ms a face | ratio "
@@ -113,11 +111,23 @@ def systems_table(root: Path) -> str:
     return "\n".join(lines)
 
 
+def _counted(folder: Path) -> list[InstructionRow]:
+    """The rows of <folder>/instructions.csv; none where nothing was counted."""
+    path = folder / "instructions.csv"
+    return read_instructions(path) if path.is_file() else []
+
+
+def _millions(counts: dict[tuple[str, str], int], files: list[str]) -> list[str]:
+    """For the A72 and the A76 the counts of float and INT8, of those files that were counted."""
+    cells = []
+    for cpu in ("cortex-a72", "cortex-a76"):
+        found = [counts.get((file, cpu)) for file in files]
+        cells.append(" to ".join(f"{count / 1e6:.2f}" for count in found if count is not None))
+    return cells
+
+
 def _mmac(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    with open(path, newline="") as stream:
-        return {row["model"]: row["mmac"] for row in csv.DictReader(stream)}
+    return {row["model"]: row["mmac"] for row in _rows_of(path)} if path.is_file() else {}
 
 
 def _system_line(model: str, mmac: str, pair: _Quantized, counts: dict[tuple[str, str], int]) -> str:
@@ -130,9 +140,7 @@ def _system_line(model: str, mmac: str, pair: _Quantized, counts: dict[tuple[str
     files = [before] if after is None else [before, after]
     cells += [" to ".join(f"{float(row['size_kb']):.0f}" for row in files)]
     cells += [" to ".join(f"{float(row['p50_ms']):.2f}" for row in files), after["latency_ratio"] if after else ""]
-    for cpu in ("cortex-a72", "cortex-a76"):
-        both = [counts.get((row["model_sha256"], cpu)) for row in files]
-        cells.append(" to ".join(f"{count / 1e6:.2f}" for count in both if count is not None))
+    cells += _millions(counts, [row["model_sha256"] for row in files])
     return "| " + " | ".join(cells) + " |"
 
 
@@ -146,9 +154,7 @@ def _figure(row: dict[str, str]) -> str:
 
 
 def _pairs(path: Path) -> list[_Quantized]:
-    with open(path, newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    pairs = []
+    rows, pairs = _rows_of(path), []
     for reference in (row for row in rows if row["precision"] == "fp32"):
         tried = [row for row in rows if row["precision"] == "int8" and row["engine"] == reference["engine"]]
         written = [row for row in tried if row["file"]]
@@ -160,8 +166,7 @@ def _pairs(path: Path) -> list[_Quantized]:
 def _agreements(root: Path) -> dict[str, float]:
     agreements = {}
     for path in root.glob("*/quantize.csv"):
-        with open(path, newline="") as stream:
-            agreements.update({row["file"]: float(row["agreement"]) for row in csv.DictReader(stream)})
+        agreements.update({row["file"]: float(row["agreement"]) for row in _rows_of(path)})
     return agreements
 
 
@@ -172,9 +177,7 @@ def variants_table(folder: Path) -> str:
     Instructions are empty where none were counted. Raises DataError where the other two files lack a variant.
     """
     variants, int8 = _table_of(folder / "ablation.csv"), _table_of(folder / "int8.csv")
-    counted = folder / "instructions.csv"
-    rows = read_instructions(counted) if counted.is_file() else []
-    counts = {(row.model, row.cpu): row.instructions for row in rows}
+    counts = {(row.model, row.cpu): row.instructions for row in _counted(folder)}
     target = float(variants[0]["target_accuracy"])
     lines = [
         f"| | parameters | MMAC | accuracy | lowest, highest | epochs to {target:.0%} | engine | INT8 loses, points "
@@ -190,9 +193,7 @@ def variants_table(folder: Path) -> str:
         head += [f"{float(variant['accuracy']):.2%}", spread, variant["epochs_to_target"]]
         for row in own:
             cells = [*head, row["engine"], row["drop_points"], f"{float(row['agreement']):.2%}", row["latency_ratio"]]
-            for cpu in ("cortex-a72", "cortex-a76"):
-                pair = [counts.get((row["file"].replace(".int8.", kind), cpu)) for kind in (".fp32.", ".int8.")]
-                cells.append(" to ".join(f"{count / 1e6:.2f}" for count in pair if count is not None))
+            cells += _millions(counts, [row["file"].replace(".int8.", kind) for kind in (".fp32.", ".int8.")])
             lines.append("| " + " | ".join(cells) + " |")
             head = [""] * len(head)
     return "\n".join(lines)
@@ -201,5 +202,9 @@ def variants_table(folder: Path) -> str:
 def _table_of(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise DataError(f"{path} not found. Make it with `make ablation PLAN=...`.")
+    return _rows_of(path)
+
+
+def _rows_of(path: Path) -> list[dict[str, str]]:
     with open(path, newline="") as stream:
         return list(csv.DictReader(stream))

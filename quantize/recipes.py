@@ -8,6 +8,9 @@ from typing import Any
 
 from fer_edge.errors import UsageError
 
+from quantize.faces import DEFAULT_COUNT, DEFAULT_SEED
+from quantize.ranges import QUANTILE
+
 ONNXRUNTIME, AI_EDGE = "onnxruntime", "ai-edge-quantizer"
 NNCF, NNCF_ACCURACY, NNCF_QAT = "nncf", "nncf-accuracy-control", "nncf-qat"
 _SUFFIXES = {ONNXRUNTIME: "onnx", NNCF: "onnx", NNCF_ACCURACY: "onnx", NNCF_QAT: "onnx", AI_EDGE: "tflite"}
@@ -176,9 +179,9 @@ def load_replay(path: Path) -> Replay:
         return Replay(
             recipe_from(table["recipe"]),
             str(table.get("target", "x86")),
-            int(made_on.get("count", 512)),
-            int(made_on.get("seed", 0)),
-            float(made_on.get("percentile", 99)),
+            int(made_on.get("count", DEFAULT_COUNT)),
+            int(made_on.get("seed", DEFAULT_SEED)),
+            float(made_on.get("percentile", 100 * QUANTILE)),
             None if drop is None else float(drop),
             dict(table.get("names", {})),
         )

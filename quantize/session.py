@@ -37,9 +37,9 @@ class Inspected:
 
 def run_search(options: argparse.Namespace) -> None:
     """`python -m quantize SOURCE`. Raises GateError where a kind of file has no model that passed."""
-    _replay(options)
+    replay = _replayed(options)
     target, limits = _target(options.target or "x86"), limits_for(options.max_drop)
-    recipes = _recipes(options, target)
+    recipes = _recipes(options, target, replay)
     models = _open(options)
     recipes = _with_known_layers(recipes, models)
     materials = _materials(options, models, target, limits, recipes)
@@ -88,16 +88,17 @@ def _target(name: str) -> Target:
     return TARGETS[name]
 
 
-def _replay(options: argparse.Namespace) -> None:
-    """With --recipe, what the file was made with stands for what the command line leaves open."""
+def _replayed(options: argparse.Namespace) -> Replay | None:
+    """What --recipe names; what that was made with stands for what the command line leaves open."""
     if options.recipe is None:
-        return
+        return None
     if options.recipes != "default":
         raise UsageError("--recipe replays one recipe, --recipes chooses among the known. Give one of them.")
     replay = load_replay(options.recipe)
     _as_made(options, replay)
     options.target = replay.target if options.target is None else options.target
     options.max_drop = replay.max_drop_points if options.max_drop is None else options.max_drop
+    return replay
 
 
 def _as_made(options: argparse.Namespace, replay: Replay) -> None:
@@ -107,9 +108,8 @@ def _as_made(options: argparse.Namespace, replay: Replay) -> None:
             setattr(options, name, getattr(replay, name))
 
 
-def _recipes(options: argparse.Namespace, target: Target) -> tuple[Recipe, ...]:
-    replayed = options.recipe is not None
-    chosen = (load_replay(options.recipe).recipe,) if replayed else recipes_for(target, options.recipes)
+def _recipes(options: argparse.Namespace, target: Target, replay: Replay | None) -> tuple[Recipe, ...]:
+    chosen = recipes_for(target, options.recipes) if replay is None else (replay.recipe,)
     return tuple(replace(recipe, exclude=(*recipe.exclude, *options.exclude)) for recipe in chosen)
 
 
@@ -130,9 +130,8 @@ def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[
         absent = [f".{kind}" for kind, names in layers.items() if name not in names]
         if absent:
             print(f"{name} is no layer of the {', '.join(absent)}, where nothing is excluded for it")
-    own = {kind: layers.get(kind, set()) for kind in {recipe.suffix for recipe in recipes}}
     return tuple(
-        replace(recipe, exclude=tuple(name for name in recipe.exclude if name in own[recipe.suffix]))
+        replace(recipe, exclude=tuple(name for name in recipe.exclude if name in layers.get(recipe.suffix, ())))
         for recipe in recipes
     )
 

@@ -225,7 +225,7 @@ def _copies(options: argparse.Namespace) -> None:
     from train import copies, evaluate
 
     data = cache.load(options.cache)
-    rows = [copies.measure(evaluate.open_candidate(path), data, options.split) for path in options.models]
+    rows = copies.measure([evaluate.open_candidate(path) for path in options.models], data, options.split)
     copies.write_csv(options.output, rows)
     print(copies.table(rows))
 

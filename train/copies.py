@@ -4,6 +4,7 @@ The published splits are what everybody's figures are of, so they stay as they a
 """
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +53,19 @@ def in_training(data: Fer2013, split: str) -> NDArray[np.bool_]:
     return np.asarray(met[~training])
 
 
-def measure(candidate: Candidate, data: Fer2013, split: str) -> CopiesRow:
-    """Single crop. Raises UsageError for a task without classes, and what `evaluate` refuses."""
+def measure(candidates: Sequence[Candidate], data: Fer2013, split: str) -> list[CopiesRow]:
+    """Single crop, a row a model. Raises UsageError for a task without classes, and what `evaluate` refuses."""
+    met = in_training(data, split)
+    return [_measured(candidate, data, split, met) for candidate in candidates]
+
+
+def _measured(candidate: Candidate, data: Fer2013, split: str, met: NDArray[np.bool_]) -> CopiesRow:
     if not tasks.is_of_classes(candidate.task):
         raise UsageError(f"{candidate.file}: {candidate.task} has no classes to be right about.")
     result = evaluate.evaluate(candidate, data, split)
     assert isinstance(result, evaluate.Evaluation), "a task of classes"
     has_truth = known(data.truth(candidate.task)[data.usage == SPLITS.index(split)])
-    met, right = in_training(data, split)[has_truth], result.predicted == result.truth
+    met, right = met[has_truth], result.predicted == result.truth
     with_copy = int(met.sum())
     if not 0 < with_copy < len(met):
         raise UsageError(f"{split}: {with_copy} of {len(met)} faces have a copy in Training; nothing to compare.")

@@ -128,11 +128,10 @@ class Trainer:
             faces = self.faces[:2].to(self.workers.device).contiguous(memory_format=torch.channels_last)
             for side in sorted(set(self.recipe.schedule.sizes)):
                 try:
-                    copy(nn.functional.interpolate(faces, (side, side)))
+                    outputs = copy(nn.functional.interpolate(faces, (side, side)))
                 except RuntimeError as error:
                     reason = str(error).splitlines()[0]
                     raise UsageError(f"{name}: its network cannot take faces of {side} pixels ({reason}).") from None
-            outputs = copy(faces)
         outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
         absent = [wanted for wanted in self.beside if wanted not in outputs]
         if absent:

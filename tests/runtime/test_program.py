@@ -40,6 +40,13 @@ def wait_for_lines(path: Path, count: int, process, timeout_s: float = 60) -> No
         time.sleep(0.05)
 
 
+def wait_for_text(path: Path, text: str, process, timeout_s: float = 30) -> None:
+    end_s = time.monotonic() + timeout_s
+    while text not in path.read_text():
+        assert time.monotonic() < end_s and process.poll() is None
+        time.sleep(0.05)
+
+
 def indices(path: Path) -> list[int]:
     text = path.read_text()
     assert text.endswith("\n")
@@ -140,10 +147,7 @@ def test_sighup_changes_the_source_or_keeps_it_where_the_new_one_cannot_be_opene
             wait_for_lines(out, out.read_bytes().count(b"\n") + 5, process)
             config.write_text(f'[source]\naddress = "{clip}"\nmax_frames = 1000000\n' + output)
             process.send_signal(signal.SIGHUP)
-            end_s = time.monotonic() + 30
-            while str(clip) not in out.read_text():
-                assert time.monotonic() < end_s and process.poll() is None
-                time.sleep(0.05)
+            wait_for_text(out, str(clip), process)
             process.terminate()
             _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
@@ -188,10 +192,7 @@ def test_times_and_numbers_go_on_when_the_source_changes(clip, tmp_path):
             wait_for_lines(out, 20, process)
             config.write_text(f'[source]\naddress = "http://127.0.0.1:{server.port}/"\n' + output)
             process.send_signal(signal.SIGHUP)
-            end_s = time.monotonic() + 30
-            while "http" not in out.read_text():
-                assert time.monotonic() < end_s and process.poll() is None
-                time.sleep(0.05)
+            wait_for_text(out, "http", process)
             assert stopped(process) < 2.0
     times = [json.loads(line)["time_s"] for line in out.read_text().splitlines()]
     assert times == sorted(times)

@@ -36,7 +36,7 @@ def test_they_are_measured_apart(sharing: Fer2013) -> None:
         return np.eye(len(EXPRESSIONS))[said]
 
     candidate = Candidate("m", "m.onnx", "0" * 64, "expression7", EXPRESSIONS, answers)
-    row = copies.measure(candidate, sharing, "PublicTest")
+    (row,) = copies.measure([candidate], sharing, "PublicTest")
     others = float((sharing.emotions[47:56] == EXPRESSIONS.index("happy")).mean())
     assert (row.n, row.with_copy, row.accuracy_with_copy) == (14, 5, 1.0)
     assert row.accuracy_without == pytest.approx(others)
