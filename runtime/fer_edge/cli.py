@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fer_edge import __version__
+from fer_edge.arguments import ArgumentParser
 from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.errors import run_reporting
 from fer_edge.options import add_flags, parse
@@ -42,7 +43,7 @@ def _run(words: list[str]) -> None:
 
 
 def _doctor(words: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="fer-edge doctor", description=_COMMANDS["doctor"])
+    parser = ArgumentParser(prog="fer-edge doctor", description=_COMMANDS["doctor"])
     parser.parse_args(words)
     from fer_edge.doctor import examine, report
 
@@ -56,7 +57,7 @@ def _bench(words: list[str]) -> None:
 
 
 def _models(words: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="fer-edge models", description=_COMMANDS["models"])
+    parser = ArgumentParser(prog="fer-edge models", description=_COMMANDS["models"])
     parser.add_argument("--fetch", choices=sorted(DETECTOR_FILES), help="bring this detector's file and check it")
     options = parser.parse_args(words)
     if options.fetch:
@@ -70,9 +71,9 @@ def _models(words: list[str]) -> None:
         print(f"{model.kind:10}  {model.name:18}  {model.sha256[:12] or '-':12}  {model.state}")
 
 
-def _run_parser() -> argparse.ArgumentParser:
+def _run_parser() -> ArgumentParser:
     others = "\n".join(f"  fer-edge {name:7} {text}" for name, text in _COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="fer-edge",
         description="Find faces and name their expressions. No picture is kept unless --save-video asks for it.",
         epilog=f"commands:\n{others}",

@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from fer_edge.redaction import redacted
+
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 
 
@@ -43,7 +45,8 @@ def run_reporting(program: str, job: Callable[[], None]) -> int:
     except BrokenPipeError:
         drop_stdout()
     except OSError as error:
-        print(f"{program}: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        place = redacted(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else "input or output"
+        print(f"{program}: {place}: {error.strerror or error}", file=sys.stderr)
         return UsageError.exit_code
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

@@ -7,14 +7,33 @@ import argparse
 import dataclasses
 import difflib
 import importlib
+import logging
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_edge.credentials import exposed_secrets, fill_in
 from fer_edge.errors import UsageError
+from fer_edge.redaction import HIDDEN, quoted, redacted
 from fer_edge.settings import Option, Settings
+
+logger = logging.getLogger("fer_edge")
+
+
+# One of the flags replaces all of these in the file.
+_REPLACED = (
+    (
+        {"source.camera", "source.address", "source.address_file"},
+        {"source.camera", "source.address", "source.address_file", "source.password_file"},
+    ),
+    ({"web.token", "web.token_file"}, {"web.token", "web.token_file"}),
+    ({"mqtt.address"}, {"mqtt.password_file"}),
+)
+# What tomllib quotes of a file: a letter, or the name of a table, which may be a secret in the wrong place.
+_QUOTED_BY_TOML = re.compile(r"'[^']{2,}'")
 
 
 @dataclass(frozen=True)
@@ -68,13 +87,13 @@ def _default_note(key: Key) -> str:
 def settings_from(namespace: argparse.Namespace) -> Settings:
     """The settings of a parsed command line and of the file it names. Raises UsageError for a file that is wrong."""
     given = {name: value for name, value in vars(namespace).items() if "." in name}
-    values = read_config(namespace.config) if namespace.config is not None else {}
-    if "source.camera" in given or "source.address" in given:
-        # The one on the command line replaces either of the file's.
-        values.pop("source.camera", None)
-        values.pop("source.address", None)
+    configured = read_config(namespace.config) if namespace.config is not None else {}
+    replaced = {name for flags, names in _REPLACED if flags & set(given) for name in names}
+    values = {name: value for name, value in configured.items() if name not in replaced}
     values.update({name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
-    return _assemble(values)
+    for path in exposed_secrets(namespace.config, configured, values):
+        logger.warning("%s holds a secret that every user here may read. Run `chmod o= %s`.", path, path)
+    return _assemble(fill_in(values))
 
 
 def _assemble(values: dict[str, Any]) -> Settings:
@@ -94,13 +113,13 @@ def read_config(path: Path) -> dict[str, Any]:
     values = {}
     for section, table in tables.items():
         if section not in sections:
-            raise UsageError(f"{path}: [{section}] is unknown{_suggestion(section, sections)}.")
+            raise UsageError(f"{path}: [{redacted(section)}] is unknown{_suggestion(section, sections)}.")
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {section} is a value, expected a section [{section}] with keys.")
         for name, value in table.items():
             if (section, name) not in known:
                 names = [other for place, other in known if place == section]
-                raise UsageError(f"{path}: [{section}] {name} is unknown{_suggestion(name, names)}.")
+                raise UsageError(f"{path}: [{section}] {redacted(name)} is unknown{_suggestion(name, names)}.")
             values[f"{section}.{name}"] = _value(known[section, name], value, f"{path}: [{section}] {name}")
     return values
 
@@ -111,9 +130,9 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         tables: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path}: the configuration cannot be read ({error.strerror}).") from None
+        raise UsageError(f"{redacted(str(path))}: the configuration cannot be read ({error.strerror}).") from None
     except ValueError as error:  # what TOML and UTF-8 errors both are
-        raise UsageError(f"{path}: not valid TOML: {error}.") from None
+        raise UsageError(f"{path}: not valid TOML: {_QUOTED_BY_TOML.sub(HIDDEN, str(error))}.") from None
     return tables
 
 
@@ -127,25 +146,34 @@ def _value(key: Key, value: Any, where: str) -> Any:
     option = key.option
     if option.parse is None:
         if not isinstance(value, bool):
-            raise UsageError(f"{where} is {value!r}, expected true or false.")
+            raise UsageError(f"{where} is {_shown(option, value)}, expected true or false.")
         return value
     if option.repeated:
         if not isinstance(value, list):
-            raise UsageError(f'{where} is {value!r}, expected a list such as ["..."].')
+            raise UsageError(f'{where} is {_shown(option, value)}, expected a list such as ["..."].')
         return tuple(_one(option, item, where) for item in value)
     return _one(option, value, where)
 
 
 def _one(option: Option, value: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{where} is {value!r}, expected {option.metavar or 'a text'}.")
+        raise UsageError(f"{where} is {_shown(option, value)}, expected {option.metavar or 'a text'}.")
     if option.choices and value not in option.choices:
-        raise UsageError(f"{where} is {value!r}, expected one of {', '.join(option.choices)}.")
+        raise UsageError(f"{where} is {_shown(option, value)}, expected one of {', '.join(option.choices)}.")
     assert option.parse is not None
     try:
         return option.parse(str(value))
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"{where}: {error}.") from None
+
+
+def _shown(option: Option, value: Any) -> str:
+    """The value as a message may quote it."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a table"
+    if option.secret:
+        return "of another type"
+    return quoted(value) if isinstance(value, str) else repr(value)
 
 
 def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Settings:
@@ -157,6 +185,6 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Settings:
     settings = settings_from(namespace)
     if (settings.source.camera is None) == (settings.source.address is None):
         if namespace.config is None:
-            parser.error("exactly one of --camera and --source is needed")
-        raise UsageError(f"{namespace.config}: [source] must name exactly one of camera and address.")
+            parser.error("exactly one of --camera and --source (or --source-file) is needed")
+        raise UsageError(f"{namespace.config}: [source] must name exactly one of camera and address or address_file.")
     return settings

@@ -28,7 +28,10 @@ PRIVACY = ("none", "blur", "numbers")
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """How one setting is written. `parse` takes the text after the flag; None makes the flag a switch."""
+    """How one setting is written. `parse` takes the text after the flag; None makes the flag a switch.
+
+    The value of one that is `secret` is shown nowhere.
+    """
 
     flag: str
     help: str
@@ -36,6 +39,7 @@ class Option:
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
     repeated: bool = False
+    secret: bool = False
 
 
 def _setting(default: Any, flag: str, help: str, **how: Any) -> Any:
@@ -46,15 +50,24 @@ def _switch(flag: str, help: str) -> Any:
     return _setting(False, flag, help, parse=None)
 
 
+_FILE: dict[str, Any] = {"parse": file_path, "metavar": "FILE"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceSettings:
-    """Where frames come from. Exactly one of `camera` and `address`."""
+    """Where frames come from. Exactly one of `camera` and `address`, which may come from `address_file`."""
 
     camera: int | None = _setting(
         None, "--camera", "camera number; a CSI camera is found by itself", parse=camera_index, metavar="N"
     )
     address: str | None = _setting(
-        None, "--source", "video, photo, folder, rtsp:// or http:// address, picamera2", metavar="WHAT"
+        None, "--source", "video, photo, folder, rtsp:// or http:// address, picamera2", metavar="WHAT", secret=True
+    )
+    address_file: Path | None = _setting(
+        None, "--source-file", "a file whose one line is the address, for one with a password", **_FILE
+    )
+    password_file: Path | None = _setting(
+        None, "--source-password-file", "a file with the password of the USER in the address", **_FILE
     )
     as_fast_as_possible: bool = _switch("--as-fast-as-possible", "read a video file without waiting for its clock")
     max_frames: int | None = _setting(None, "--max-frames", "stop after N frames", parse=positive, metavar="N")
@@ -176,8 +189,13 @@ class WebSettings:
         metavar="[HOST:]PORT",
     )
     token: str | None = _setting(
-        None, "--web-token", "the token; else one is made and printed at the start", metavar="TEXT"
+        None,
+        "--web-token",
+        "the token; else one is made and printed at the start. Other users see it in `ps`",
+        metavar="TEXT",
+        secret=True,
     )
+    token_file: Path | None = _setting(None, "--web-token-file", "a file with the token", **_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +212,10 @@ class MqttSettings:
     """MQTT."""
 
     address: str | None = _setting(
-        None, "--mqtt", "send events to this broker", metavar="mqtt://[USER:PASSWORD@]HOST[:PORT]"
+        None, "--mqtt", "send events to this broker", metavar="mqtt://[USER:PASSWORD@]HOST[:PORT]", secret=True
+    )
+    password_file: Path | None = _setting(
+        None, "--mqtt-password-file", "a file with the password of the USER in the address", **_FILE
     )
     topic: str = _setting("fer-edge", "--mqtt-topic", "what every topic begins with", metavar="PREFIX")
     no_discovery: bool = _switch("--no-discovery", "do not announce to Home Assistant")

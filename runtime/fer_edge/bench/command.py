@@ -1,6 +1,5 @@
 """`fer-edge bench`: what this board does, in CSV. Nothing but the runtime is needed; no picture, no dataset."""
 
-import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from fer_edge.arguments import positive
-from fer_edge.bench.measure import bench_classifier, bench_pipeline, measured_sink, repeated
+from fer_edge.arguments import ArgumentParser, positive
+from fer_edge.bench.measure import bench_classifier, bench_pipeline, measured_sink, repeated, source_name
 from fer_edge.bench.rows import BenchRow, write_rows
 from fer_edge.classifier import Classifier
 from fer_edge.detectors import DETECTOR_FILES, open_detector
@@ -54,7 +53,7 @@ def run_bench(words: list[str], description: str) -> None:
 
 
 def _options(words: list[str], description: str) -> BenchOptions:
-    parser = argparse.ArgumentParser(prog="fer-edge bench", description=description)
+    parser = ArgumentParser(prog="fer-edge bench", description=description)
     add = parser.add_argument
     add("--source", metavar="WHAT", help="video, photo or folder for the whole loop; without it the classifier alone")
     add("--model", type=Path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract")
@@ -150,7 +149,7 @@ def _endless_work(options: BenchOptions, classifier: Classifier, threads: int) -
     pipeline = _pipeline(options, classifier, threads)
     with open_source(options.source) as source:
         frames = cycle([frame for frame, _ in zip(source, range(options.n), strict=False)])
-    return lambda: pipeline.process(next(frames)), f"total, {Path(options.source).name}"
+    return lambda: pipeline.process(next(frames)), f"total, {source_name(options.source)}"
 
 
 def print_rows(rows: list[BenchRow]) -> None:

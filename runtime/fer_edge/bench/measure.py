@@ -19,6 +19,7 @@ from fer_edge.errors import UsageError
 from fer_edge.files import sha256_of
 from fer_edge.frames import STAGES, Frame
 from fer_edge.pipeline import Pipeline
+from fer_edge.redaction import redacted
 from fer_edge.sinks import JsonlSink, Sink
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -94,7 +95,7 @@ def bench_pipeline(
         )
     states.append(board_state())
     shared = shared_columns(pipeline.classifier, threads, started, warmup, states)
-    shared.update(detector=pipeline.detector.name, source=Path(name).name or name)
+    shared.update(detector=pipeline.detector.name, source=source_name(name))
     return [BenchRow(stage=stage, **shared, **statistics(values[warmup:])) for stage, values in laps.items() if values]
 
 
@@ -113,6 +114,11 @@ def repeated(frames: Sequence[Frame]) -> Iterable[Frame]:
 def now() -> str:
     """The time, UTC, to the second (ISO 8601)."""
     return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+
+
+def source_name(source: str) -> str:
+    """What a row calls its source: the name of a file without its folders, an address without its secrets."""
+    return redacted(source) if "://" in source else Path(redacted(source)).name or source
 
 
 def statistics(times_ms: Sequence[float]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fer_edge.errors import UsageError
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
 from fer_edge.program.vitals import Vitals
+from fer_edge.redaction import redacted
 from fer_edge.settings import OutputSettings, Settings
 from fer_edge.sinks.base import Sink
 from fer_edge.sources import Source
@@ -137,7 +138,7 @@ def refuse_overwriting(settings: Settings) -> None:
     outputs = [os.path.realpath(path) for path in _outputs(settings.output)]  # resolve() raises on a link to itself
     source = settings.source.address
     if source and os.path.realpath(source) in outputs:
-        raise UsageError(f"{source} is both source and output; choose another output.")
+        raise UsageError(f"{redacted(source)} is both source and output; choose another output.")
     if len(set(outputs)) < len(outputs):
         raise UsageError("two outputs have the same name; choose a file for each.")
 

@@ -20,9 +20,9 @@ from urllib.parse import unquote, urlsplit
 from fer_edge.errors import UsageError
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.program.vitals import Vitals
+from fer_edge.redaction import quoted, redacted, scrubbed
 from fer_edge.sinks.home_assistant import discovery
 from fer_edge.sinks.track_events import TrackEvents
-from fer_edge.sources.address import masked
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
@@ -67,12 +67,10 @@ def broker_at(address: str) -> Broker:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise UsageError(
-            f"--mqtt {masked(address)!r}: expected mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS."
-        )
+        raise UsageError(f"--mqtt {quoted(address)}: expected mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.")
     user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
     return Broker(
-        parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "mqtts", user, password, masked(address)
+        parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "mqtts", user, password, redacted(address)
     )
 
 
@@ -87,7 +85,7 @@ class MqttSink:
     def __init__(self, address: str, topic: str, vitals: Callable[[], Vitals], *, announce: bool = True) -> None:
         if not topic or set(topic) & set("+#\0") or topic.startswith(("/", "$")) or topic.endswith("/"):
             raise UsageError(f"--mqtt-topic {topic!r}: expected a prefix such as fer-edge or home/door.")
-        self._broker = broker_at(address)
+        self._address, self._broker = address, broker_at(address)
         self.name = f"mqtt {self._broker.shown}"
         self._topic, self._vitals, self._announce = topic, vitals, announce
         self._events = TrackEvents()
@@ -200,7 +198,7 @@ class MqttSink:
                 self._talk(client)
             except Exception as error:  # whatever a network library raises, it is tried again
                 if self._wait_s == _FIRST_WAIT_S:
-                    reason = " ".join(str(error).split()) or type(error).__name__
+                    reason = " ".join(scrubbed(str(error), self._address).split()) or type(error).__name__
                     logger.warning("%s: no broker answers (%s); trying again.", self.name, reason)
             if self._stop.wait(self._wait_s):
                 return

@@ -1,10 +1,10 @@
-"""What the text after `--source` names, and how to show it without its secrets."""
+"""What the text after `--source` names."""
 
-import re
 from enum import Enum
 from pathlib import Path
 
 from fer_edge.errors import SourceError
+from fer_edge.redaction import quoted, redacted
 
 SYSFS = Path("/sys/class/video4linux")
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -12,7 +12,6 @@ STREAM_SCHEMES = ("http", "https", "rtmp", "rtsp", "rtsps")
 
 # What Raspberry Pi OS calls the raw CSI receivers: unicam up to the Pi 4, rp1-cfe on the Pi 5.
 _CSI_DRIVERS = ("unicam", "rp1-cfe")
-_SECRET_PARAMETER = re.compile(r"([?&;][^=&;#]*(?:pass|pwd|token|secret|key|auth|sig)[^=&;#]*=)[^&;#]*", re.IGNORECASE)
 
 
 class Kind(Enum):
@@ -51,7 +50,7 @@ def picamera_number(text: str) -> int:
     """The camera number in `picamera2` (0) or `picamera2:N`. Raises SourceError when N is not a number."""
     number = text.removeprefix("picamera2").removeprefix(":")
     if number and not _is_index(number):
-        raise SourceError(f"{text!r} names no CSI camera: expected picamera2 or picamera2:N with a number N.")
+        raise SourceError(f"{quoted(text)} names no CSI camera: expected picamera2 or picamera2:N with a number N.")
     return int(number or 0)
 
 
@@ -64,19 +63,6 @@ def is_csi_camera(device: int | str, sysfs: Path = SYSFS) -> bool:
         return False
 
 
-def masked(address: str) -> str:
-    """The address with its password, and any query parameter that looks like one, replaced by ***.
-
-    Everything from the user's name to the last @ counts as password: a password with an unescaped / or @ in it must
-    not leak, and hiding a little too much of a path does no harm.
-    """
-    scheme, separator, rest = address.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    if at and ":" in credentials:
-        rest = f"{credentials.partition(':')[0]}:***@{place}"
-    return scheme + separator + _SECRET_PARAMETER.sub(r"\1***", rest)
-
-
 def _is_index(text: str) -> bool:
     # isdigit() alone is also true of superscripts, which int() refuses; no system has 10,000 cameras.
     return text.isascii() and text.isdigit() and len(text) <= 4
@@ -87,7 +73,7 @@ def _stream_kind(text: str) -> Kind:
     if scheme not in STREAM_SCHEMES:
         expected = ", ".join(STREAM_SCHEMES)
         raise SourceError(
-            f"{masked(text)}: cannot read {scheme}:// addresses, only {expected}. Give a file by its path."
+            f"{redacted(text)}: cannot read addresses of this scheme, only of {expected}. Give a file by its path."
         )
     return Kind.STREAM
 

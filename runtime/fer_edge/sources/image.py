@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
 from fer_edge.quiet import native_stderr_closed, quiet_opencv
+from fer_edge.redaction import quoted, redacted
 
 
 def check_file(path: Path, expected: str) -> None:
@@ -20,14 +21,15 @@ def check_file(path: Path, expected: str) -> None:
     try:
         if not path.is_file():
             found = "not a file" if path.exists() else "no such file"
-            raise SourceError(
-                f"{path}: {found}. Expected {expected}, a folder of images, a camera or a stream's address."
-            )
+            others = "a folder of images, a camera or a stream's address"
+            raise SourceError(f"{redacted(str(path))}: {found}. Expected {expected}, {others}.")
         with path.open("rb") as stream:
             if not stream.read(1):
                 raise SourceError(f"{path}: the file is empty (0 bytes). Expected {expected}; copy it again.")
     except (OSError, ValueError) as error:
-        raise SourceError(f"{str(path)!r}: cannot be read ({error}). Expected {expected}.") from None
+        raise SourceError(
+            f"{quoted(str(path))}: cannot be read ({getattr(error, 'strerror', None) or error}). Expected {expected}."
+        ) from None
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -59,7 +61,7 @@ class ImageSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.name = str(path)
+        self.name = redacted(str(path))
         self._image: NDArray[np.uint8] | None = None
 
     def __enter__(self) -> ImageSource:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
 from fer_edge.quiet import quiet_opencv
+from fer_edge.redaction import redacted
 from fer_edge.sources.ahead import ReadAhead
 from fer_edge.sources.capture import positive_or_none
 from fer_edge.sources.image import check_file
@@ -43,7 +44,7 @@ class VideoSource:
         self.path = path
         self._real_time = real_time
         self._ahead: ReadAhead[tuple[NDArray[np.uint8], float]] | None = None
-        self.name = str(path)
+        self.name = redacted(str(path))
         self.fps: float | None = None
         self.frame_count: int | None = None
         self._capture: cv2.VideoCapture | None = None
