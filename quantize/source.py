@@ -107,6 +107,9 @@ def adopt(path: Path, out: Path) -> Path:
     original = Classifier(path)
     if original.contract.precision != "fp32":
         raise ModelError(f"{path}: precision {original.contract.precision}, expected fp32. Give the float model.")
+    batch = original.engine.input.shape[0]
+    if batch not in (1, -1):
+        raise ModelError(f"{path}: takes exactly {batch} faces at once, expected 1 or any number. Export it again.")
     name = path.stem.removesuffix(".fp32")
     golden = _golden_of(original)
     try:

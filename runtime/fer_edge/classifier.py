@@ -1,5 +1,8 @@
 """A classifier: a model file, run by its engine, as its contract says."""
 
+import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +12,25 @@ from fer_edge.contract import METADATA_KEY, ModelContract, parse_contract
 from fer_edge.engines import Engine, open_engine
 from fer_edge.errors import ModelError
 
+logger = logging.getLogger("fer_edge")
+
+# Outputs that cannot be used are reported when the first one comes, and again after this long if more have come.
+_REPORT_AGAIN_S = 3600.0
+# Rounding may take a probability a little beyond 0 or 1.
+_TOLERANCE = 0.01
+
 
 class Classifier:
-    """Answers its task for face crops. Opening it raises ModelError when model and contract do not fit."""
+    """Predicts its task for face crops. Opening it raises ModelError when model and contract do not fit.
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    Outputs that are not finite (an FP16 overflow gives such) end here. `unusable_outputs` counts them. `clock_s` is a
+    monotonic clock in seconds.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.path = path
+        self.unusable_outputs = 0
+        self._clock_s, self._reported_at_s = clock_s, float("-inf")
         self.engine: Engine = open_engine(path, threads=threads)
         text = self.engine.metadata(METADATA_KEY)
         if text is None:
@@ -23,20 +39,64 @@ class Classifier:
                 "or see docs/model-contract.md to add one."
             )
         self.contract: ModelContract = parse_contract(text, str(path))
-        self._check_fit()
+        self._check_input()
+        self._check_output()
 
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Raw outputs (n, labels) of grey crops (n, height_px, width_px) uint8."""
-        outputs = self.engine.run(self.contract.model_input(crops))[0]
-        return np.asarray(outputs, dtype=np.float32)
+        """Raw outputs (n, labels) of grey crops (n, height_px, width_px) uint8; they may not be finite.
+
+        Raises ModelError where the model fails, or gives another shape.
+        """
+        outputs = np.asarray(self.engine.run(self.contract.model_input(crops))[0])
+        expected = (len(crops), len(self.contract.labels))
+        if outputs.shape != expected:
+            raise ModelError(f"{self.path}: output of shape {outputs.shape}, expected {expected}: (faces, labels).")
+        return outputs.astype(np.float32)
 
     def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the contract's task promises, (n, labels), of grey crops (n, height_px, width_px) uint8."""
-        if len(crops) == 0:
-            return np.zeros((0, len(self.contract.labels)), dtype=np.float32)
-        return self.contract.answers(self.logits(crops))
+        """Numbers of the contract's task, (n, labels), of grey crops (n, height_px, width_px) uint8.
 
-    def _check_fit(self) -> None:
+        Raises ModelError unless all of them can be used; see `classify_each`.
+        """
+        found = [row for row in self._rows(crops) if row is not None]
+        if len(found) < len(crops):
+            raise ModelError(f"{self.path}: {len(crops) - len(found)} of {len(crops)} outputs are not finite.")
+        return np.stack(found) if found else np.zeros((0, len(self.contract.labels)), dtype=np.float32)
+
+    def classify_each(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32] | None]:
+        """The numbers (labels,) of each of the grey crops (n, height_px, width_px) uint8.
+
+        None for a crop whose output cannot be used: not finite, or a probability outside 0 to 1. It is counted, and
+        reported at times.
+        """
+        rows = self._rows(crops)
+        unusable = sum(row is None for row in rows)
+        if unusable:
+            self.unusable_outputs += unusable
+            self._report()
+        return rows
+
+    def _rows(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32] | None]:
+        if len(crops) == 0:
+            return []
+        logits = self.logits(crops)
+        with np.errstate(all="ignore"):  # what overflows here is dropped below
+            numbers = self.contract.answers(logits)
+        usable = np.isfinite(logits) & np.isfinite(numbers)
+        if self.contract.output.meaning == "probabilities":
+            usable &= (numbers >= -_TOLERANCE) & (numbers <= 1 + _TOLERANCE)
+        return [row if good.all() else None for row, good in zip(numbers, usable, strict=True)]
+
+    def _report(self) -> None:
+        now_s = self._clock_s()
+        if now_s - self._reported_at_s >= _REPORT_AGAIN_S:
+            self._reported_at_s = now_s
+            logger.warning(
+                "%s: outputs that are not finite, or not from 0 to 1 (%d so far). Such faces are not named.",
+                *(self.path, self.unusable_outputs),
+            )
+
+    def _check_input(self) -> None:
         """The contract must describe this very model."""
         spec, engine = self.contract.input, self.engine
         size = (spec.height_px, spec.width_px)
@@ -46,6 +106,13 @@ class Classifier:
                 f"{self.path}: the contract says {spec.dtype} input {expected}, the model takes "
                 f"{engine.input.dtype} {engine.input.shape[1:]}. Export it again."
             )
-        if len(engine.outputs) != 1 or engine.outputs[0].shape[-1] != len(self.contract.labels):
-            found = [output.shape for output in engine.outputs]
-            raise ModelError(f"{self.path}: {len(self.contract.labels)} labels, but outputs of shape {found}.")
+
+    def _check_output(self) -> None:
+        """There must be one output, (faces, labels), as the file says and as a run on black crops gives it."""
+        labels, shapes = len(self.contract.labels), [output.shape for output in self.engine.outputs]
+        if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] not in (labels, -1):
+            raise ModelError(f"{self.path}: outputs of shape {shapes}, expected one: (faces, {labels} labels).")
+        spec, batch = self.contract.input, self.engine.input.shape[0]
+        # Two, where the model says that it takes any number: some are exported so that they take only one.
+        crops = 2 if batch == -1 else batch
+        self.logits(np.zeros((crops, spec.height_px, spec.width_px), dtype=np.uint8))

@@ -33,12 +33,15 @@ def crop_box(box: Box, face_crop: FaceCrop, detector: str) -> Box:
 
 
 def _crop(image_bgr: NDArray[np.uint8], region: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """One grey crop. What lies outside the frame repeats the frame's edge, so that no hard black border appears."""
-    left, top = round(region.left_px), round(region.top_px)
-    right = max(round(region.left_px + region.width_px), left + 1)
-    bottom = max(round(region.top_px + region.height_px), top + 1)
-    first_row, last_row = _inside(top, bottom, image_bgr.shape[0])
-    first_column, last_column = _inside(left, right, image_bgr.shape[1])
+    """One grey crop. What lies outside the frame repeats the frame's edge, so that no hard black border appears.
+
+    A region that reaches far beyond the frame is cut off there: it costs at most nine times the frame's memory.
+    """
+    height, width = image_bgr.shape[:2]
+    left, right = _bounded(region.left_px, region.left_px + region.width_px, width)
+    top, bottom = _bounded(region.top_px, region.top_px + region.height_px, height)
+    first_row, last_row = _inside(top, bottom, height)
+    first_column, last_column = _inside(left, right, width)
     grey = cv2.cvtColor(image_bgr[first_row:last_row, first_column:last_column], cv2.COLOR_BGR2GRAY)
     outside = [max(n, 0) for n in (first_row - top, bottom - last_row, first_column - left, right - last_column)]
     if any(outside):
@@ -51,3 +54,9 @@ def _inside(start: int, stop: int, limit: int) -> tuple[int, int]:
     """The part of [start, stop) that lies in [0, limit), at least one pixel of it."""
     first = min(max(start, 0), limit - 1)
     return first, min(max(stop, first + 1), limit)
+
+
+def _bounded(start: float, stop: float, limit: int) -> tuple[int, int]:
+    """[start, stop) in whole pixels, at least one of them, and at most `limit` beyond [0, limit) on either side."""
+    first = round(min(max(start, -limit), 2 * limit - 1))
+    return first, max(round(min(stop, 2 * limit)), first + 1)

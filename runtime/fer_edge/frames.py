@@ -67,7 +67,8 @@ class Face:
 class FrameResult:
     """What the runtime says of one frame. `stage_ms` maps a name of STAGES to the milliseconds it took.
 
-    `unnamed` are faces that were found and not classified: too many, too small, or outside the regions of interest.
+    `unnamed` are faces that were found and not named: too many, too small, outside the regions of interest, or such
+    that the model gave no usable output for them.
     `detected` is false where the boxes were predicted from earlier frames. `read_at_s` and `unix_time_s` are the
     frame's. `task` is the contract's, which says what the faces' numbers mean (`fer_edge.tasks`).
     """

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fer_edge.classifier import Classifier
 from fer_edge.crop import crop_faces
 from fer_edge.detectors import Detector
+from fer_edge.detectors.geometry import within_reach
 from fer_edge.errors import ModelError
 from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
 from fer_edge.regions import Region, in_regions
@@ -22,6 +23,8 @@ logger = logging.getLogger("fer_edge")
 
 # A detector may stumble over a picture. One that fails on so many in a row is broken.
 _MAX_FAILURES = 30
+# The largest box that is classified, in longer sides of the picture.
+_LARGEST = 2.0
 
 
 class Stopwatch:
@@ -95,26 +98,28 @@ class Pipeline:
         boxes = [detection.box for detection in detections]
         crops = crop_faces(frame.image_bgr, boxes, self.classifier.contract, self.detector.name)
         watch.lap("crop")
-        probabilities = self.classifier.classify(crops)
+        rows = self.classifier.classify_each(crops)
         watch.lap("classify")
-        smooth, labels = self._smoother.update(track_ids, probabilities, self._tracker.alive)
-        faces = tuple(map(self._face, detections, track_ids, smooth, labels))
+        faces = self._named(detections, track_ids, rows)
+        unclassified = tuple(box for box, row in zip(boxes, rows, strict=True) if row is None)
         watch.lap("smooth")
-        return self._result(frame, faces, watch.finished(), detected=found is not None)
+        return self._result(frame, faces, unclassified, watch.finished(), detected=found is not None)
 
     def _detect(self, frame: Frame) -> list[Detection] | None:
         """All faces in the frame, best first; None where the detector did not look, or failed."""
         image = frame.image_bgr if frame.small_bgr is None else frame.small_bgr
         if not self.schedule.due(image, bool(self._tracker.alive)):
             return None
+        thinned = self._thinned(image)
+        height, width = thinned.shape[:2]
         try:
-            found = self.detector.detect(self._thinned(image))
+            found = within_reach(self.detector.detect(thinned), width, height)
         except Exception as error:  # whatever an engine raises over one picture, the next may be well again
             self._note_failure(error)
             return None
         self.schedule.done()
         self._failed_in_a_row = 0
-        return _rescaled(found, frame.image_bgr.shape[1] / self._thinned(image).shape[1])
+        return _rescaled(found, frame.image_bgr.shape[1] / width)
 
     def _thinned(self, image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Each `pixel_step`-th pixel, but never fewer than the detector takes in."""
@@ -145,21 +150,40 @@ class Pipeline:
 
     def _wanted(self, box: Box) -> bool:
         height, width = self._shape[:2]
-        large = max(box.width_px, box.height_px) >= self._min_face_px
-        return large and in_regions(box, self._regions, width, height)
+        # What is far larger than the picture is no face, but a detector gone wrong.
+        sensible = self._min_face_px <= max(box.width_px, box.height_px) <= _LARGEST * max(width, height)
+        return sensible and in_regions(box, self._regions, width, height)
+
+    def _named(
+        self, detections: list[Detection], track_ids: list[int], rows: list[NDArray[np.float32] | None]
+    ) -> tuple[Face, ...]:
+        """The faces with a usable output. The smoother goes on where it was once the next one of a track comes."""
+        found = zip(detections, track_ids, rows, strict=True)
+        usable = [(detection, track_id, row) for detection, track_id, row in found if row is not None]
+        if not usable:
+            return ()
+        kept, ids, numbers = zip(*usable, strict=True)
+        smooth, labels = self._smoother.update(list(ids), np.stack(numbers), self._tracker.alive)
+        return tuple(map(self._face, kept, ids, smooth, labels))
 
     def _face(self, detection: Detection, track_id: int, probabilities: NDArray[np.float32], label: int) -> Face:
         contract = self.classifier.contract
         values = tuple(float(value) for value in probabilities)
         if contract.task_spec.kind == CLASSES:
             name, confidence = contract.labels[label], values[label]
-        else:  # no class that could stay: the numbers themselves are the answer
+        else:  # no class that could stay: the numbers themselves are the prediction
             name = contract.task_spec.name_of(probabilities, contract.labels)
             confidence = max(abs(value) for value in values)
         return Face(detection.box, detection.score, track_id, name, confidence, values)
 
     def _result(
-        self, frame: Frame, faces: tuple[Face, ...], stage_ms: dict[str, float], *, detected: bool
+        self,
+        frame: Frame,
+        faces: tuple[Face, ...],
+        unclassified: tuple[Box, ...],
+        stage_ms: dict[str, float],
+        *,
+        detected: bool,
     ) -> FrameResult:
         height, width = frame.image_bgr.shape[:2]
         return FrameResult(
@@ -171,7 +195,7 @@ class Pipeline:
             self.classifier.contract.labels,
             faces,
             stage_ms,
-            self._unnamed,
+            self._unnamed + unclassified,
             detected,
             frame.read_at_s,
             frame.unix_time_s,

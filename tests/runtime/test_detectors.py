@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.detectors import DATA, DETECTOR_FILES, Detector, open_detector
-from fer_edge.detectors.geometry import detections_in_frame, letterbox
+from fer_edge.detectors.geometry import detections_in_frame, letterbox, within_reach
 from fer_edge.errors import ModelError, UsageError
+from fer_edge.frames import Box, Detection
 
 from tests.conftest import ROOT
 
@@ -96,3 +97,40 @@ def test_overlapping_boxes_leave_the_best() -> None:
 def test_a_grey_photograph_is_found_too(mediapipe_file: Path, astronaut: np.ndarray) -> None:
     grey = cv2.cvtColor(cv2.cvtColor(astronaut, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     assert len(open_detector("mediapipe", mediapipe_file).detect(grey)) == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_network_that_overflows_has_not_looked(detector: Detector, astronaut: np.ndarray, number: float) -> None:
+    """NaN in all scores would otherwise be "no face", and the picture would be shown."""
+    engine = detector._engine  # type: ignore[attr-defined]
+    run = engine.run
+    overflown = [np.full_like(output, number) for output in run(np.zeros(engine.input.shape, np.float32))]
+    engine.run = lambda tensor: overflown
+    try:
+        with pytest.raises(ValueError, match="not finite"):
+            detector.detect(astronaut)
+    finally:
+        engine.run = run
+
+
+def test_a_box_that_is_not_finite_is_refused() -> None:
+    fitted = letterbox(np.zeros((192, 192, 3), np.uint8), 192)
+    with pytest.raises(ValueError, match="a box is not finite"):
+        detections_in_frame(np.full((1, 4), np.inf), np.array([0.9]), fitted, 0.6)
+
+
+finite = st.floats(-1e12, 1e12)
+
+
+@given(finite, finite, finite, finite, st.integers(1, 2000), st.integers(1, 2000))
+def test_boxes_within_reach_touch_the_picture_and_end_one_picture_beyond_it(left, top, width, height, w, h) -> None:
+    for found in within_reach([Detection(Box(left, top, width, height), 0.9)], w, h):
+        box = found.box
+        assert -w <= box.left_px < w and 0 < box.left_px + box.width_px <= 2 * w + 1e-3
+        assert -h <= box.top_px < h and 0 < box.top_px + box.height_px <= 2 * h + 1e-3
+        assert box.width_px > 0 and box.height_px > 0
+
+
+def test_an_honest_box_is_left_as_it_is() -> None:
+    found = [Detection(Box(-20.25, 10.5, 70.125, 80.75), 0.9)]
+    assert within_reach(found, 640, 480) == found

@@ -1,6 +1,7 @@
 """Crop, tracker, smoother and the pipeline they stand in."""
 
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -60,6 +61,19 @@ def test_any_box_gives_a_crop(contract: ModelContract, box: Box, height: int, wi
     (crop,) = crop_faces(image, [box], contract, "mediapipe")
     assert crop.shape == (48, 48)
     assert (crop == 77).all()
+
+
+@pytest.mark.parametrize(
+    "box", [Box(-1e6, -1e6, 2e6, 2e6), Box(1e9, 50, 1e9, 1e9), Box(0, 0, 1e300, 1), Box(-1e30, 0, 9, 9)]
+)
+def test_a_box_far_beyond_the_frame_costs_no_more_than_nine_frames(contract: ModelContract, box: Box) -> None:
+    image = np.full((300, 400, 3), 77, np.uint8)
+    tracemalloc.start()
+    (crop,) = crop_faces(image, [box], contract, "mediapipe")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (crop == 77).all()
+    assert peak < 12 * 300 * 400
 
 
 @given(boxes, boxes)
@@ -367,6 +381,34 @@ def test_a_detector_that_raises_costs_its_frame_only(
     assert [record.getMessage() for record in caplog.records] == [
         "detector broken failed on a frame, which counts as not looked at: out of memory"
     ]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", ["left_px", "width_px", "score"])
+def test_a_detection_that_is_not_finite_counts_as_not_looked_at(default_model, astronaut, number, place) -> None:
+    found = Detection(Box(100, 100, 120, 120), 0.9)
+    bad = dataclasses.replace(found, score=number)
+    if place != "score":
+        bad = dataclasses.replace(found, box=dataclasses.replace(found.box, **{place: number}))
+    detector = Broken(range(0))
+    pipeline = Pipeline(detector, Classifier(default_model))
+    results = []
+    for index in range(6):
+        detector.detect = lambda image, index=index: [bad if index in (2, 3) else found]  # type: ignore[method-assign]
+        results.append(pipeline.process(Frame(astronaut, index, index / 30, "camera")))
+    assert [result.detected for result in results] == [True, True, False, False, True, True]
+    assert pipeline.detector_failures == 2
+    assert all(np.isfinite(face.box.left_px + face.box.width_px) for result in results for face in result.faces)
+
+
+@pytest.mark.parametrize(
+    ("box", "named"), [(Box(-9e9, -9e9, 2e10, 2e10), 0), (Box(600, 0, 9, 9), 0), (Box(-40, 9, 90, 90), 1)]
+)
+def test_what_is_no_face_of_this_picture_is_not_named(default_model, astronaut, box, named) -> None:
+    detector = Broken(range(0))
+    detector.detect = lambda image: [Detection(box, 0.9)]  # type: ignore[method-assign]
+    result = Pipeline(detector, Classifier(default_model)).process(Frame(astronaut, 0, 0.0, "camera"))
+    assert len(result.faces) == named
 
 
 def test_a_detector_that_always_raises_is_refused(default_model: Path, astronaut: np.ndarray) -> None:

@@ -1,5 +1,9 @@
-"""What the detectors share: fitting a picture into a network's square input, and thinning overlapping boxes."""
+"""What the detectors share: fitting a picture into a network's square input, thinning overlapping boxes, and refusing
+numbers that cannot be a face's.
+"""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -39,12 +43,15 @@ def detections_in_frame(
 ) -> list[Detection]:
     """Boxes (n, 4) left, top, width, height in letterbox pixels and scores (n,) -> detections in frame pixels.
 
-    Drops scores below `min_score` and, by non-maximum suppression, boxes that overlap a better one; best first.
+    Drops scores below `min_score` and, by non-maximum suppression, boxes that overlap a better one; best first. Raises
+    ValueError for boxes that are not finite.
     """
     kept = scores >= min_score
     boxes, scores = boxes[kept].astype(np.float32), scores[kept].astype(np.float32)
     if len(scores) == 0:
         return []
+    if not np.isfinite(boxes).all():
+        raise ValueError("a box is not finite")
     chosen = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), min_score, NMS_IOU), dtype=np.int64).ravel()
     order = sorted(chosen.tolist(), key=lambda i: -float(scores[i]))
     return [Detection(_to_frame(boxes[i], fitted), float(scores[i])) for i in order]
@@ -58,3 +65,34 @@ def _to_frame(box: NDArray[np.float32], fitted: Letterbox) -> Box:
         width / fitted.scale,
         height / fitted.scale,
     )
+
+
+def require_finite(scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The scores themselves. Raises ValueError where some are not finite: NaN would pass for "no face" everywhere."""
+    unusable = int(np.count_nonzero(~np.isfinite(scores)))
+    if unusable:
+        raise ValueError(f"{unusable} of {scores.size} scores are not finite")
+    return scores
+
+
+def within_reach(found: Iterable[Detection], width_px: int, height_px: int) -> list[Detection]:
+    """The detections that can be faces of a picture, their boxes cut off one picture's size beyond its edges.
+
+    Leaves out boxes wholly outside the picture and boxes without area. Raises ValueError where a box or a score is not
+    finite: where that face is nobody knows.
+    """
+    kept = []
+    for one in found:
+        box = one.box
+        if not all(map(math.isfinite, (box.left_px, box.top_px, box.width_px, box.height_px, one.score))):
+            raise ValueError("a box or a score is not finite")
+        edges = (box.left_px, box.top_px, box.left_px + box.width_px, box.top_px + box.height_px)
+        limits = (width_px, height_px, width_px, height_px)
+        left, top, right, bottom = cut = tuple(map(_cut, edges, limits))
+        if left < min(right, width_px) and right > 0 and top < min(bottom, height_px) and bottom > 0:
+            kept.append(one if cut == edges else Detection(Box(left, top, right - left, bottom - top), one.score))
+    return kept
+
+
+def _cut(edge: float, limit: int) -> float:
+    return min(max(edge, -float(limit)), 2.0 * limit)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.detectors.geometry import detections_in_frame, letterbox
+from fer_edge.detectors.geometry import detections_in_frame, letterbox, require_finite
 from fer_edge.engines import open_engine
 from fer_edge.errors import ModelError
 from fer_edge.frames import Detection
@@ -41,7 +41,7 @@ class MediaPipeDetector:
         rgb -= 1.0
         outputs = sorted(self._engine.run(rgb[None]), key=lambda output: -output.shape[-1])
         regression, logits = outputs[0][0], outputs[1][0, :, 0]
-        scores = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+        scores = 1 / (1 + np.exp(-np.clip(require_finite(logits), -80, 80)))
         # Few of the anchors see a face: only those are worked out.
         kept = np.flatnonzero(scores >= self._min_score)
         scores, size = scores[kept], regression[kept, 2:4]

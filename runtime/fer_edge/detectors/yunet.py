@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.detectors.geometry import detections_in_frame, letterbox
+from fer_edge.detectors.geometry import detections_in_frame, letterbox, require_finite
 from fer_edge.engines import open_engine
 from fer_edge.errors import ModelError
 from fer_edge.frames import Detection
@@ -45,12 +45,14 @@ class YuNetDetector:
         tensor = np.stack(cv2.split(fitted.image_bgr))[None].astype(np.float32)
         outputs = self._engine.run(tensor)
         cls, obj, raw = (self._joined(outputs, head) for head in ("cls", "obj", "bbox"))
-        scores = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
+        cls, obj = (np.clip(require_finite(head[:, 0]), 0, 1) for head in (cls, obj))
+        scores = np.sqrt(cls * obj)
         # Few of the cells see a face: only those are worked out.
         kept = np.flatnonzero(scores >= self._min_score)
         centre = self._origins_px[kept] + raw[kept, :2] * self._strides[kept]
-        size = np.exp(raw[kept, 2:4]) * self._strides[kept]
-        boxes = np.concatenate([centre - size / 2, size], axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):  # a size that overflows is refused below
+            size = np.exp(raw[kept, 2:4]) * self._strides[kept]
+            boxes = np.concatenate([centre - size / 2, size], axis=1)
         return detections_in_frame(boxes, scores[kept], fitted, self._min_score)
 
     def _joined(self, outputs: list[NDArray[Any]], head: str) -> NDArray[Any]:

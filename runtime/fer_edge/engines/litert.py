@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.engines import TensorSpec
+from fer_edge.engines import TensorSpec, first_line, run_in_batches
 from fer_edge.errors import ModelError
 from fer_edge.quiet import native_stderr_closed
 from fer_edge.tflite_file import check_complete, read_metadata
@@ -17,7 +17,7 @@ _PACKAGES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime"
 
 
 class LiteRtEngine:
-    """A .tflite model. LiteRT files have a fixed batch of 1, so a larger batch runs face by face."""
+    """A .tflite model. Its batch is fixed, most often at 1: any number of rows runs as so many batches."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self.name, self.version, interpreter_class = _interpreter()
@@ -31,7 +31,7 @@ class LiteRtEngine:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
-                f"{path}: {self.name} cannot load it ({_first_line(error)}). Copy or export it again."
+                f"{path}: {self.name} cannot load it ({first_line(error)}). Copy or export it again."
             ) from None
         inputs = self._interpreter.get_input_details()
         if len(inputs) != 1:
@@ -43,13 +43,16 @@ class LiteRtEngine:
 
     def run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
         """See `Engine.run`."""
-        rows = [self._run_one(tensor[i : i + 1]) for i in range(len(tensor))]
-        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+        return run_in_batches(self._run, tensor, self.input.shape[0])
 
-    def _run_one(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
-        self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(tensor))
-        self._interpreter.invoke()
-        return [_dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
+    def _run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+        try:
+            self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(tensor))
+            self._interpreter.invoke()
+            return [_dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
+        except (ValueError, RuntimeError) as error:
+            reason = f"{self.name} cannot run it ({first_line(error)})"
+            raise ModelError(f"{self._where}: {reason}. Export it again.") from None
 
     def metadata(self, key: str) -> str | None:
         """See `Engine.metadata`."""
@@ -63,7 +66,7 @@ def _interpreter() -> tuple[str, str, Any]:
         try:
             return package, version(package), importlib.import_module(module).Interpreter
         except Exception as error:  # a numpy of the wrong generation raises more than ImportError
-            reasons.append(f"{package}: {_first_line(error)}")
+            reasons.append(f"{package}: {first_line(error)}")
     raise ModelError(f"no engine for .tflite ({'; '.join(reasons)}). Install one: pip install ai-edge-litert")
 
 
@@ -77,7 +80,3 @@ def _dequantize(values: NDArray[Any], detail: dict[str, Any]) -> NDArray[Any]:
         return values
     real: NDArray[np.float32] = (values.astype(np.float32) - zero_point) * np.float32(scale)
     return real
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.engines import TensorSpec
+from fer_edge.engines import TensorSpec, first_line, run_in_batches
 from fer_edge.engines.providers import open_session
 from fer_edge.errors import ModelError
 
@@ -25,7 +24,7 @@ class OnnxEngine:
             raise ModelError(
                 f'{path}: .onnx models need onnxruntime. Install it: pip install "fer-edge[onnx]"'
             ) from None
-        self.version = str(onnxruntime.__version__)
+        self.version, self._path = str(onnxruntime.__version__), path
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -33,8 +32,9 @@ class OnnxEngine:
         try:
             self._session = open_session(path, options)
         except Exception as error:  # onnxruntime's own exception classes are not public
-            reason = (str(error).splitlines() or [""])[0]
-            raise ModelError(f"{path}: onnxruntime cannot load it ({reason}). Copy or export it again.") from None
+            raise ModelError(
+                f"{path}: onnxruntime cannot load it ({first_line(error)}). Copy or export it again."
+            ) from None
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise ModelError(f"{path}: {len(inputs)} inputs, expected 1.")
@@ -42,11 +42,15 @@ class OnnxEngine:
         self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
 
     def run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
-        """See `Engine.run`. A model exported with a fixed batch of 1 runs face by face."""
-        if self.input.shape[0] != 1 or len(tensor) == 1:
+        """See `Engine.run`."""
+        return run_in_batches(self._run, tensor, self.input.shape[0])
+
+    def _run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+        try:
             return list(self._session.run(None, {self.input.name: tensor}))
-        rows = [self._session.run(None, {self.input.name: tensor[i : i + 1]}) for i in range(len(tensor))]
-        return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+        except Exception as error:  # onnxruntime's own exception classes are not public
+            reason = f"onnxruntime cannot run it ({first_line(error)})"
+            raise ModelError(f"{self._path}: {reason}. Export it again.") from None
 
     def metadata(self, key: str) -> str | None:
         """See `Engine.metadata`."""

@@ -90,6 +90,7 @@ class Program:
             self._monitor.state,
             self._pipeline.detector_failures,
             self._sinks.lost,
+            self._pipeline.classifier.unusable_outputs,
         )
 
     def run(self, read_again: Callable[[], Settings] | None) -> None:

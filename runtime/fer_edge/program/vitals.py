@@ -9,7 +9,8 @@ from fer_edge.board import BoardState
 class Vitals:
     """`fps` is the processed rate; `effort_level` 0 is full effort, each step up detects less.
 
-    `lost` counts results by sink that failed to take them.
+    `lost` counts results by sink that failed to take them, `unusable_outputs` the faces the model gave no usable output
+    for.
     """
 
     fps: float
@@ -18,3 +19,4 @@ class Vitals:
     board: BoardState
     detector_failures: int = 0
     lost: dict[str, int] = field(default_factory=dict)
+    unusable_outputs: int = 0

@@ -95,6 +95,7 @@ class LiveView:
             "throttled": vitals.board.throttled,
             "rss_mb": vitals.board.rss_mb,
             "lost": vitals.lost,
+            "unusable_outputs": vitals.unusable_outputs,
         }
 
     def state(self, *, with_history: bool) -> dict[str, Any]:

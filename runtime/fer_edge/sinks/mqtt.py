@@ -168,6 +168,7 @@ class MqttSink:
             "rss_mb": vitals.board.rss_mb,
             "effort_level": vitals.effort_level,
             "detector_failures": vitals.detector_failures,
+            "unusable_outputs": vitals.unusable_outputs,
             "events_sent": self.sent,
             "events_lost": self.lost,
         }

@@ -126,7 +126,10 @@ class _VitalsCollector:
         failures = CounterMetricFamily(
             "fer_edge_detector_failures", "Frames the detector failed on.", value=vitals.detector_failures
         )
-        return [*found, lost, failures]
+        unusable = CounterMetricFamily(
+            "fer_edge_unusable_outputs", "Faces the model gave no usable output for.", value=vitals.unusable_outputs
+        )
+        return [*found, lost, failures, unusable]
 
 
 def _bytes(megabytes: float | None) -> float | None:

@@ -122,6 +122,7 @@ function showVitals(state) {
   $("temp").classList.toggle("warn", state.throttled === true);
   const lost = Object.entries(state.lost).filter(([, count]) => count > 0);
   const words = lost.map(([name, count]) => `${name} lost ${count} results.`);
+  if (state.unusable_outputs) words.push(`The model gave no usable output for ${state.unusable_outputs} faces.`);
   if (state.throttled) words.unshift("The board throttles: fewer frames until it has cooled.");
   notice(words.join(" "));
 }
