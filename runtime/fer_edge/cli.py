@@ -1,4 +1,4 @@
-"""The `fer-edge` command: run (the default), bench, models, doctor."""
+"""The `fer-edge` command: run (the default), bench, mqtt-clear, models, doctor."""
 
 import argparse
 import logging
@@ -9,11 +9,12 @@ from fer_edge import __version__
 from fer_edge.arguments import ArgumentParser
 from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.errors import run_reporting
-from fer_edge.options import add_flags, parse
+from fer_edge.options import add_flags, parse, settings_from
 
 _COMMANDS = {
     "run": "read a camera, stream or file and name the expressions in it (the default)",
     "bench": "measure the latency of every stage on this machine",
+    "mqtt-clear": "have an MQTT broker forget what fer-edge left there, before a rename or an uninstall",
     "models": "list classifiers and detectors; --fetch brings a detector",
     "doctor": "look for what would keep fer-edge from working here, with the remedy for each",
 }
@@ -29,8 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="fer-edge: %(message)s")
     words = list(arguments)
     command = words.pop(0) if words and words[0] in _COMMANDS else "run"
-    job = {"run": _run, "bench": _bench, "models": _models, "doctor": _doctor}[command]
-    return run_reporting("fer-edge", lambda: job(words))
+    jobs = {"run": _run, "bench": _bench, "mqtt-clear": _mqtt_clear, "models": _models, "doctor": _doctor}
+    return run_reporting("fer-edge", lambda: jobs[command](words))
 
 
 def _run(words: list[str]) -> None:
@@ -48,6 +49,16 @@ def _doctor(words: list[str]) -> None:
     from fer_edge.doctor import examine, report
 
     report(examine())
+
+
+def _mqtt_clear(words: list[str]) -> None:
+    parser = ArgumentParser(prog="fer-edge mqtt-clear", description=_COMMANDS["mqtt-clear"])
+    add_flags(parser, sections=("mqtt",))
+    settings = settings_from(parser.parse_args(words), sections=("mqtt",)).mqtt
+    from fer_edge.program.mqtt_clear import clear_broker
+
+    cleared = clear_broker(settings)
+    print("\n".join(cleared) if cleared else "nothing of this topic prefix was kept there")
 
 
 def _bench(words: list[str]) -> None:
@@ -72,7 +83,7 @@ def _models(words: list[str]) -> None:
 
 
 def _run_parser() -> ArgumentParser:
-    others = "\n".join(f"  fer-edge {name:7} {text}" for name, text in _COMMANDS.items())
+    others = "\n".join(f"  fer-edge {name:10} {text}" for name, text in _COMMANDS.items())
     parser = ArgumentParser(
         prog="fer-edge",
         description="Find faces and name their expressions. No picture is kept unless --save-video asks for it.",

@@ -1,7 +1,8 @@
 """Secrets that stand in files of their own: tokens, passwords, whole addresses.
 
 A relative name is looked for among systemd's credentials first ($CREDENTIALS_DIRECTORY, systemd.exec(5)), then in the
-working directory. A file that holds a secret and that every user of the machine may read is named, with the remedy.
+working directory, then where systemd keeps them (/etc/credstore, which root may read). A file that holds a secret and
+that every user of the machine may read is named, with the remedy.
 """
 
 import os
@@ -16,6 +17,7 @@ from fer_edge.errors import UsageError
 from fer_edge.redaction import redacted
 
 _MAX_BYTES = 16_384
+_CREDSTORE = Path("/etc/credstore")
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,17 @@ def read_secret(path: Path, label: str) -> str:
 def locate(path: Path) -> Path:
     """The file a name stands for: one of systemd's credentials, or the path itself."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder and not path.is_absolute() and (Path(folder) / path).is_file():
-        return Path(folder) / path
-    return path
+    if path.is_absolute():
+        return path
+    places = [Path(folder) / path] if folder else []
+    return next((place for place in (*places, path, _CREDSTORE / path) if _is_file(place)), path)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder one may not enter
+        return False
 
 
 def exposed_secrets(config: Path | None, configured: Mapping[str, Any], values: Mapping[str, Any]) -> list[Path]:

@@ -10,7 +10,7 @@ import importlib
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,13 @@ def keys() -> Iterator[Key]:
             yield Key(section.name, item.name, item.metadata["option"], item.default)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every setting, and --config. Flags not given leave nothing in the namespace."""
+def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = ()) -> None:
+    """Add --config and a flag for every setting, or for those of some sections. Flags not given leave no trace."""
     parser.add_argument("--config", type=Path, metavar="fer-edge.toml", help="settings from a file; flags override it")
     groups: dict[str, Any] = {}
     for key in keys():
+        if sections and key.section not in sections:
+            continue
         group = groups.setdefault(key.section, parser.add_argument_group(f"[{key.section}]"))
         _add(group, key)
 
@@ -84,10 +86,15 @@ def _default_note(key: Key) -> str:
     return "" if shown in (None, False, ()) else f" (default {shown})"
 
 
-def settings_from(namespace: argparse.Namespace) -> Settings:
-    """The settings of a parsed command line and of the file it names. Raises UsageError for a file that is wrong."""
+def settings_from(namespace: argparse.Namespace, sections: Collection[str] = ()) -> Settings:
+    """The settings of a parsed command line and of the file it names, or those of some sections of it.
+
+    Raises UsageError for a file that is wrong.
+    """
     given = {name: value for name, value in vars(namespace).items() if "." in name}
     configured = read_config(namespace.config) if namespace.config is not None else {}
+    if sections:
+        configured = {name: value for name, value in configured.items() if name.partition(".")[0] in sections}
     replaced = {name for flags, names in _REPLACED if flags & set(given) for name in names}
     values = {name: value for name, value in configured.items() if name not in replaced}
     values.update({name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})

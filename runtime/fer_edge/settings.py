@@ -217,8 +217,21 @@ class MqttSettings:
     password_file: Path | None = _setting(
         None, "--mqtt-password-file", "a file with the password of the USER in the address", **_FILE
     )
-    topic: str = _setting("fer-edge", "--mqtt-topic", "what every topic begins with", metavar="PREFIX")
-    no_discovery: bool = _switch("--no-discovery", "do not announce to Home Assistant")
+    ca_file: Path | None = _setting(
+        None, "--mqtt-ca-file", "PEM certificate to trust for mqtts://, in place of the system's authorities", **_FILE
+    )
+    cert_file: Path | None = _setting(
+        None, "--mqtt-cert-file", "PEM certificate of this client, where the broker asks for one", **_FILE
+    )
+    key_file: Path | None = _setting(
+        None, "--mqtt-key-file", "its PEM key, where it does not stand in the same file", **_FILE
+    )
+    topic: str | None = _setting(
+        None, "--mqtt-topic", "topic prefix (default fer-edge/HOSTNAME-ID, this board's own)", metavar="PREFIX"
+    )
+    no_discovery: bool = _switch(
+        "--no-discovery", "do not announce to Home Assistant, and take earlier announcements of this prefix back"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

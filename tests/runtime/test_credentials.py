@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.arguments import ArgumentParser
+from fer_edge.broker import broker_at
 from fer_edge.credentials import is_world_readable, read_secret
 from fer_edge.errors import UsageError
 from fer_edge.options import add_flags, parse
-from fer_edge.sinks.mqtt import broker_at
 
 
 @pytest.fixture(autouse=True)

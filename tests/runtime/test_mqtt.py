@@ -10,66 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.board import BoardState
+from fer_edge.broker import broker_at
 from fer_edge.errors import UsageError
+from fer_edge.identity import distinct_slug
 from fer_edge.program.vitals import Vitals
 from fer_edge.sinks import mqtt
 from fer_edge.sinks.home_assistant import discovery
-from fer_edge.sinks.mqtt import MqttSink, broker_at
+from fer_edge.sinks.mqtt import MqttSink
 from fer_edge.sinks.track_events import TrackEvents
 
 from tests.runtime.fakes.mjpeg_server import free_port
 from tests.runtime.fakes.results import face, taken
 from tests.runtime.fakes.servers import mosquitto
+from tests.runtime.fakes.subscriber import Subscriber, eventually
 
 paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is absent; the extra `mqtt` brings it")
 
 
 def vitals():
     return Vitals(14.5, None, 0, BoardState(51.5, None, False, 90.0))
-
-
-class Subscriber:
-    """Keeps every message below `#`, in the order they came."""
-
-    def __init__(self, port):
-        self.messages = []
-        self._heard = threading.Condition()
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-        self._client.on_connect = lambda client, *rest: client.subscribe("#", qos=1)
-        self._client.on_message = self._note
-        self._subscribed = threading.Event()
-        self._client.on_subscribe = lambda *rest: self._subscribed.set()
-        self._client.connect("127.0.0.1", port)
-
-    def __enter__(self):
-        self._client.loop_start()
-        assert self._subscribed.wait(10)
-        return self
-
-    def __exit__(self, *reason):
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _note(self, client, data, message):
-        with self._heard:
-            self.messages.append((message.topic, message.payload.decode(), message.retain))
-            self._heard.notify_all()
-
-    def of(self, topic):
-        return [payload for name, payload, _ in self.messages if name == topic]
-
-    def wait_for(self, topic, count=1, timeout_s=15):
-        with self._heard:
-            arrived = self._heard.wait_for(lambda: len(self.of(topic)) >= count, timeout_s)
-        assert arrived, f"{topic}: {len(self.of(topic))} of {count} messages; {self.messages[-5:]}"
-        return self.of(topic)
-
-
-def eventually(is_so):
-    end_s = time.monotonic() + 15
-    while not is_so():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
 
 
 def connected(sink):
@@ -104,14 +63,16 @@ def test_home_assistant_finds_the_sensors_by_itself():
     port = free_port()
     with mosquitto(port), Subscriber(port) as heard:
         with MqttSink(f"mqtt://127.0.0.1:{port}", "home/door", vitals):
-            payload = json.loads(heard.wait_for("homeassistant/sensor/home_door/expression/config")[0])
+            payload = json.loads(
+                heard.wait_for(f"homeassistant/sensor/{distinct_slug('home/door')}/expression/config")[0]
+            )
         with MqttSink(f"mqtt://127.0.0.1:{port}", "shy", vitals, announce=False) as sink:
             connected(sink)
             heard.wait_for("shy/available")
     assert payload["state_topic"] == "home/door/state"
     assert payload["availability_topic"] == "home/door/available"
-    assert payload["unique_id"] == "home_door_expression"
-    assert not any("shy" in topic for topic, _, _ in heard.messages if topic.startswith("homeassistant"))
+    assert payload["unique_id"] == f"{distinct_slug('home/door')}_expression"
+    assert not [topic for topic, said, _ in heard.messages if "shy" in topic and topic.startswith("homeass") and said]
     assert len({config["unique_id"] for config in discovery("a").values()}) == 4
 
 
@@ -252,7 +213,11 @@ def test_events_a_broker_never_acknowledges_are_lost_after_a_moment(caplog):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "broker", "http://broker", "mqtt://", "mqtt://broker:port", "mqtt://me:hunter2@broker/topic"]
+    "address",
+    [
+        *("", "broker", "http://broker", "mqtt://", "mqtt://broker:port", "mqtt://me:hunter2@broker/topic"),
+        *("me:hunter2@broker", "mqtt:/me:hunter2@broker", "mqtt://a..b", f"mqtt://{'x' * 70}", "mqtt://b#hunter2"),
+    ],
 )
 def test_an_address_that_is_none_is_refused_without_its_password(address):
     with pytest.raises(UsageError, match="expected mqtt://") as refused:
@@ -262,13 +227,12 @@ def test_an_address_that_is_none_is_refused_without_its_password(address):
 
 def test_user_password_and_port_are_taken_from_the_address():
     broker = broker_at("mqtts://me:p%40ss@broker.local")
-    assert (broker.host, broker.port, broker.tls, broker.user, broker.password) == (
-        *("broker.local", 8883, True, "me", "p@ss"),
-    )
+    assert (broker.host, broker.port, broker.user, broker.password) == ("broker.local", 8883, "me", "p@ss")
+    assert broker.tls is not None and broker_at("mqtt://broker.local").tls is None
     assert "p@ss" not in broker.shown and "p%40ss" not in broker.shown
 
 
-@pytest.mark.parametrize("topic", ["", "/", "a/#", "+", "$SYS/x", "a/"])
+@pytest.mark.parametrize("topic", ["", "/", "a/#", "+", "$SYS/x", "a/", "a\0b", "a\nb", "\ud800", "x" * 300])
 def test_a_topic_prefix_that_is_none_is_refused(topic):
     with pytest.raises(UsageError, match="--mqtt-topic"):
         MqttSink("mqtt://broker", topic, vitals)

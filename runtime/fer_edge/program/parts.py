@@ -107,10 +107,13 @@ def _served(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink
         where = metrics.address
         makers["metrics", metrics, web.token] = lambda: MetricsSink(where, web.token, context.vitals)
     if mqtt.address is not None:
+        from fer_edge.broker import tls_files
         from fer_edge.sinks.mqtt import MqttSink
 
-        broker = mqtt.address
-        makers["mqtt", mqtt] = lambda: MqttSink(broker, mqtt.topic, context.vitals, announce=not mqtt.no_discovery)
+        broker, files = mqtt.address, tls_files(mqtt)
+        makers["mqtt", mqtt] = lambda: MqttSink(
+            broker, mqtt.topic, context.vitals, announce=not mqtt.no_discovery, files=files
+        )
     return makers
 
 

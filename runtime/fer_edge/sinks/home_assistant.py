@@ -3,10 +3,12 @@
 https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
 """
 
-import re
 from typing import Any
 
 from fer_edge import __version__
+from fer_edge.identity import distinct_slug
+
+MODEL = "fer-edge"
 
 _SENSORS: dict[str, dict[str, Any]] = {
     "expression": {
@@ -43,9 +45,9 @@ _SENSORS: dict[str, dict[str, Any]] = {
 
 
 def discovery(prefix: str) -> dict[str, dict[str, Any]]:
-    """Configuration payloads by topic for the sensors below the topic `prefix`."""
-    node = re.sub(r"[^A-Za-z0-9_-]", "_", prefix)
-    device = {"identifiers": [node], "name": prefix, "model": "fer-edge", "sw_version": __version__}
+    """Configuration payloads by topic for the sensors below the topic `prefix`; distinct for distinct prefixes."""
+    node = distinct_slug(prefix)
+    device = {"identifiers": [node], "name": prefix, "model": MODEL, "sw_version": __version__}
     return {
         f"homeassistant/sensor/{node}/{key}/config": {
             **{name: value for name, value in sensor.items() if name != "from"},

@@ -2,11 +2,15 @@
 
 Topics below the prefix: `available` (online or offline; retained), `events` (a face appeared, changed, left), `state`
 (faces and the largest one's expression; retained) and `stats` (how the program fares). No picture is ever sent.
+
+The prefix is this board's own unless another is set: two boards below one prefix would overwrite each other's state,
+and the last will of one would call the other offline. Where it happens all the same, each says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import threading
@@ -15,21 +19,20 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
+from fer_edge.broker import KEEPALIVE_S, TlsFiles, broker_at, failure, new_client, refusal, unanswered
 from fer_edge.errors import UsageError
 from fer_edge.frames import Frame, FrameResult
+from fer_edge.identity import board_id, board_name
 from fer_edge.program.vitals import Vitals
-from fer_edge.redaction import quoted, redacted, scrubbed
 from fer_edge.sinks.home_assistant import discovery
 from fer_edge.sinks.track_events import TrackEvents
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, MQTTMessageInfo
+    from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 logger = logging.getLogger("fer_edge")
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
 # Events kept until the broker has acknowledged them; what comes beyond is counted and lost.
 MAX_WAITING = 1000
 # How many of them are on their way at once.
@@ -38,62 +41,79 @@ _IN_FLIGHT = 20
 _LISTEN_S = 0.1
 _STATS_PERIOD_S = 10.0
 _STATE_PERIOD_S = 1.0
-_KEEPALIVE_S = 30
-_CONNECT_S = 3.0
+# A connection that held for so long was no passing one: the next trouble is told anew, and waited for briefly.
+_LASTING_S = 10.0
 # At the end: for the events that still wait, for the farewell, and for the thread; a program has to end within 2 s.
 _GRACE_S = 0.5
 _FAREWELL_S = 0.5
 _JOIN_S = 0.5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_LONGEST_PREFIX = 200
 
 
-@dataclasses.dataclass(frozen=True)
-class Broker:
-    """Where the broker is. `shown` is the address without its password."""
-
-    host: str
-    port: int
-    tls: bool
-    user: str | None
-    password: str | None
-    shown: str
+def checked_topic(prefix: str | None) -> str:
+    """The topic prefix as given, or this board's own. Raises UsageError for one that no broker would take."""
+    if prefix is None:
+        return f"fer-edge/{board_name()}"
+    wrong = not prefix or not prefix.isprintable() or len(prefix) > _LONGEST_PREFIX or set(prefix) & set("+#")
+    if wrong or prefix.startswith(("/", "$")) or prefix.endswith("/"):
+        raise UsageError(f"--mqtt-topic {prefix[:_LONGEST_PREFIX]!r}: expected a prefix such as home/door.")
+    return prefix
 
 
-def broker_at(address: str) -> Broker:
-    """Parse `mqtt://[USER:PASSWORD@]HOST[:PORT]` or `mqtts://...`. Raises UsageError, without the password."""
-    try:
-        parts = urlsplit(address)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise UsageError(f"--mqtt {quoted(address)}: expected mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS.")
-    user, password = (None if part is None else unquote(part) for part in (parts.username, parts.password))
-    return Broker(
-        parts.hostname, port or _PORTS[parts.scheme], parts.scheme == "mqtts", user, password, redacted(address)
-    )
+class _Troubles:
+    """Tells every trouble of a connection once, until it has been well for a while."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._told = name, set[str]()
+
+    def tell(self, text: str) -> None:
+        """Log it, unless it was."""
+        if text not in self._told:
+            self._told.add(text)
+            logger.warning("%s: %s; trying again.", self._name, text.rstrip("."))
+
+    def over(self) -> None:
+        """Log that the connection is back, where it was away."""
+        if self._told:
+            self._told.clear()
+            logger.warning("%s: connected again.", self._name)
 
 
 class MqttSink:
     """Sends what happens to a broker, which may come and go: a thread connects again, ever less often.
 
-    `topic` begins every topic. Events wait in a bounded queue until the broker acknowledged them, and then count in
-    `sent`. Those beyond the bound count in `lost`, and at the end those that still wait: it only grows, and any thread
-    may read it. An event whose acknowledgement a broken connection swallowed is sent again.
+    `topic` begins every topic; None takes one that no other board has. Events wait in a bounded queue until the broker
+    acknowledged them, and then count in `sent`. Those beyond the bound count in `lost`, and at the end those that still
+    wait: it only grows, and any thread may read it. An event whose acknowledgement a broken connection swallowed is
+    sent again. Without `announce` Home Assistant is told to forget what was announced below this prefix before.
     """
 
-    def __init__(self, address: str, topic: str, vitals: Callable[[], Vitals], *, announce: bool = True) -> None:
-        if not topic or set(topic) & set("+#\0") or topic.startswith(("/", "$")) or topic.endswith("/"):
-            raise UsageError(f"--mqtt-topic {topic!r}: expected a prefix such as fer-edge or home/door.")
-        self._address, self._broker = address, broker_at(address)
+    def __init__(
+        self,
+        address: str,
+        topic: str | None,
+        vitals: Callable[[], Vitals],
+        *,
+        announce: bool = True,
+        files: TlsFiles = TlsFiles(),  # noqa: B008 (it is frozen)
+    ) -> None:
+        self._topic = checked_topic(topic)
+        self._broker = broker_at(address, files)
         self.name = f"mqtt {self._broker.shown}"
-        self._topic, self._vitals, self._announce = topic, vitals, announce
+        self._vitals, self._announce = vitals, announce
+        self._board = board_id()[:12]
         self._events = TrackEvents()
         self._client: Client | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._until_s = float("inf")
         self._wait_s = _FIRST_WAIT_S
+        self._troubles = _Troubles(self.name)
+        self._connected_at_s: float | None = None
+        self._welcome: bool | None = None
+        self._listens, self._heard = True, False
+        self._other_told = False
         self.sent = self.lost = 0
         self._lost_told = 0
         # Events nobody acknowledged yet, and what of their beginning is on its way. `write` only appends; all else is
@@ -171,36 +191,28 @@ class MqttSink:
             "unusable_outputs": vitals.unusable_outputs,
             "events_sent": self.sent,
             "events_lost": self.lost,
+            "board": self._board,
         }
 
     def _new_client(self) -> Client:
-        try:
-            from paho.mqtt.client import Client, MQTTv311
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError:
-            raise UsageError('--mqtt needs paho-mqtt. Install it: pip install "fer-edge[mqtt]"') from None
-        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv311, reconnect_on_failure=False)
-        if self._broker.user is not None:
-            client.username_pw_set(self._broker.user, self._broker.password)
-        if self._broker.tls:
-            client.tls_set()
+        # The broker ends an older session of the same identifier, such as one before a power cut, with its last will.
+        client = new_client(self._broker, client_id(self._board, self._topic))
         client.will_set(f"{self._topic}/available", "offline", qos=1, retain=True)
-        client.connect_timeout = _CONNECT_S
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_message, client.on_subscribe = self._on_message, self._on_subscribe
         return client
 
     def _run(self) -> None:
         """Stay connected; after each loss wait, ever longer, and connect again."""
         while True:
+            self._connected_at_s, self._welcome = None, None
             try:
                 # A new client each time: the old one keeps what was in flight in a queue of its own, beside ours.
                 self._client = client = self._new_client()
-                client.connect(self._broker.host, self._broker.port, _KEEPALIVE_S)
+                client.connect(self._broker.host, self._broker.port, KEEPALIVE_S)
                 self._talk(client)
             except Exception as error:  # whatever a network library raises, it is tried again
-                if self._wait_s == _FIRST_WAIT_S:
-                    reason = " ".join(scrubbed(str(error), self._address).split()) or type(error).__name__
-                    logger.warning("%s: no broker answers (%s); trying again.", self.name, reason)
+                self._troubles.tell(failure(error, self._broker))
             if self._stop.wait(self._wait_s):
                 return
             self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
@@ -208,17 +220,25 @@ class MqttSink:
     def _talk(self, client: Client) -> None:
         """Send what there is until the connection ends, or the sink is closed and has said all."""
         self._greeting = deque([(f"{self._topic}/available", "online")])
-        if self._announce:
-            self._greeting += [(topic, json.dumps(payload)) for topic, payload in discovery(self._topic).items()]
+        # An empty payload has the broker keep nothing, and Home Assistant forget the sensor.
+        for topic, payload in discovery(self._topic).items():
+            self._greeting.append((topic, json.dumps(payload) if self._announce else ""))
         self._in_flight.clear()
         self._told.clear()
         while not self._is_over():
             if client.loop(_LISTEN_S) != 0:
                 return
             if client.is_connected():
+                self._note_lasting()
                 self._take_acknowledged()
                 self._send(client)
         self._part(client)
+
+    def _note_lasting(self) -> None:
+        if self._connected_at_s is not None and time.monotonic() - self._connected_at_s >= _LASTING_S:
+            self._connected_at_s = None
+            self._wait_s = _FIRST_WAIT_S
+            self._troubles.over()
 
     def _is_over(self) -> bool:
         return self._stop.is_set() and (not self._waiting or time.monotonic() >= self._until_s)
@@ -264,14 +284,57 @@ class MqttSink:
         client.disconnect()
 
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._welcome = not reason.is_failure
         if reason.is_failure:
-            logger.warning("%s: the broker refuses: %s. Check user and password.", self.name, reason)
+            self._troubles.tell(refusal(reason))
             return
-        self._wait_s = _FIRST_WAIT_S
+        self._connected_at_s = time.monotonic()
+        if self._listens:  # to what others say below this prefix
+            client.subscribe([(f"{self._topic}/available", 0), (f"{self._topic}/stats", 0)])
         if self.lost > self._lost_told:
             logger.warning("%s: connected; %d events were lost meanwhile.", self.name, self.lost - self._lost_told)
             self._lost_told = self.lost
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            logger.warning("%s: connection lost (%s); trying again.", self.name, reason)
+        if self._welcome is False or not reason.is_failure:
+            return  # a refusal was told already
+        if self._welcome is None:
+            self._troubles.tell(unanswered(self._broker))
+        elif self._connected_at_s is not None:
+            # Some brokers end the connection of a client that may not subscribe. It can do without.
+            self._listens = self._listens and self._heard
+            hint = "is another fer-edge connected with this topic prefix?"
+            self._troubles.tell(f"connection lost at once ({reason}); {hint} See --mqtt-topic {self._topic}")
+        else:
+            self._troubles.tell(f"connection lost ({reason})")
+
+    def _on_subscribe(self, client: Client, data: Any, number: int, reasons: Any, properties: Any) -> None:
+        self._heard = True
+
+    def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
+        """Somebody, perhaps this program itself, said something below the prefix."""
+        if message.topic.endswith("/available"):
+            # The last will of an older session, or of another board, while this program runs.
+            if message.payload == b"offline" and not message.retain and not self._stop.is_set():
+                self._greeting.append((f"{self._topic}/available", "online"))
+        elif not self._other_told and _board_of(message.payload) not in (None, self._board):
+            self._other_told = True
+            logger.warning(
+                "%s: another board publishes below the topic %s, too. Give each its own --mqtt-topic.",
+                *(self.name, self._topic),
+            )
+
+
+def client_id(board: str, topic: str) -> str:
+    """The identifier of this board and topic, of the 23 letters and digits that every broker takes."""
+    return f"feredge{hashlib.sha256(f'{board} {topic}'.encode()).hexdigest()[:16]}"
+
+
+def _board_of(payload: bytes | bytearray) -> str | None:
+    """The board that sent these statistics."""
+    try:
+        found = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    board = found.get("board") if isinstance(found, dict) else None
+    return board if isinstance(board, str) else None

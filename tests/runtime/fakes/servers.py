@@ -1,9 +1,11 @@
 """Real servers on the loopback address, started as processes; a test that needs one Debian has not skips, saying so."""
 
 import contextlib
+import getpass
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,12 +47,19 @@ def _mosquitto_command() -> str | None:
     return shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
 
-def mosquitto(port: int) -> contextlib.AbstractContextManager[subprocess.Popen]:
-    """Debian's MQTT broker; anybody may publish, nothing is kept on disk."""
+@contextlib.contextmanager
+def mosquitto(port: int, *lines: str) -> Iterator[subprocess.Popen]:
+    """Debian's MQTT broker; anybody may publish unless `lines` of its configuration say otherwise, nothing is kept."""
     command = _mosquitto_command()
     if command is None:
         pytest.skip("mosquitto is absent; `apt install mosquitto` brings it")
-    return running([command, "-p", str(port)], port)
+    lines = lines or ("allow_anonymous true",)
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
+        # Started by root it would become a user of its own, who may not enter the folders of a test.
+        config.write("\n".join([f"user {getpass.getuser()}", f"listener {port} 127.0.0.1", *lines, ""]))
+        config.flush()
+        with running([command, "-c", config.name], port) as process:
+            yield process
 
 
 def rtsp_server(port: int) -> contextlib.AbstractContextManager[subprocess.Popen]:
