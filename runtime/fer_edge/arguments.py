@@ -4,15 +4,50 @@ No error shows a secret: a password may stand in any word of a command line that
 """
 
 import argparse
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from fer_edge.redaction import HIDDEN, quoted, redacted
 from fer_edge.regions import Region
+from fer_edge.tables import unprintable
 
 ON_MOTION = 0
+_MOST = 10**9
+_MOST_SECONDS = 86_400
+_WHOLE = re.compile(r"[0-9]{1,10}", re.ASCII)
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        # Not isdigit(): it is true of superscripts and of digits of other scripts, too.
+        if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{quoted(text)} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A parser of numbers above `low`, up to `high`."""
+
+    def parse(text: str) -> float:
+        value = _number(text)
+        if not low < value <= high:
+            raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number above {low:g}, up to {high:g}")
+        return value
+
+    return parse
+
+
+positive = whole_number(1, _MOST)
+whole = whole_number(0, _MOST)
+seconds = number(0, _MOST_SECONDS)
+picture_side = whole_number(1, 10_000)
 
 _FLAG = re.compile(r"--[a-z][a-z-]*|-[a-z]")
 _SHORTEST_SECRET = 3
@@ -60,22 +95,8 @@ def _existing_or_hidden(word: str) -> str:
 
 def camera_index(text: str) -> int:
     """A camera's number, 0 or more."""
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]{1,4}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not a camera number such as 0; use --source for all else")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a whole number above 0")
-    return int(text)
-
-
-def whole(text: str) -> int:
-    """A whole number, 0 or more."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a whole number, 0 or more")
     return int(text)
 
 
@@ -87,19 +108,11 @@ def fraction(text: str) -> float:
     return value
 
 
-def above_zero(text: str) -> float:
-    """A number above 0."""
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number above 0")
-    return value
-
-
 def detect_when(text: str) -> int:
     """How often the detector runs: each N-th frame, or ON_MOTION for `on-motion`."""
     if text == "on-motion":
         return ON_MOTION
-    if not text.isdigit() or int(text) == 0:
+    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= _MOST:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is neither a number of frames such as 5 nor on-motion")
     return int(text)
 
@@ -119,10 +132,32 @@ def region(text: str) -> Region:
 
 
 def file_path(text: str) -> Path:
-    """The path of a file; an empty one names nothing."""
+    """The path of a file. A leading ~ is the home folder: in a file and behind = no shell has seen it."""
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is an address, expected the name of a file")
-    return Path(text)
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("the name of a file cannot hold a NUL")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        user = Path(text).parts[0]
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)}: there is no home folder {user}; write the path in full, or ./{user} for a name like that"
+        ) from None
+
+
+def source_address(text: str) -> str:
+    """What --source names: `file_path` for a path that begins with ~, any other text as it is."""
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("a source cannot hold a NUL")
+    return str(file_path(text)) if text.startswith("~") else text
+
+
+def plain_text(text: str) -> str:
+    """An address, topic or token. It may be a secret, so the error does not show it."""
+    if reason := unprintable(text):
+        raise argparse.ArgumentTypeError(f"it holds {reason}")
+    return text
 
 
 def _number(text: str) -> float:
@@ -130,4 +165,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return float("nan")
+        return math.nan

@@ -10,6 +10,7 @@ from fer_edge.arguments import ArgumentParser
 from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.errors import run_reporting
 from fer_edge.options import add_flags, parse, settings_from
+from fer_edge.streams import ensure_standard_streams, printable
 
 _COMMANDS = {
     "run": "read a camera, stream or file and name the expressions in it (the default)",
@@ -27,11 +28,22 @@ def entry_point() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
-    logging.basicConfig(level=logging.WARNING, format="fer-edge: %(message)s")
+    ensure_standard_streams()
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_OneLine("fer-edge: %(message)s"))
     words = list(arguments)
     command = words.pop(0) if words and words[0] in _COMMANDS else "run"
     jobs = {"run": _run, "bench": _bench, "mqtt-clear": _mqtt_clear, "models": _models, "doctor": _doctor}
     return run_reporting("fer-edge", lambda: jobs[command](words))
+
+
+class _OneLine(logging.Formatter):
+    """Escapes control characters: names of files and cameras are not to write to somebody's terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line; a traceback, of a fault of this program, keeps its lines."""
+        return "\n".join(printable(line) for line in super().format(record).split("\n"))
 
 
 def _run(words: list[str]) -> None:

@@ -6,17 +6,16 @@ missing key or a newer schema is an error, because a guess about preprocessing c
 
 import dataclasses
 import json
-import math
-import types
-import typing
+import unicodedata
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import ModelError
 from fer_edge.metrics import softmax
+from fer_edge.tables import Range, Text, build, parse_json, shown
 from fer_edge.tasks import CLASSES, LABELS, TASKS, VALUES, TaskSpec
 
 # Version 1 is expression7 and expression8; version 2 is every other task, and `measured_values`. A contract says the
@@ -25,6 +24,17 @@ from fer_edge.tasks import CLASSES, LABELS, TASKS, VALUES, TaskSpec
 SCHEMA_VERSION = 2
 # Key of the contract among ONNX metadata_props, and name of its buffer among TFLite metadata.
 METADATA_KEY = "fer_edge"
+
+# A contract reaches terminals, files, pictures and topics, so all in it can be shown and is of bounded length.
+_MOST_CHARS, _MOST_LABELS = 1 << 20, 1000
+_REMEDY = "Export the model again with `make export`."
+Label = Annotated[str, Text(64)]
+Word = Annotated[str, Text(200)]
+Line = Annotated[str, Text(2000)]
+Pixels = Annotated[int, Range(1, 1024)]
+Margin = Annotated[float, Range(-0.4, 2.0)]
+Fraction = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(0, 10**9)]
 
 _FIRST_TASKS = ("expression7", "expression8")
 _MEANINGS = {CLASSES: ("logits", "probabilities"), LABELS: ("logits", "probabilities"), VALUES: ("values",)}
@@ -43,11 +53,11 @@ _CHOICES = {
 class InputSpec:
     """The tensor a classifier takes. A raw pixel p in 0..255 is fed as p + `low`, so `low` is 0 or, for int8, -128."""
 
-    height_px: int
-    width_px: int
-    colour: str
-    layout: str
-    dtype: str
+    height_px: Pixels
+    width_px: Pixels
+    colour: Word
+    layout: Word
+    dtype: Word
     low: int
     high: int
 
@@ -56,8 +66,8 @@ class InputSpec:
 class DetectorMargin:
     """The margin measured for one detector, whose boxes are tighter or wider than others'."""
 
-    detector: str
-    margin: float
+    detector: Word
+    margin: Margin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +77,9 @@ class FaceCrop:
     `margin` holds for every detector without an entry in `detector_margins`.
     """
 
-    margin: float
+    margin: Margin
     square: bool
-    alignment: str
+    alignment: Word
     detector_margins: tuple[DetectorMargin, ...] = ()
 
     def margin_for(self, detector: str) -> float:
@@ -82,31 +92,31 @@ class OutputSpec:
     """What the output numbers are. Logits are divided by `temperature` before softmax (Guo et al., 2017) or sigmoid;
     values are the task's own, and are only kept inside its scale."""
 
-    meaning: str
-    temperature: float
+    meaning: Word
+    temperature: Annotated[float, Range(1e-3, 1e3)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """An accuracy measured with this very file. Fractions in [0, 1]; `crops` is "single" or what was averaged."""
 
-    dataset: str
-    split: str
-    n: int
-    crops: str
-    accuracy: float
-    macro_f1: float
+    dataset: Word
+    split: Word
+    n: Count
+    crops: Word
+    accuracy: Fraction
+    macro_f1: Fraction
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValueMeasurement:
     """How well one label of a task of values was estimated by this very file; see `fer_edge.metrics.ValueMetrics`."""
 
-    dataset: str
-    split: str
-    n: int
-    crops: str
-    label: str
+    dataset: Word
+    split: Word
+    n: Count
+    crops: Word
+    label: Label
     ccc: float
     pcc: float
     icc: float
@@ -123,13 +133,13 @@ class Quantization:
     says that it missed a limit, named in `failed`, and was written all the same.
     """
 
-    recipe: str
-    target: str
+    recipe: Word
+    target: Word
     max_accuracy_drop_points: float | None
     max_macro_f1_drop_points: float | None
-    min_agreement: float
+    min_agreement: Fraction
     forced: bool = False
-    failed: str | None = None
+    failed: Line | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,22 +147,22 @@ class ModelContract:
     """Everything that must be known to feed a classifier, read its output and trace where it came from."""
 
     schema_version: int = 1
-    name: str
-    task: str
-    labels: tuple[str, ...]
+    name: Word
+    task: Word
+    labels: tuple[Label, ...]
     input: InputSpec
     face_crop: FaceCrop
     output: OutputSpec
-    precision: str
-    checkpoint_sha256: str
-    trained_on: str
-    calibrated_on: str | None = None
+    precision: Word
+    checkpoint_sha256: Word
+    trained_on: Line
+    calibrated_on: Line | None = None
     measured: tuple[Measurement, ...] = ()
     quantization: Quantization | None = None
     measured_values: tuple[ValueMeasurement, ...] = ()
-    licence: str
-    producer: str
-    created: str
+    licence: Line
+    producer: Line
+    created: Word
 
     def to_json(self) -> str:
         """The contract as indented JSON with a stable order of keys, those of its own schema version."""
@@ -191,59 +201,27 @@ class ModelContract:
         return np.asarray(softmax(scaled), dtype=np.float32)
 
 
-def schema_version_of(task: str) -> int:
+def schema_version_of(task: Word) -> int:
     """The lowest schema version that knows `task`."""
     return 1 if task in _FIRST_TASKS else 2
 
 
 def parse_contract(text: str, where: str) -> ModelContract:
     """Read a contract from JSON; `where` names the file in errors. Raises ModelError."""
-    try:
-        table = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{where}: the contract is not JSON ({error}). Export the model again.") from None
-    if not isinstance(table, dict) or not isinstance(table.get("schema_version"), int):
-        raise ModelError(f"{where}: the contract has no schema_version. Export the model again with `make export`.")
-    if table["schema_version"] > SCHEMA_VERSION:
+    if len(text) > _MOST_CHARS:
+        raise ModelError(f"{where}: contract of {len(text)} characters, expected {_MOST_CHARS} at most.")
+    table = parse_json(text, f"{where}: contract", ModelError)
+    version = table.get("schema_version") if isinstance(table, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise ModelError(f"{where}: the contract has no schema_version. {_REMEDY}")
+    if version > SCHEMA_VERSION:
         raise ModelError(
-            f"{where}: contract schema {table['schema_version']} is newer than this fer-edge understands "
+            f"{where}: contract schema {version} is newer than this fer-edge understands "
             f"({SCHEMA_VERSION}). Upgrade fer-edge on this machine."
         )
-    contract = _build(ModelContract, table, f"{where}: contract")
+    contract = build(ModelContract, table, f"{where}: contract", ModelError, _REMEDY)
     _check(contract, where)
     return contract
-
-
-_Section = TypeVar("_Section")
-
-
-def _build(section: type[_Section], table: dict[str, Any], where: str) -> _Section:
-    """Fill the dataclass `section` from `table`, refusing unknown, missing and ill-typed values."""
-    hints = typing.get_type_hints(section)
-    fields = {field.name: field for field in dataclasses.fields(section)}  # type: ignore[arg-type]
-    unknown = sorted(set(table) - set(fields))
-    if unknown:
-        raise ModelError(f"{where} has unknown key {unknown[0]!r}; known: {', '.join(fields)}.")
-    for name, field in fields.items():
-        if name not in table and field.default is dataclasses.MISSING:
-            raise ModelError(f"{where} lacks {name!r}. Export the model again with `make export`.")
-    return section(**{name: _value(hints[name], value, f"{where}, {name}") for name, value in table.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
-    accepted = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    section = next((kind for kind in accepted if dataclasses.is_dataclass(kind)), None)
-    if section is not None and isinstance(value, dict):
-        return _build(typing.cast("type[Any]", section), value, where)
-    # JSON writes 1.0 as it likes, so a whole number is accepted for a float; True is never accepted for a number.
-    if isinstance(value, int) and not isinstance(value, bool) and float in accepted:
-        return float(value)
-    if isinstance(value, bool) != (bool in accepted) or not any(isinstance(value, kind) for kind in accepted):
-        expected = " or ".join(getattr(kind, "__name__", str(kind)) for kind in accepted)
-        raise ModelError(f"{where} is {value!r}, expected {expected}.")
-    return value
 
 
 def _check(contract: ModelContract, where: str) -> None:
@@ -253,22 +231,28 @@ def _check(contract: ModelContract, where: str) -> None:
             value = getattr(part, field.name)
             if field.name in _CHOICES and value not in _CHOICES[field.name]:
                 raise ModelError(
-                    f"{where}: contract {field.name} is {value!r}, expected one of {', '.join(_CHOICES[field.name])}."
+                    f"{where}: contract {field.name} is {shown(value)}, expected one of "
+                    f"{', '.join(_CHOICES[field.name])}."
                 )
+    _check_labels(contract.labels, where)
     _check_task(contract, where)
-    if contract.input.height_px <= 0 or contract.input.width_px <= 0:
-        raise ModelError(f"{where}: contract input is {contract.input.width_px}x{contract.input.height_px} px.")
-    for margin in (contract.face_crop.margin, *(entry.margin for entry in contract.face_crop.detector_margins)):
-        if not -0.4 <= margin <= 2.0:
-            raise ModelError(f"{where}: contract margin is {margin}, expected -0.4 to 2.0.")
-    if not 0 < contract.output.temperature < math.inf:
-        raise ModelError(f"{where}: contract temperature is {contract.output.temperature}, expected above 0.")
     if (contract.input.low, contract.input.high) != ((-128, 127) if contract.input.dtype == "int8" else (0, 255)):
         raise ModelError(
             f"{where}: contract range {contract.input.low}..{contract.input.high} does not fit {contract.input.dtype}."
         )
-    if len(set(contract.labels)) != len(contract.labels):
-        raise ModelError(f"{where}: contract labels repeat: {', '.join(contract.labels)}.")
+
+
+def _check_labels(labels: tuple[str, ...], where: str) -> None:
+    """Refuse labels that nobody could read, or tell from one another."""
+    blank = next((label for label in labels if not label or label != label.strip()), None)
+    if blank is not None:
+        raise ModelError(f"{where}: contract label {blank!r} is empty, or begins or ends with a space.")
+    if len(labels) > _MOST_LABELS:
+        raise ModelError(f"{where}: contract with {len(labels)} labels, expected {_MOST_LABELS} at most.")
+    # What looks the same is the same: an accented letter may be written as one character or as two.
+    looks = [unicodedata.normalize("NFC", label) for label in labels]
+    if repeated := next((label for label in looks if looks.count(label) > 1), None):
+        raise ModelError(f"{where}: contract label {repeated!r} is there twice.")
 
 
 def _check_task(contract: ModelContract, where: str) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 from fer_edge.redaction import redacted
+from fer_edge.streams import drop_stdout, ensure_standard_streams, printable
 
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 
@@ -37,23 +38,34 @@ class ModelError(FerEdgeError):
 
 def run_reporting(program: str, job: Callable[[], None]) -> int:
     """Run `job`; its exit code. A FerEdgeError becomes one line on standard error, without a traceback."""
+    ensure_standard_streams()
     try:
         job()
+        sys.stdout.flush()  # a full disk is told of here, not when the interpreter ends
     except FerEdgeError as error:
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
+        return _report(program, str(error), error.exit_code)
     except BrokenPipeError:
         drop_stdout()
     except OSError as error:
+        _give_up_unwritten()
         place = redacted(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else "input or output"
-        print(f"{program}: {place}: {error.strerror or error}", file=sys.stderr)
-        return UsageError.exit_code
+        return _report(program, f"{place}: {error.strerror or error}", UsageError.exit_code)
+    except MemoryError:
+        return _report(program, "out of memory. Close other programs, or use a smaller input.", UsageError.exit_code)
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _report(program, "interrupted", INTERRUPTED)
     return 0
 
 
-def drop_stdout() -> None:
-    """Send standard output nowhere, after a BrokenPipeError: whoever read it has gone, as `head` does."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _give_up_unwritten() -> None:
+    """Drop what a full disk did not take of standard output, so that the interpreter does not fail with it again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_stdout()
+
+
+def _report(program: str, message: str, exit_code: int) -> int:
+    """Print one line about what went wrong; `exit_code` again."""
+    print(f"{program}: {printable(' '.join(message.split()))}", file=sys.stderr)
+    return exit_code

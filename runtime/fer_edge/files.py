@@ -1,12 +1,62 @@
-"""Writing files so that nothing half-written is ever seen under a final name."""
+"""Reading only what is a file of a size to be expected, and writing so that nothing half-written is ever seen."""
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from fer_edge.errors import UsageError
+from fer_edge.errors import FerEdgeError, UsageError
+
+# More than any classifier of faces, less than what would put a small board out of memory for a mistaken name.
+MODEL_BYTES = 1 << 29
+
+
+@contextmanager
+def open_regular(path: Path, error: type[FerEdgeError]) -> Iterator[BinaryIO]:
+    """Open a file for reading, never waiting: a named pipe, a device or a folder is refused. Raises `error`."""
+    try:
+        # Without O_NONBLOCK, opening a named pipe waits for its writer, for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
+        raise error(f"{path}: cannot be read ({_reason(problem)}).") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise error(f"{path}: {_kind(mode)}, expected a file.")
+    with open(descriptor, "rb") as stream:
+        yield stream
+
+
+def read_bytes(path: Path, error: type[FerEdgeError], *, limit_bytes: int) -> bytes:
+    """The contents of a file of at most `limit_bytes`. Raises `error`."""
+    with open_regular(path, error) as stream:
+        size_bytes = os.fstat(stream.fileno()).st_size
+        if size_bytes > limit_bytes:
+            raise error(f"{path}: {_size(size_bytes)}, expected {_size(limit_bytes)} at most.")
+        try:
+            return stream.read(limit_bytes)
+        except OSError as problem:
+            raise error(f"{path}: cannot be read ({_reason(problem)}).") from None
+
+
+def _reason(problem: OSError | ValueError) -> str:
+    return getattr(problem, "strerror", None) or str(problem)
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((words for is_kind, words in kinds if is_kind(mode)), "a device")
+
+
+def _size(count: int) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 10_000 or unit == "GB":
+            break
+        count = round(count / 1024)
+    return f"{count} {unit}"
 
 
 @contextmanager

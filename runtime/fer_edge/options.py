@@ -5,20 +5,20 @@ An unknown section or key is refused with the nearest known one; a wrong value w
 
 import argparse
 import dataclasses
-import difflib
-import importlib
 import logging
-import re
-import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_edge.arguments import file_path
 from fer_edge.credentials import exposed_secrets, fill_in
 from fer_edge.errors import UsageError
-from fer_edge.redaction import HIDDEN, quoted, redacted
+from fer_edge.redaction import quoted, redacted
 from fer_edge.settings import Option, Settings
+from fer_edge.tables import kind_of, nearest, read_toml
+
+_TOO_LARGE = 10**18
 
 logger = logging.getLogger("fer_edge")
 
@@ -32,8 +32,6 @@ _REPLACED = (
     ({"web.token", "web.token_file"}, {"web.token", "web.token_file"}),
     ({"mqtt.address"}, {"mqtt.password_file"}),
 )
-# What tomllib quotes of a file: a letter, or the name of a table, which may be a secret in the wrong place.
-_QUOTED_BY_TOML = re.compile(r"'[^']{2,}'")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,9 @@ def keys() -> Iterator[Key]:
 
 def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = ()) -> None:
     """Add --config and a flag for every setting, or for those of some sections. Flags not given leave no trace."""
-    parser.add_argument("--config", type=Path, metavar="fer-edge.toml", help="settings from a file; flags override it")
+    parser.add_argument(
+        "--config", type=file_path, metavar="fer-edge.toml", help="settings from a file; flags override it"
+    )
     groups: dict[str, Any] = {}
     for key in keys():
         if sections and key.section not in sections:
@@ -114,59 +114,43 @@ def _assemble(values: dict[str, Any]) -> Settings:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The values of a TOML file by "section.key". Raises UsageError naming file, section and key."""
-    tables = _load(path)
     known = {(key.section, key.name): key for key in keys()}
     sections = {section for section, _ in known}
     values = {}
-    for section, table in tables.items():
+    for section, table in read_toml(path).items():
         if section not in sections:
-            raise UsageError(f"{path}: [{redacted(section)}] is unknown{_suggestion(section, sections)}.")
+            raise UsageError(f"{path}: [{redacted(section)}] is unknown{nearest(section, sections)}")
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {section} is a value, expected a section [{section}] with keys.")
         for name, value in table.items():
             if (section, name) not in known:
                 names = [other for place, other in known if place == section]
-                raise UsageError(f"{path}: [{section}] {redacted(name)} is unknown{_suggestion(name, names)}.")
+                raise UsageError(f"{path}: [{section}] {redacted(name)} is unknown{nearest(name, names)}")
             values[f"{section}.{name}"] = _value(known[section, name], value, f"{path}: [{section}] {name}")
     return values
 
 
-def _load(path: Path) -> dict[str, Any]:
-    # The standard library has a reader from Python 3.11 on; before, its model does the work.
-    toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    try:
-        tables: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{redacted(str(path))}: the configuration cannot be read ({error.strerror}).") from None
-    except ValueError as error:  # what TOML and UTF-8 errors both are
-        raise UsageError(f"{path}: not valid TOML: {_QUOTED_BY_TOML.sub(HIDDEN, str(error))}.") from None
-    return tables
-
-
-def _suggestion(word: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
-
-
 def _value(key: Key, value: Any, where: str) -> Any:
+    """The value of one key. No message shows a value of a wrong type: it may be a password in the wrong place."""
     option = key.option
     if option.parse is None:
         if not isinstance(value, bool):
-            raise UsageError(f"{where} is {_shown(option, value)}, expected true or false.")
+            raise UsageError(f"{where} is {kind_of(value)}, expected true or false.")
         return value
     if option.repeated:
         if not isinstance(value, list):
-            raise UsageError(f'{where} is {_shown(option, value)}, expected a list such as ["..."].')
+            raise UsageError(f'{where} is {kind_of(value)}, expected a list such as ["..."].')
         return tuple(_one(option, item, where) for item in value)
     return _one(option, value, where)
 
 
 def _one(option: Option, value: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{where} is {_shown(option, value)}, expected {option.metavar or 'a text'}.")
+        raise UsageError(f"{where} is {kind_of(value)}, expected {option.metavar or 'text'}.")
+    if isinstance(value, int) and abs(value) >= _TOO_LARGE:  # Python refuses to write one of thousands of digits
+        raise UsageError(f"{where} is a huge whole number, expected {option.metavar or 'text'}.")
     if option.choices and value not in option.choices:
-        raise UsageError(f"{where} is {_shown(option, value)}, expected one of {', '.join(option.choices)}.")
+        raise UsageError(f"{where} is {_shown(value)}, expected one of {', '.join(option.choices)}.")
     assert option.parse is not None
     try:
         return option.parse(str(value))
@@ -174,12 +158,8 @@ def _one(option: Option, value: Any, where: str) -> Any:
         raise UsageError(f"{where}: {error}.") from None
 
 
-def _shown(option: Option, value: Any) -> str:
-    """The value as a message may quote it."""
-    if isinstance(value, list | dict):
-        return "a list" if isinstance(value, list) else "a table"
-    if option.secret:
-        return "of another type"
+def _shown(value: Any) -> str:
+    """A value as a message may quote it."""
     return quoted(value) if isinstance(value, str) else repr(value)
 
 

@@ -30,6 +30,7 @@ _PLAIN_PATH = re.compile(r"(?!\w[\w-]*(?:\.[\w-]+)+/)(?:[^@:=?&;%#*|<>\"'\\\x00-
 _DEVICE = re.compile(r"picamera2(?::\w{0,20})?|/dev/[^@=?&%#]*")
 _SEPARATORS = re.compile(r"[/@:?#&=;,]+")
 _SHORTEST_SECRET = 3
+_SHOWN_CHARS = 120
 
 
 def redacted(text: str) -> str:
@@ -49,8 +50,9 @@ def redacted(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return `text` in quotes for a message, without the secrets of an address."""
-    return repr(redacted(text))
+    """Return `text` in quotes for a message, without the secrets of an address, and cut short."""
+    shown = redacted(text)
+    return repr(shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}...")
 
 
 def scrubbed(message: str, address: str) -> str:

@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.arguments import (
-    above_zero,
     camera_index,
     detect_when,
     file_path,
     fraction,
+    number,
+    picture_side,
+    plain_text,
     positive,
     region,
+    seconds,
+    source_address,
     whole,
+    whole_number,
 )
 from fer_edge.detectors import DETECTOR_FILES
+from fer_edge.engines import MOST_THREADS
 from fer_edge.models import DEFAULT_MODEL
 from fer_edge.regions import Region
 
@@ -61,7 +67,12 @@ class SourceSettings:
         None, "--camera", "camera number; a CSI camera is found by itself", parse=camera_index, metavar="N"
     )
     address: str | None = _setting(
-        None, "--source", "video, photo, folder, rtsp:// or http:// address, picamera2", metavar="WHAT", secret=True
+        None,
+        "--source",
+        "video, photo, folder, rtsp:// or http:// address, picamera2",
+        parse=source_address,
+        metavar="WHAT",
+        secret=True,
     )
     address_file: Path | None = _setting(
         None, "--source-file", "a file whose one line is the address, for one with a password", **_FILE
@@ -77,16 +88,16 @@ class SourceSettings:
 class CameraSettings:
     """What to ask of a camera, and how long to wait for a camera or stream."""
 
-    width_px: int = _setting(640, "--width", "picture width asked of a camera", parse=positive, metavar="PX")
-    height_px: int = _setting(480, "--height", "picture height asked of a camera", parse=positive, metavar="PX")
+    width_px: int = _setting(640, "--width", "picture width asked of a camera", parse=picture_side, metavar="PX")
+    height_px: int = _setting(480, "--height", "picture height asked of a camera", parse=picture_side, metavar="PX")
     buffer_count: int = _setting(
-        2, "--buffer-count", "picamera2's buffers; 1 saves memory", parse=positive, metavar="N"
+        2, "--buffer-count", "picamera2's buffers; 1 saves memory", parse=whole_number(1, 64), metavar="N"
     )
     first_frame_s: float = _setting(
-        10.0, "--first-frame", "seconds to wait for the first frame", parse=above_zero, metavar="S"
+        10.0, "--first-frame", "seconds to wait for the first frame", parse=seconds, metavar="S"
     )
     silence_s: float = _setting(
-        20.0, "--silence", "seconds without a frame before it is opened again", parse=above_zero, metavar="S"
+        20.0, "--silence", "seconds without a frame before it is opened again", parse=seconds, metavar="S"
     )
     tries: int = _setting(10, "--tries", "failed reopenings in a row before it is given up", parse=whole, metavar="N")
 
@@ -96,7 +107,7 @@ class ModelSettings:
     """The classifier, and how its answers are smoothed."""
 
     file: Path = _setting(DEFAULT_MODEL, "--model", ".tflite or .onnx with a contract", parse=file_path, metavar="FILE")
-    threads: int = _setting(1, "--threads", "threads of each engine", parse=positive, metavar="N")
+    threads: int = _setting(1, "--threads", "threads of each engine", parse=whole_number(1, MOST_THREADS), metavar="N")
     smoothing: float = _setting(
         0.35, "--smoothing", "weight of the newest frame (1: off)", parse=fraction, metavar="0..1"
     )
@@ -127,7 +138,7 @@ class DetectionSettings:
         parse=detect_when,
         metavar="N|on-motion",
     )
-    max_faces: int = _setting(16, "--max-faces", "faces a frame at most", parse=positive, metavar="N")
+    max_faces: int = _setting(16, "--max-faces", "faces a frame at most", parse=whole_number(1, 1000), metavar="N")
     min_face_px: int = _setting(0, "--min-face", "smaller faces are left out", parse=whole, metavar="PX")
     roi: tuple[Region, ...] = _setting(
         (),
@@ -147,7 +158,7 @@ class RateSettings:
         None,
         "--target-fps",
         "hold this rate: frames beyond it are left out, and the detector runs less often where the board is too slow",
-        parse=above_zero,
+        parse=number(0, 1000),
         metavar="FPS",
     )
 
@@ -162,10 +173,12 @@ class OutputSettings:
         None,
         "--rotate-mb",
         "begin a new JSONL or CSV file at this size and go on with an existing one; else it is replaced",
-        parse=above_zero,
+        parse=number(0, 1_000_000),
         metavar="MB",
     )
-    keep_files: int = _setting(5, "--keep-files", "older files kept when rotating", parse=whole, metavar="N")
+    keep_files: int = _setting(
+        5, "--keep-files", "older files kept when rotating", parse=whole_number(0, 1000), metavar="N"
+    )
     video: Path | None = _setting(
         None, "--save-video", "write the annotated video (this keeps faces)", parse=file_path, metavar="FILE.mp4"
     )
@@ -186,12 +199,14 @@ class WebSettings:
         None,
         "--web",
         "serve the web page here; a port alone listens on this machine only, any other address asks for a token",
+        parse=plain_text,
         metavar="[HOST:]PORT",
     )
     token: str | None = _setting(
         None,
         "--web-token",
         "the token; else one is made and printed at the start. Other users see it in `ps`",
+        parse=plain_text,
         metavar="TEXT",
         secret=True,
     )
@@ -203,7 +218,11 @@ class MetricsSettings:
     """Prometheus."""
 
     address: str | None = _setting(
-        None, "--metrics", "serve /metrics for Prometheus here; the rules are those of --web", metavar="[HOST:]PORT"
+        None,
+        "--metrics",
+        "serve /metrics for Prometheus here; the rules are those of --web",
+        parse=plain_text,
+        metavar="[HOST:]PORT",
     )
 
 
@@ -212,7 +231,12 @@ class MqttSettings:
     """MQTT."""
 
     address: str | None = _setting(
-        None, "--mqtt", "send events to this broker", metavar="mqtt://[USER:PASSWORD@]HOST[:PORT]", secret=True
+        None,
+        "--mqtt",
+        "send events to this broker",
+        parse=plain_text,
+        metavar="mqtt://[USER:PASSWORD@]HOST[:PORT]",
+        secret=True,
     )
     password_file: Path | None = _setting(
         None, "--mqtt-password-file", "a file with the password of the USER in the address", **_FILE
@@ -227,7 +251,11 @@ class MqttSettings:
         None, "--mqtt-key-file", "its PEM key, where it does not stand in the same file", **_FILE
     )
     topic: str | None = _setting(
-        None, "--mqtt-topic", "topic prefix (default fer-edge/HOSTNAME-ID, this board's own)", metavar="PREFIX"
+        None,
+        "--mqtt-topic",
+        "topic prefix (default fer-edge/HOSTNAME-ID, this board's own)",
+        parse=plain_text,
+        metavar="PREFIX",
     )
     no_discovery: bool = _switch(
         "--no-discovery", "do not announce to Home Assistant, and take earlier announcements of this prefix back"

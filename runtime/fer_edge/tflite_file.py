@@ -1,40 +1,205 @@
-"""Check a .tflite file and read its metadata, without a flatbuffers library (tflite-runtime brings none).
+"""Verify a .tflite file and read its metadata, without a flatbuffers library (tflite-runtime brings none).
 
-Layout: https://flatbuffers.dev/internals/ and tensorflow/lite/schema.fbs. A table starts with a signed offset back to
-its vtable; the vtable holds its own size, the table's size, then a 16-bit offset for each field, 0 where absent.
-"""
+Layout: https://flatbuffers.dev/internals/ and tensorflow/lite/schema/schema.fbs. A table starts with a signed offset
+back"""
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fer_edge.errors import ModelError
 
-_MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA = 2, 4, 6
-_SUBGRAPH_TENSORS, _SUBGRAPH_OPERATORS = 0, 3
+_VERSION = 3
+_MODEL = {"version": 0, "operator_codes": 1, "subgraphs": 2, "buffers": 4, "metadata": 6, "signature_defs": 7}
+_CODE_DEPRECATED, _CODE_CUSTOM, _CODE_BUILTIN = 0, 1, 3
+_SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS, _SUBGRAPH_OPERATORS, _SUBGRAPH_NAME = range(5)
+_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME, _TENSOR_QUANTIZATION = range(5)
+_TENSOR_SPARSITY, _TENSOR_SIGNATURE, _TENSOR_VARIANTS, _TENSOR_EXTERNAL = 6, 7, 9, 10
+_OPERATOR_CODE, _OPERATOR_INPUTS, _OPERATOR_OUTPUTS, _OPERATOR_TYPE, _OPERATOR_OPTIONS, _OPERATOR_CUSTOM = range(6)
+_OPERATOR_MUTATING, _OPERATOR_INTERMEDIATES, _OPERATOR_LARGE_OFFSET, _OPERATOR_LARGE_SIZE = 7, 8, 9, 10
+_OPERATOR_TYPE_2, _OPERATOR_OPTIONS_2 = 11, 12
+_BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = range(3)
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
-_BUFFER_DATA = 0
+_SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS, _SIGNATURE_KEY, _SIGNATURE_SUBGRAPH = 0, 1, 2, 4
+_MAP_NAME, _MAP_TENSOR = 0, 1
+_TRAVERSAL, _BLOCK_MAP, _DIMENSIONS = range(3)
+_FORMAT, _DENSE_SIZE, _SEGMENTS, _INDICES = 0, 1, 3, 5
+_DENSE = 0
+_UNION_KINDS = {1: "<i4", 2: "<u2", 3: "u1"}
+_MOST_DIMENSIONS = 8
+_GREATEST_CODE = 300
+_CUSTOM_CODE = 32
+
+# Options that hold vectors or strings, by their number in the unions BuiltinOptions and BuiltinOptions2: the bytes of
+# an element by field. Every other option is a plain number.
+_OPTIONS = {3: {1: 4, 2: 4}, 17: {0: 4}, 30: {0: 4}, 111: {0: 1, 1: 1}, 115: {0: 4}}
+_OPTIONS_2 = {
+    2: {0: 8},
+    3: {0: 8, 1: 8, 2: 8},
+    4: {0: 8, 1: 8, 2: 8, 3: 8, 4: 1, 7: 8, 10: 8, 13: 8, 16: 4},
+    5: {0: 1, 2: 1, 4: 4, 5: 1},
+    6: {0: 8},
+    7: {1: 8, 2: 8, 3: 8},
+    9: {0: 8},
+    10: {0: 8, 1: 8, 2: 8},
+    12: {0: 8, 1: 8, 2: 8, 3: 8, 4: 4},
+    13: {0: 8, 1: 8, 2: 8, 3: 8, 4: 8},
+    16: {0: 8, 1: 8, 2: 8},
+    17: {0: 8},
+    21: {0: 1, 2: 1},
+    23: {0: 4},
+}
+# A file may name one table from many places, so the work is bounded by count; the largest classifiers have thousands.
+_MOST_TABLES = 200_000
+# All tensors together, of eight bytes an element at most: what a small board could never hold is refused at once.
+_MOST_ELEMENTS = 1 << 27
 
 
-def check_complete(data: bytes, where: str) -> None:
-    """Raise ModelError unless every weight, tensor and operator the file names lies inside it.
+class _DamageError(Exception):
+    """What is wrong with the file, for the message."""
 
-    tflite-runtime does not look, and dies of a segmentation fault on a file that was cut off.
+
+class _Table:
+    """A table of the file. Whatever would be read from outside of the file raises _DamageError."""
+
+    def __init__(self, file: "_File", at: int) -> None:
+        self._file, self._at = file, at
+        file.count()
+        vtable = at - file.number("<i", at)
+        size, self._length = file.number("<H", vtable), file.number("<H", vtable + 2)
+        self._slots: tuple[int, ...] = file.numbers("H", vtable + 4, max(size - 4, 0) // 2)
+        if at % 4 or size < 4 or size % 2 or self._length < 4 or at + self._length > len(file.data):
+            raise _DamageError("a table outside the file")
+
+    def number(self, field: int, kind: str = "<I", default: int = 0) -> int:
+        """A scalar field; `kind` as struct has it."""
+        slot = self._slot(field)
+        if not slot:
+            return default
+        if slot + struct.calcsize(kind) > self._length:
+            raise _DamageError("a field outside its table")
+        return self._file.number(kind, self._at + slot)
+
+    def numbers(self, field: int, kind: str = "i") -> tuple[int, ...]:
+        """A vector of scalars, empty where it is absent."""
+        start, count = self._vector(field, struct.calcsize(f"<{kind}"))
+        return self._file.numbers(kind, start, count)
+
+    def array(self, field: int, dtype: str) -> NDArray[np.int64]:
+        """A vector of many whole numbers."""
+        start, count = self._vector(field, np.dtype(dtype).itemsize)
+        return np.frombuffer(self._file.data, dtype, count, start).astype(np.int64)
+
+    def skip(self, field: int, element_bytes: int) -> bool:
+        """Verify a vector or string without reading it; whether it is there."""
+        self._vector(field, element_bytes)
+        return bool(self._slot(field))
+
+    def bytes(self, field: int) -> bytes:
+        """A string or a vector of bytes, empty where it is absent."""
+        start, count = self._vector(field, 1)
+        return self._file.data[start : start + count]
+
+    def table(self, field: int) -> "_Table | None":
+        """The table a field refers to."""
+        target = self._follow(field)
+        return _Table(self._file, target) if target else None
+
+    def tables(self, field: int) -> "list[_Table]":
+        """A vector of tables, empty where it is absent."""
+        start, count = self._vector(field, 4)
+        places = range(start, start + 4 * count, 4)
+        return [_Table(self._file, place + self._file.number("<I", place)) for place in places]
+
+    def plain(self) -> None:
+        """Verify a table whose fields are all scalars, of eight bytes at most."""
+        if any(self._at + slot + 8 > len(self._file.data) or slot >= self._length for slot in self._slots):
+            raise _DamageError("options outside the file")
+
+    def _slot(self, field: int) -> int:
+        """Where a field lies in the table, 0 when it is absent."""
+        slot = self._slots[field] if field < len(self._slots) else 0
+        if slot and not 4 <= slot < self._length:
+            raise _DamageError("a field outside its table")
+        return slot
+
+    def _follow(self, field: int) -> int:
+        place = self._slot(field)
+        return self._at + place + self.number(field) if place else 0
+
+    def _vector(self, field: int, element_bytes: int) -> tuple[int, int]:
+        """Start and length of a vector; it has to lie within the file."""
+        place = self._follow(field)
+        if not place:
+            return 0, 0
+        count = self._file.number("<I", place)
+        if place % 4 or place + 4 + count * element_bytes > len(self._file.data):
+            raise _DamageError("a vector outside the file")
+        return place + 4, count
+
+
+class _File:
+    """The bytes, read only inside their bounds."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._tables = 0
+
+    def number(self, kind: str, at: int) -> int:
+        if not 0 <= at <= len(self.data) - struct.calcsize(kind):
+            raise _DamageError("an offset outside the file")
+        return int(struct.unpack_from(kind, self.data, at)[0])
+
+    def numbers(self, kind: str, at: int, count: int) -> tuple[int, ...]:
+        if not 0 <= at <= len(self.data) - count * struct.calcsize(f"<{kind}"):
+            raise _DamageError("an offset outside the file")
+        return struct.unpack_from(f"<{count}{kind}", self.data, at)
+
+    def count(self) -> None:
+        self._tables += 1
+        if self._tables > _MOST_TABLES:
+            raise _DamageError(f"more than {_MOST_TABLES} tables")
+
+    def model(self) -> _Table:
+        return _Table(self, self.number("<I", 0))
+
+
+def verify(data: bytes, where: str) -> None:
+    """Raise ModelError unless all that the file names lies inside it, and every index of it exists.
+
+    Interpreters look little, or not at all (tflite-runtime), and die of a segmentation fault. Refused as well: custom
+    operators, whose options only they could verify, and tensors that no board could hold.
     """
     with _refusing_damage(data, where):
-        model = _u32(data, 0)
-        for buffer in _vector(data, model, _MODEL_BUFFERS):
-            _bytes(data, buffer, _BUFFER_DATA)
-        for subgraph in _vector(data, model, _MODEL_SUBGRAPHS):
-            for part in (_SUBGRAPH_TENSORS, _SUBGRAPH_OPERATORS):
-                for table in _vector(data, subgraph, part):
-                    _field(data, table, 0)
+        model = _File(data).model()
+        if (version := model.number(_MODEL["version"])) != _VERSION:
+            raise _DamageError(f"schema {version}, expected {_VERSION}")
+        buffers = model.tables(_MODEL["buffers"])
+        codes = model.tables(_MODEL["operator_codes"])
+        subgraphs = model.tables(_MODEL["subgraphs"])
+        if not buffers or not subgraphs:
+            raise _DamageError("no buffers or no subgraphs")
+        for buffer in buffers:
+            _verify_buffer(buffer, len(data))
+        for code in codes:
+            _verify_code(code)
+        counts = [_verify_subgraph(subgraph, len(buffers), len(codes), len(data)) for subgraph in subgraphs]
+        _verify_names(model, counts, len(buffers))
 
 
 def read_metadata(data: bytes, key: str, where: str) -> str | None:
     """The text stored under `key`, or None when the model has no such entry. Raises ModelError on a damaged file."""
     with _refusing_damage(data, where):
-        return _find(data, key)
+        model = _File(data).model()
+        for entry in model.tables(_MODEL["metadata"]):
+            if entry.bytes(_METADATA_NAME) == key.encode():
+                buffer = model.tables(_MODEL["buffers"])[entry.number(_METADATA_BUFFER)]
+                return buffer.bytes(_BUFFER_DATA).decode()
+    return None
 
 
 @contextmanager
@@ -43,61 +208,156 @@ def _refusing_damage(data: bytes, where: str) -> Iterator[None]:
         raise ModelError(f"{where}: not a TFLite model (no TFL3 mark). Is the download complete?")
     try:
         yield
-    except (struct.error, IndexError, UnicodeDecodeError):
-        raise ModelError(f"{where}: a damaged TFLite model. Copy or export it again.") from None
+    except _DamageError as problem:
+        raise ModelError(f"{where}: a damaged TFLite model ({problem}). Copy or export it again.") from None
+    except UnicodeDecodeError:
+        raise ModelError(f"{where}: a damaged TFLite model (metadata is not UTF-8). Copy or export it again.") from None
 
 
-def _find(data: bytes, key: str) -> str | None:
-    model = _u32(data, 0)
-    buffers = _vector(data, model, _MODEL_BUFFERS)
-    for entry in _vector(data, model, _MODEL_METADATA):
-        if _bytes(data, entry, _METADATA_NAME) == key.encode():
-            slot = _field(data, entry, _METADATA_BUFFER)
-            index = _u32(data, slot) if slot else 0
-            return _bytes(data, buffers[index], _BUFFER_DATA).decode()
-    return None
+def _verify_buffer(buffer: _Table, size_bytes: int) -> None:
+    buffer.skip(_BUFFER_DATA, 1)
+    # Weights of a file above 2 GB stand behind the flatbuffer.
+    if buffer.number(_BUFFER_OFFSET, "<Q") + buffer.number(_BUFFER_SIZE, "<Q") > size_bytes:
+        raise _DamageError("a buffer outside the file")
 
 
-def _u32(data: bytes, at: int) -> int:
-    if at < 0:
-        raise IndexError(at)
-    return int(struct.unpack_from("<I", data, at)[0])
+def _verify_code(code: _Table) -> None:
+    number = max(code.number(_CODE_DEPRECATED, "<b"), code.number(_CODE_BUILTIN, "<i"))
+    if code.skip(_CODE_CUSTOM, 1) or number == _CUSTOM_CODE:
+        raise _DamageError(f"custom operator {code.bytes(_CODE_CUSTOM)[:40]!r}, expected TFLite's own operators alone")
+    if not 0 <= number <= _GREATEST_CODE:
+        raise _DamageError(f"operator {number} is unknown")
 
 
-def _field(data: bytes, table: int, index: int) -> int:
-    """Position of a table's field, 0 when absent."""
-    vtable = table - int(struct.unpack_from("<i", data, table)[0])
-    if vtable < 0:
-        raise IndexError(vtable)
-    size = int(struct.unpack_from("<H", data, vtable)[0])
-    entry = 4 + 2 * index
-    offset = int(struct.unpack_from("<H", data, vtable + entry)[0]) if entry < size else 0
-    return table + offset if offset else 0
+def _verify_subgraph(subgraph: _Table, buffers: int, codes: int, size_bytes: int) -> int:
+    """The number of its tensors."""
+    tensors = subgraph.tables(_SUBGRAPH_TENSORS)
+    elements = sum(_verify_tensor(tensor, buffers) for tensor in tensors)
+    if elements > _MOST_ELEMENTS:
+        raise _DamageError(
+            f"tensors of {elements / 1e6:.0f} million elements, expected {_MOST_ELEMENTS / 1e6:.0f} at most"
+        )
+    subgraph.skip(_SUBGRAPH_NAME, 1)
+    for field in (_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS):
+        _verify_indices(subgraph.numbers(field), 0, len(tensors), "tensor")
+    for operator in subgraph.tables(_SUBGRAPH_OPERATORS):
+        _verify_operator(operator, len(tensors), codes, size_bytes)
+    return len(tensors)
 
 
-def _follow(data: bytes, table: int, index: int) -> int:
-    """Position a field's offset points to, 0 when the field is absent."""
-    slot = _field(data, table, index)
-    return slot + _u32(data, slot) if slot else 0
+def _verify_tensor(tensor: _Table, buffers: int) -> int:
+    """The number of its elements, one for every dimension that may vary."""
+    shape = tensor.numbers(_TENSOR_SHAPE)
+    tensor.numbers(_TENSOR_SIGNATURE)
+    tensor.skip(_TENSOR_NAME, 1)
+    _verify_indices([tensor.number(_TENSOR_BUFFER)], 0, buffers, "buffer")
+    if tensor.number(_TENSOR_EXTERNAL):
+        raise _DamageError("weights in another file")
+    quantization = tensor.table(_TENSOR_QUANTIZATION)
+    if quantization is not None:
+        _verify_quantization(quantization, len(shape))
+    if tensor.tables(_TENSOR_VARIANTS):
+        raise _DamageError("variant tensors, which fer-edge does not run")
+    if len(shape) > _MOST_DIMENSIONS or (shape and min(shape) < -1):
+        raise _DamageError(f"a tensor of shape {shape[:_MOST_DIMENSIONS]}")
+    sparsity = tensor.table(_TENSOR_SPARSITY)
+    if sparsity is not None:
+        _verify_sparsity(sparsity, shape)
+    return math.prod(max(size, 1) for size in shape)
 
 
-def _vector(data: bytes, table: int, index: int) -> list[int]:
-    """Positions of the tables in a vector field."""
-    start = _follow(data, table, index)
-    if not start:
-        return []
-    count = _u32(data, start)
-    if count > len(data) // 4:
-        raise IndexError(count)
-    return [start + 4 + 4 * i + _u32(data, start + 4 + 4 * i) for i in range(count)]
+def _verify_quantization(quantization: _Table, rank: int) -> None:
+    for field, kind in ((0, "f"), (1, "f"), (2, "f"), (3, "q")):
+        quantization.numbers(field, kind)
+    if quantization.number(4, "<B") or quantization.table(5) is not None:
+        raise _DamageError("quantization of a kind that fer-edge does not run")
+    scales, zero_points = (len(quantization.numbers(field, kind)) for field, kind in ((2, "f"), (3, "q")))
+    if scales and zero_points not in (0, scales):
+        raise _DamageError(f"{scales} scales with {zero_points} zero points")
+    _verify_indices([quantization.number(6, "<i")], 0, max(rank, 1), "quantized dimension")
 
 
-def _bytes(data: bytes, table: int, index: int) -> bytes:
-    """Contents of a string or byte-vector field."""
-    start = _follow(data, table, index)
-    if not start:
-        return b""
-    count = _u32(data, start)
-    if start + 4 + count > len(data):
-        raise IndexError(count)
-    return data[start + 4 : start + 4 + count]
+def _verify_sparsity(sparsity: _Table, shape: tuple[int, ...]) -> None:
+    """Verify the index lists of a sparse tensor: unpacking it writes to wherever they say.
+
+    The format is TACO's (Kjolstad et al., 2017): dimensions in the order of `traversal`, first those of the tensor, in
+    blocks where `blocked` names them, then those inside a block; each dense, or compressed to segments of indices.
+    """
+    traversal, blocked = (sparsity.numbers(field) for field in (_TRAVERSAL, _BLOCK_MAP))
+    dimensions = sparsity.tables(_DIMENSIONS)
+    if sorted(traversal) != list(range(len(shape) + len(blocked))) or len(dimensions) != len(traversal):
+        raise _DamageError("sparse dimensions that do not fit the tensor")
+    _verify_indices(blocked, 0, len(shape), "blocked dimension")
+    entries = 1
+    for place, dimension in zip(traversal, dimensions, strict=True):
+        if dimension.number(_FORMAT, "<b") == _DENSE:
+            entries *= dimension.number(_DENSE_SIZE, "<i")
+        else:
+            entries = _verify_compressed(dimension, entries, shape[place] if place < len(shape) else 0)
+        if not 0 <= entries <= _MOST_ELEMENTS:
+            raise _DamageError("sparse dimensions that do not fit the tensor")
+
+
+def _verify_compressed(dimension: _Table, parents: int, size: int) -> int:
+    """The number of entries of a compressed dimension of `size` below `parents` entries."""
+    segments, indices = (_union(dimension, field) for field in (_SEGMENTS, _INDICES))
+    if (
+        len(segments) != parents + 1
+        or segments[0] != 0
+        or segments[-1] != len(indices)
+        or (np.diff(segments) < 0).any()
+    ):
+        raise _DamageError("sparse segments that do not fit the tensor")
+    if len(indices):
+        _verify_indices([int(indices.min()), int(indices.max())], 0, size, "sparse index")
+    return len(indices)
+
+
+def _union(dimension: _Table, field: int) -> NDArray[np.int64]:
+    """A vector of int32, uint16 or uint8, in a table of its own; its type stands in the field before."""
+    vector = dimension.table(field)
+    kind = _UNION_KINDS.get(dimension.number(field - 1, "<B"))
+    if vector is None or kind is None:
+        raise _DamageError("a sparse dimension without indices")
+    return vector.array(0, kind)
+
+
+def _verify_operator(operator: _Table, tensors: int, codes: int, size_bytes: int) -> None:
+    _verify_indices([operator.number(_OPERATOR_CODE)], 0, codes, "operator code")
+    # -1 stands for an optional input that is not given.
+    for field in (_OPERATOR_INPUTS, _OPERATOR_OUTPUTS, _OPERATOR_INTERMEDIATES):
+        _verify_indices(operator.numbers(field), -1, tensors, "tensor")
+    operator.skip(_OPERATOR_CUSTOM, 1)
+    operator.skip(_OPERATOR_MUTATING, 1)
+    if operator.number(_OPERATOR_LARGE_OFFSET, "<Q") + operator.number(_OPERATOR_LARGE_SIZE, "<Q") > size_bytes:
+        raise _DamageError("options outside the file")
+    for type_field, field, known in (
+        (_OPERATOR_TYPE, _OPERATOR_OPTIONS, _OPTIONS),
+        (_OPERATOR_TYPE_2, _OPERATOR_OPTIONS_2, _OPTIONS_2),
+    ):
+        options = operator.table(field)
+        if options is not None:
+            options.plain()
+            for part, element_bytes in known.get(operator.number(type_field, "<B"), {}).items():
+                options.skip(part, element_bytes)
+
+
+def _verify_names(model: _Table, tensors: list[int], buffers: int) -> None:
+    """Metadata and signatures: each has a name, and the buffer, subgraph or tensor it names exists."""
+    for entry in model.tables(_MODEL["metadata"]):
+        if not entry.skip(_METADATA_NAME, 1):
+            raise _DamageError("metadata without a name")
+        _verify_indices([entry.number(_METADATA_BUFFER)], 0, buffers, "buffer")
+    for signature in model.tables(_MODEL["signature_defs"]):
+        subgraph = signature.number(_SIGNATURE_SUBGRAPH)
+        _verify_indices([subgraph], 0, len(tensors), "subgraph")
+        maps = [*signature.tables(_SIGNATURE_INPUTS), *signature.tables(_SIGNATURE_OUTPUTS)]
+        if not signature.skip(_SIGNATURE_KEY, 1) or not all(one.skip(_MAP_NAME, 1) for one in maps):
+            raise _DamageError("a signature without a name")
+        _verify_indices([one.number(_MAP_TENSOR) for one in maps], 0, tensors[subgraph], "tensor")
+
+
+def _verify_indices(indices: "tuple[int, ...] | list[int]", least: int, count: int, kind: str) -> None:
+    wrong = next((index for index in indices if not least <= index < count), None)
+    if wrong is not None:
+        raise _DamageError(f"{kind} {wrong} of {count}")

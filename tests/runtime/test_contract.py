@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from fer_edge.contract import (
 from fer_edge.errors import ModelError
 from fer_edge.tasks import TASKS
 
+# Labels of any script: letters, marks, numbers, punctuation and symbols, such as emoji.
+READABLE = st.text(st.characters(categories=("L", "M", "N", "P", "S")), min_size=1, max_size=64)
 VALUES_OF_ONE = {
     **{"dataset": "FER2013", "split": "PublicTest", "n": 3, "crops": "single", "label": "smile"},
     **dict.fromkeys(("ccc", "pcc", "icc", "rmse", "mae", "sagr"), 0.5),
@@ -48,7 +51,7 @@ def changed(contract: ModelContract, **changes: object) -> str:
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     margin=st.floats(-0.4, 2.0),
-    labels=st.lists(st.text(min_size=1), min_size=7, max_size=7, unique=True),
+    labels=st.lists(READABLE, min_size=7, max_size=7, unique_by=lambda label: unicodedata.normalize("NFC", label)),
     measured=st.lists(st.floats(0, 1), max_size=3),
 )
 def test_json_round_trip(contract: ModelContract, margin: float, labels: list[str], measured: list[float]) -> None:
@@ -71,19 +74,19 @@ def test_json_round_trip(contract: ModelContract, margin: float, labels: list[st
         ({"schema_version": SCHEMA_VERSION + 1}, "newer than this fer-edge understands.*Upgrade"),
         ({"schema_version": "1"}, "no schema_version"),
         ({"colour_space": "sRGB"}, "unknown key 'colour_space'"),
-        ({"input__gamma": 2.2}, "input has unknown key 'gamma'"),
-        ({"labels": dataclasses.MISSING}, "lacks 'labels'"),
+        ({"input__gamma": 2.2}, "input: unknown key 'gamma'; known"),
+        ({"labels": dataclasses.MISSING}, "labels is missing"),
         ({"input__dtype": "float64"}, "dtype is 'float64', expected one of"),
-        ({"input__height_px": "48"}, "height_px is '48', expected int"),
-        ({"input__height_px": True}, "height_px is True, expected int"),
-        ({"input__width_px": 0}, "input is 0x48 px"),
+        ({"input__height_px": "48"}, "height_px is '48', expected a whole number"),
+        ({"input__height_px": True}, "height_px is true, expected a whole number"),
+        ({"input__width_px": 0}, "width_px is 0, expected 1 to 1024"),
         ({"input__low": -128}, "range -128..255 does not fit uint8"),
         ({"task": "mind-reading"}, "task is 'mind-reading'"),
-        ({"face_crop__margin": 9}, "margin is 9.0"),
+        ({"face_crop__margin": 9}, "margin is 9.0, expected -0.4 to 2"),
         ({"face_crop__detector_margins": [{"detector": "x", "margin": -1}]}, "margin is -1.0"),
-        ({"face_crop__detector_margins": [{"detector": "x"}]}, "lacks 'margin'"),
+        ({"face_crop__detector_margins": [{"detector": "x"}]}, "margin is missing"),
         ({"output__temperature": 0}, "temperature is 0.0"),
-        ({"labels": ["sad"] * 7}, "labels repeat"),
+        ({"labels": ["sad"] * 7}, "label 'sad' is there twice"),
         ({"labels": ["sad", "happy"]}, "task expression7 with 2 labels"),
         ({"task": "valence-arousal"}, "task valence-arousal with 7 labels"),
         ({"task": "valence-arousal", "labels": ["valence", "arousal"]}, "gives logits, expected values"),
@@ -92,9 +95,16 @@ def test_json_round_trip(contract: ModelContract, margin: float, labels: list[st
         ({"measured_values": [VALUES_OF_ONE]}, "unknown key 'measured_values' for schema 1"),
         ({"task": "action-units", "labels": []}, "task action-units with 0 labels"),
         ({"schema_version": 0}, "schema 0, expected 1"),
-        ({"output__temperature": float("inf")}, "temperature is inf"),
-        ({"output__temperature": float("nan")}, "temperature is nan"),
-        ({"measured": [{"dataset": "FER2013"}]}, "lacks 'split'"),
+        ({"output__temperature": float("inf")}, "Infinity is no number of JSON"),
+        ({"output__temperature": float("nan")}, "NaN is no number of JSON"),
+        ({"output__temperature": 1e-320}, "temperature is 1e-320, expected 0.001 to 1000"),
+        ({"input__height_px": 10**9}, "height_px is 1000000000, expected 1 to 1024"),
+        ({"schema_version": True}, "no schema_version"),
+        ({"labels": 7}, "labels is 7, expected a list"),
+        ({"labels": {"sad": 1}}, "labels is a table, expected a list"),
+        ({"output": []}, "output: a list, expected a table"),
+        ({"name": None}, "name is nothing, expected text"),
+        ({"measured": [{"dataset": "FER2013"}]}, "split is missing"),
     ],
 )
 def test_a_contract_this_runtime_cannot_honour_is_refused(
@@ -102,6 +112,60 @@ def test_a_contract_this_runtime_cannot_honour_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match=rf"^model\.onnx: .*{message}"):
         parse_contract(changed(contract, **changes), "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("\ud800", r"U\+D800, which cannot be printed"),
+        ("happy\x1b[31m", r"U\+001B"),
+        ("\u202eyppah", r"U\+202E"),
+        ("happy\n", r"U\+000A"),
+        ("", "is empty"),
+        (" happy", "begins or ends with a space"),
+        ("h" * 65, "has 65 characters, expected 64 at most"),
+    ],
+)
+def test_a_label_that_could_not_be_shown_everywhere_is_refused(
+    contract: ModelContract, label: str, message: str
+) -> None:
+    """OpenCV dies of half a surrogate pair, and terminals obey escape sequences."""
+    with pytest.raises(ModelError, match=message):
+        parse_contract(changed(contract, labels=[label, *contract.labels[1:]]), "model.onnx")
+
+
+def test_labels_that_look_the_same_are_the_same(contract: ModelContract) -> None:
+    labels = ["wu\u0308tend", "w\u00fctend", *contract.labels[2:]]
+    with pytest.raises(ModelError, match="label 'w\u00fctend' is there twice"):
+        parse_contract(changed(contract, labels=labels), "model.onnx")
+
+
+def test_labels_of_any_script_are_taken(contract: ModelContract) -> None:
+    labels = ["wütend", "dégoût", "خوش‌حال", "😀", "중립", "中性", "печаль"]
+    assert parse_contract(changed(contract, labels=labels), "model.onnx").labels == tuple(labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"schema_version": ' + "9" * 5000 + "}", "a whole number of 5000 digits"),
+        ('{"schema_version": 1, "schema_version": 1}', "'schema_version' is there twice"),
+        ('{"a": ' * 1000 + "1" + "}" * 1000, "nested too deeply|no schema_version"),
+        ("7", "no schema_version"),
+        (" " * 2_000_000, "2000000 characters, expected 1048576 at most"),
+    ],
+)
+def test_a_text_that_is_no_contract_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as refused:
+        parse_contract(text, "model")
+    assert len(str(refused.value)) < 300
+
+
+def test_a_number_too_large_for_a_float_is_refused(contract: ModelContract) -> None:
+    huge = json.dumps(contract.output.temperature), "1" + "0" * 400
+    with pytest.raises(ModelError, match="a whole number of 401 digits"):
+        parse_contract(changed(contract).replace(f'"temperature": {huge[0]}', f'"temperature": {huge[1]}'), "model")
 
 
 @given(st.text())

@@ -1,19 +1,17 @@
 """Engines and classifier: what they run, and what they refuse before native code sees it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from fer_edge.classifier import Classifier
 from fer_edge.contract import METADATA_KEY, ModelContract
 from fer_edge.engines import open_engine
 from fer_edge.errors import ModelError
-from fer_edge.tflite_file import read_metadata
 
 
 def patched(model: Path, target: Path, before: bytes, after: bytes) -> Path:
@@ -69,6 +67,56 @@ def test_other_suffixes_and_absent_files_are_refused(tmp_path: Path) -> None:
         open_engine(tmp_path / "absent.onnx")
 
 
+def test_a_named_pipe_a_device_or_a_folder_as_a_model_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tflite")
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "device.tflite").symlink_to("/dev/zero")
+    for name, kind in (("pipe.tflite", "a named pipe"), ("folder.onnx", "a folder"), ("device.tflite", "a device")):
+        with pytest.raises(ModelError, match=f"{kind}, expected a file"):
+            open_engine(tmp_path / name)
+
+
+def test_a_file_too_large_for_a_board_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.tflite"
+    with open(path, "wb") as stream:
+        stream.write(b"\x1c\0\0\0TFL3")
+        stream.truncate(100 << 30)
+    with pytest.raises(ModelError, match="102400 MB, expected 512 MB at most"):
+        open_engine(path)
+
+
+def test_more_threads_than_any_board_has_are_refused(default_model: Path) -> None:
+    """100,000 of them end the process with a segmentation fault."""
+    with pytest.raises(ModelError, match="100000 threads, expected 1 to 64"):
+        open_engine(default_model, threads=100_000)
+
+
+def test_a_name_that_is_not_utf8_is_no_obstacle(tmp_path: Path, default_model: Path, contract: ModelContract) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xe9")
+    folder.mkdir()
+    tflite = folder / os.fsdecode(b"mod\xe9le.tflite")
+    tflite.write_bytes(default_model.read_bytes())
+    onnx.save(fixed_batch(contract)[0], folder / os.fsdecode(b"mod\xe9le.onnx"))
+    assert len(Classifier(tflite).contract.labels) == len(Classifier(tflite.with_suffix(".onnx")).contract.labels)
+
+
+def test_an_onnx_model_whose_metadata_is_not_utf8_is_refused(tmp_path: Path, contract: ModelContract) -> None:
+    data = fixed_batch(contract)[0].SerializeToString()
+    (tmp_path / "damaged.onnx").write_bytes(data.replace(b'"happy"', b'"h\xff\xffpy"'))
+    with pytest.raises(ModelError, match=r"damaged\.onnx: onnxruntime cannot load it \('utf-8' codec"):
+        Classifier(tmp_path / "damaged.onnx")
+
+
+def test_an_onnx_model_that_fails_when_it_runs_is_refused(tmp_path: Path, contract: ModelContract) -> None:
+    model, _ = fixed_batch(contract)
+    model.graph.node.insert(1, helper.make_node("Reshape", ["x", "shape"], ["y"]))
+    model.graph.node[2].input[0] = "y"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([7, 11], np.int64), "shape"))
+    onnx.save(model, tmp_path / "fails.onnx")
+    with pytest.raises(ModelError, match=r"fails\.onnx: onnxruntime cannot (load|run) it"):
+        Classifier(tmp_path / "fails.onnx").classify(np.zeros((1, 48, 48), np.uint8))
+
+
 def test_a_model_without_contract_is_refused(tmp_path: Path, default_model: Path) -> None:
     path = patched(default_model, tmp_path / "bare.tflite", b"\x08\0\0\0fer_edge", b"\x08\0\0\0xxx_edge")
     with pytest.raises(ModelError, match="no contract inside"):
@@ -87,8 +135,8 @@ def test_a_contract_of_another_model_is_refused(tmp_path: Path, default_model: P
         Classifier(path)
 
 
-def test_an_onnx_model_of_fixed_batch_classifies_several_faces(tmp_path: Path, contract: ModelContract) -> None:
-    """torch's default export has a batch of 1; two faces in a frame must not be too many for it."""
+def fixed_batch(contract: ModelContract) -> tuple[onnx.ModelProto, np.ndarray]:
+    """A model with torch's default batch of 1, and the weights (2304, 7) of its only layer."""
     weights = np.random.default_rng(0).normal(0, 0.01, (2304, 7)).astype(np.float32)
     nodes = [
         helper.make_node("Cast", ["faces"], ["x"], to=TensorProto.FLOAT),
@@ -104,22 +152,13 @@ def test_an_onnx_model_of_fixed_batch_classifies_several_faces(tmp_path: Path, c
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    return model, weights
+
+
+def test_an_onnx_model_of_fixed_batch_classifies_several_faces(tmp_path: Path, contract: ModelContract) -> None:
+    """Two faces in a frame must not be too many for it."""
+    model, weights = fixed_batch(contract)
     onnx.save(model, tmp_path / "fixed.onnx")
     faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48), dtype=np.uint8)
     logits = Classifier(tmp_path / "fixed.onnx").logits(faces)
     np.testing.assert_allclose(logits, faces.reshape(3, -1).astype(np.float32) @ weights, rtol=1e-4)
-
-
-def test_metadata_is_read_without_a_flatbuffers_library(default_model: Path) -> None:
-    data = default_model.read_bytes()
-    assert '"schema_version": 1' in (read_metadata(data, METADATA_KEY, "model") or "")
-    assert read_metadata(data, "no such key", "model") is None
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(tail: bytes) -> None:
-    try:
-        read_metadata(b"\x10\0\0\0TFL3" + tail, METADATA_KEY, "model")
-    except ModelError as error:
-        assert str(error).startswith("model: ")

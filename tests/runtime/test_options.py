@@ -1,6 +1,7 @@
 """Settings: every flag has its key in fer-edge.toml, and what is wrong in the file is named."""
 
 import argparse
+import os
 import re
 from pathlib import Path
 
@@ -72,23 +73,92 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
     [
         ("[camera]\nbuffer_cuont = 1", r"\[camera\] buffer_cuont is unknown; did you mean buffer_count\?"),
         ("[camra]\nwidth_px = 1", r"\[camra\] is unknown; did you mean camera\?"),
-        ("[model]\nzzz = 1", r"\[model\] zzz is unknown; there are: file, hysteresis, smoothing, threads"),
+        ("[model]\nzzz = 1", r"\[model\] zzz is unknown; known: file, hysteresis, smoothing, threads"),
         ("threads = 4", r"\[threads\] is unknown"),
         ("source = 0", r"source is a value, expected a section \[source\]"),
-        ("[model]\nthreads = 0", r"\[model\] threads: '0' is not a whole number above 0"),
-        ("[model]\nthreads = true", r"\[model\] threads is True, expected N"),
+        ("[model]\nthreads = 0", r"\[model\] threads: '0' is not a whole number from 1 to 64"),
+        ("[model]\nthreads = true", r"\[model\] threads is true, expected N"),
         ("[model]\nsmoothing = 2", r"smoothing: '2' is not a number from 0 to 1"),
-        ('[output]\nquiet = "yes"', r"quiet is 'yes', expected true or false"),
+        ('[output]\nquiet = "yes"', r"quiet is text, expected true or false"),
         ('[output]\nprivacy = "blurred"', r"privacy is 'blurred', expected one of none, blur, numbers"),
-        ('[detection]\nroi = "0,0,1,1"', r"roi is '0,0,1,1', expected a list"),
+        ('[detection]\nroi = "0,0,1,1"', r"roi is text, expected a list"),
         ('[detection]\nroi = ["0,0,2,1"]', r"roi: '0,0,2,1' is not a region"),
         ("[model", r"not valid TOML"),
+        ('[camera]\nwidth_px = "²"', r"width_px: '²' is not a whole number from 1 to 10000"),
+        ('[model]\nthreads = "٣"', r"threads: '٣' is not a whole number"),
+        ("[model]\nthreads = 100000", r"threads: '100000' is not a whole number from 1 to 64"),
+        ("[model]\nthreads = 99999999999999999999", r"threads is a huge whole number, expected N"),
+        ("[model]\nthreads = " + "9" * 5000, r"not valid TOML: Exceeds the limit"),
+        ('[model]\nthreads = "' + "9" * 5000 + '"', r"threads: '9{40}\.\.\.' is not a whole number"),
+        ("[output]\nrotate_mb = 1e308", r"rotate_mb: '1e\+308' is not a number above 0, up to 1e\+06"),
+        ("[output]\nkeep_files = 30000000", r"keep_files: '30000000' is not a whole number from 0 to 1000"),
+        ("[rate]\ntarget_fps = nan", r"target_fps: 'nan' is not a number above 0, up to 1000"),
+        ("[camera]\nsilence_s = 2147484", r"silence_s: '2147484' is not a number above 0, up to 86400"),
+        ('[output]\njsonl = "a\\u0000b"', r"jsonl: 'a\\x00b' is not the name of a file"),
+        ('[source]\naddress = "a\\u0000b"', r"address: a source cannot hold a NUL"),
+        ('[output]\ncsv = "~nobody-of-this-name/x.csv"', r"there is no home folder ~nobody-of-this-name"),
+        ("[detection]\nroi = " + "[" * 1000 + "]" * 1000, r"nested too deeply|roi is a list"),
+        ("[source]\naddress = 2020-01-01", r"address is a date or time, expected WHAT"),
+        ("a = 1\n" * 100_000, r"\d+ kB, expected \d+ kB at most"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_the_remedy(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=rf"fer-edge\.toml: .*{message}") as refused:
         read_config(written(tmp_path, text))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["web.token", "mqtt.address", "source.address"])
+def test_a_secret_in_a_value_of_another_type_is_not_shown(tmp_path: Path, key: str) -> None:
+    section, name = key.split(".")
+    for value in ('["mqtt://u:s3cret@h"]', '{ a = "s3cret" }', '[["s3cret"]]'):
+        with pytest.raises(UsageError, match=rf"\[{section}\] {name} is a (list|table)") as refused:
+            read_config(written(tmp_path, f"[{section}]\n{name} = {value}"))
+        assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+def test_a_file_as_windows_editors_save_it_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "fer-edge.toml"
+    path.write_bytes('[source]\r\naddress = "café.mp4"\r\n'.encode(encoding))
+    assert read_config(path) == {"source.address": "café.mp4"}
+
+
+def test_a_file_in_another_encoding_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "fer-edge.toml"
+    path.write_bytes("[source]\naddress = 'café.mp4'".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"fer-edge\.toml, line 2: byte 0xE9 is not UTF-8\. Save the file as UTF-8\."):
+        read_config(path)
+    path.write_bytes("[source]\naddress = 'café.mp4'".encode("utf-16"))
+    with pytest.raises(UsageError, match="UTF-16, expected UTF-8"):
+        read_config(path)
+
+
+def test_a_configuration_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path, kind in ((tmp_path / "pipe.toml", "a named pipe"), (tmp_path, "a folder"), (Path("/dev/zero"), "device")):
+        with pytest.raises(UsageError, match=f"{kind}, expected a file"):
+            read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        *(("source", "address"), ("model", "file"), ("detection", "file")),
+        *(("output", "jsonl"), ("output", "csv"), ("output", "video")),
+    ],
+)
+def test_a_tilde_is_the_home_folder_in_the_file_and_behind_an_equals_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, name: str
+) -> None:
+    """No shell has seen either."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = written(tmp_path, f'[{section}]\n{name} = "~/x.y"\n')
+    assert str(read_config(config)[f"{section}.{name}"]) == "/home/somebody/x.y"
+    flag = next(key.option.flag for key in keys() if (key.section, key.name) == (section, name))
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    assert str(vars(parser.parse_args([f"{flag}=~/x.y"]))[f"{section}.{name}"]) == "/home/somebody/x.y"
 
 
 def test_a_mistake_in_the_file_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

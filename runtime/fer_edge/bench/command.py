@@ -7,11 +7,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from fer_edge.arguments import ArgumentParser, positive
+from fer_edge.arguments import ArgumentParser, file_path, positive, source_address, whole_number
 from fer_edge.bench.measure import bench_classifier, bench_pipeline, measured_sink, repeated, source_name
 from fer_edge.bench.rows import BenchRow, write_rows
 from fer_edge.classifier import Classifier
 from fer_edge.detectors import DETECTOR_FILES, open_detector
+from fer_edge.engines import MOST_THREADS
 from fer_edge.files import sha256_of
 from fer_edge.models import DEFAULT_MODEL
 from fer_edge.pipeline import Pipeline
@@ -55,22 +56,34 @@ def run_bench(words: list[str], description: str) -> None:
 def _options(words: list[str], description: str) -> BenchOptions:
     parser = ArgumentParser(prog="fer-edge bench", description=description)
     add = parser.add_argument
-    add("--source", metavar="WHAT", help="video, photo or folder for the whole loop; without it the classifier alone")
-    add("--model", type=Path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract")
+    add(
+        "--source",
+        type=source_address,
+        metavar="WHAT",
+        help="video, photo or folder for the whole loop; without it the classifier alone",
+    )
+    add("--model", type=file_path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract")
     add("--detector", choices=sorted(DETECTOR_FILES), default="mediapipe")
-    add("--detector-file", type=Path, metavar="FILE", help="a local copy of the detector's file")
-    add("--threads", type=positive, nargs="+", default=[1], metavar="N", help="threads of each engine (default 1)")
-    add("--batch", type=positive, nargs="+", default=[1], metavar="N", help="faces a call (default 1)")
+    add("--detector-file", type=file_path, metavar="FILE", help="a local copy of the detector's file")
+    add(
+        "--threads",
+        type=whole_number(1, MOST_THREADS),
+        nargs="+",
+        default=[1],
+        metavar="N",
+        help="threads of each engine (default 1)",
+    )
+    add("--batch", type=whole_number(1, 1024), nargs="+", default=[1], metavar="N", help="faces a call (default 1)")
     add("--cold-start", type=positive, default=0, metavar="N", help="also measure N starts of the program")
     add("--all", action="store_true", help="threads 1 to the number of cores, batches 1 2 4 8, five cold starts")
     add("--sustained", type=positive, default=0, metavar="MIN", help="then run without a pause for so many minutes")
-    add("--dataset", type=Path, metavar="FACES", help="labelled faces (folder or .npz) for accuracy on this board")
+    add("--dataset", type=file_path, metavar="FACES", help="labelled faces (folder or .npz) for accuracy on this board")
     add("--split", default="PublicTest", help="split of an .npz (default PublicTest)")
     add("-n", type=positive, default=200, help="measured repetitions (default 200)")
     add("--warmup", type=positive, default=20, help="repetitions before, not counted (default 20)")
-    add("--out", type=Path, default=Path("bench.csv"), help="CSV to write (default bench.csv)")
+    add("--out", type=file_path, default=Path("bench.csv"), help="CSV to write (default bench.csv)")
     given = parser.parse_args(words)
-    cores = tuple(range(1, (os.cpu_count() or 1) + 1))
+    cores = tuple(range(1, min(os.cpu_count() or 1, MOST_THREADS) + 1))
     return BenchOptions(
         model=given.model,
         detector=given.detector,

@@ -25,7 +25,7 @@ class MediaPipeDetector:
     side_px = _SIDE_PX
 
     def __init__(self, path: Path, min_score: float, threads: int) -> None:
-        self._engine = open_engine(path, threads=threads)
+        self._engine = open_engine(path, threads=threads, pinned=True)
         if self._engine.input.shape != (1, _SIDE_PX, _SIDE_PX, 3):
             raise ModelError(f"{path}: input {self._engine.input.shape}, expected (1, 192, 192, 3). Is it full-range?")
         self._min_score = min_score

@@ -1,6 +1,8 @@
 """Inference engines behind one protocol: LiteRT for .tflite, onnxruntime for .onnx. What really ran is reported."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import ModelError
+from fer_edge.files import MODEL_BYTES, open_regular
+
+# No engine is faster with more; tens of thousands kill the process.
+MOST_THREADS = 64
+_SHOWN_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -40,19 +47,24 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(path: Path, *, threads: int = 1) -> Engine:
-    """Load a model with the engine its suffix asks for. Raises ModelError when it cannot be read or run."""
-    try:
-        with open(path, "rb") as stream:
-            empty = not stream.read(1)
-    except OSError as error:
-        raise ModelError(f"{path}: the model cannot be read ({error.strerror}).") from None
-    if empty:
+def open_engine(path: Path, *, threads: int = 1, pinned: bool = False) -> Engine:
+    """Load a model with the engine its suffix asks for. Raises ModelError when it cannot be read or run.
+
+    `pinned` spares a file whose digest was compared with a published one the verification, which costs a Pi Zero 2 W
+    about half a second for a detector.
+    """
+    with open_regular(path, ModelError) as stream:
+        size_bytes = os.fstat(stream.fileno()).st_size
+    if size_bytes == 0:
         raise ModelError(f"{path}: the file is empty. Copy or export it again.")
+    if size_bytes > MODEL_BYTES:
+        raise ModelError(f"{path}: {size_bytes >> 20} MB, expected {MODEL_BYTES >> 20} MB at most.")
+    if not 1 <= threads <= MOST_THREADS:
+        raise ModelError(f"{path}: {threads} threads, expected 1 to {MOST_THREADS}.")
     if path.suffix == ".tflite":
         from fer_edge.engines.litert import LiteRtEngine
 
-        return LiteRtEngine(path, threads)
+        return LiteRtEngine(path, threads, pinned=pinned)
     if path.suffix == ".onnx":
         from fer_edge.engines.onnx import OnnxEngine
 
@@ -77,6 +89,21 @@ def run_in_batches(
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
+@contextmanager
+def refusing(path: Path, engine: str, what: str) -> Iterator[None]:
+    """Turn whatever native code raises inside the block into a ModelError of one line: its classes are not public.
+
+    `what` is what the engine could not do with the model at `path`: "load" or "run".
+    """
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{path}: {engine} cannot {what} it ({first_line(error)}). Copy or export it again.") from None
+
+
 def first_line(error: Exception) -> str:
-    """The first line of a library's message, or the kind of error where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of a library's message, cut short, or the kind of error where it has none."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= _SHOWN_CHARS else f"{line[:_SHOWN_CHARS]}..."

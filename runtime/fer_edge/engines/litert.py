@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.engines import TensorSpec, first_line, run_in_batches
+from fer_edge.engines import TensorSpec, first_line, refusing, run_in_batches
 from fer_edge.errors import ModelError
+from fer_edge.files import MODEL_BYTES, read_bytes
 from fer_edge.quiet import native_stderr_closed
-from fer_edge.tflite_file import check_complete, read_metadata
+from fer_edge.tflite_file import read_metadata, verify
 
 _PACKAGES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime", "tflite_runtime.interpreter"))
 
@@ -19,25 +20,21 @@ _PACKAGES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime"
 class LiteRtEngine:
     """A .tflite model. Its batch is fixed, most often at 1: any number of rows runs as so many batches."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, *, pinned: bool = False) -> None:
         self.name, self.version, interpreter_class = _interpreter()
-        self._data = path.read_bytes()
-        self._where = str(path)
-        check_complete(self._data, self._where)  # before native code sees it
-        try:
-            # LiteRT announces its delegate on standard error, and has no switch for it.
-            with native_stderr_closed():
-                self._interpreter = interpreter_class(model_content=self._data, num_threads=threads)
-                self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"{path}: {self.name} cannot load it ({first_line(error)}). Copy or export it again."
-            ) from None
-        inputs = self._interpreter.get_input_details()
+        self._path = path
+        self._data = read_bytes(path, ModelError, limit_bytes=MODEL_BYTES)
+        if not pinned:
+            verify(self._data, str(path))  # before native code sees it
+        # LiteRT announces its delegate on standard error, and has no switch for it.
+        with refusing(path, self.name, "load"), native_stderr_closed():
+            self._interpreter = interpreter_class(model_content=self._data, num_threads=threads)
+            self._interpreter.allocate_tensors()
+            inputs = self._interpreter.get_input_details()
+            self._outputs = self._interpreter.get_output_details()
         if len(inputs) != 1:
             raise ModelError(f"{path}: {len(inputs)} inputs, expected 1.")
         self._input = inputs[0]
-        self._outputs = self._interpreter.get_output_details()
         self.input = _spec(self._input)
         self.outputs = tuple(_spec(detail) for detail in self._outputs)
 
@@ -46,17 +43,14 @@ class LiteRtEngine:
         return run_in_batches(self._run, tensor, self.input.shape[0])
 
     def _run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
-        try:
+        with refusing(self._path, self.name, "run"):
             self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(tensor))
             self._interpreter.invoke()
             return [_dequantize(self._interpreter.get_tensor(detail["index"]), detail) for detail in self._outputs]
-        except (ValueError, RuntimeError) as error:
-            reason = f"{self.name} cannot run it ({first_line(error)})"
-            raise ModelError(f"{self._where}: {reason}. Export it again.") from None
 
     def metadata(self, key: str) -> str | None:
         """See `Engine.metadata`."""
-        return read_metadata(self._data, key, self._where)
+        return read_metadata(self._data, key, str(self._path))
 
 
 def _interpreter() -> tuple[str, str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fer_edge.engines import TensorSpec, first_line, run_in_batches
+from fer_edge.engines import TensorSpec, refusing, run_in_batches
 from fer_edge.engines.providers import open_session
 from fer_edge.errors import ModelError
 
@@ -29,33 +29,27 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        try:
+        with refusing(path, self.name, "load"):
             self._session = open_session(path, options)
-        except Exception as error:  # onnxruntime's own exception classes are not public
-            raise ModelError(
-                f"{path}: onnxruntime cannot load it ({first_line(error)}). Copy or export it again."
-            ) from None
-        inputs = self._session.get_inputs()
+            # Names and metadata that are not UTF-8 raise only when they are read.
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            self._metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         if len(inputs) != 1:
             raise ModelError(f"{path}: {len(inputs)} inputs, expected 1.")
         self.input = _spec(inputs[0])
-        self.outputs = tuple(_spec(argument) for argument in self._session.get_outputs())
+        self.outputs = tuple(_spec(argument) for argument in outputs)
 
     def run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
         """See `Engine.run`."""
         return run_in_batches(self._run, tensor, self.input.shape[0])
 
     def _run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
-        try:
+        with refusing(self._path, self.name, "run"):
             return list(self._session.run(None, {self.input.name: tensor}))
-        except Exception as error:  # onnxruntime's own exception classes are not public
-            reason = f"onnxruntime cannot run it ({first_line(error)})"
-            raise ModelError(f"{self._path}: {reason}. Export it again.") from None
 
     def metadata(self, key: str) -> str | None:
         """See `Engine.metadata`."""
-        value = self._session.get_modelmeta().custom_metadata_map.get(key)
-        return None if value is None else str(value)
+        return self._metadata.get(key)
 
 
 def _spec(argument: Any) -> TensorSpec:

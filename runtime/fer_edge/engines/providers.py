@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from fer_edge.contract import METADATA_KEY, parse_contract
+from fer_edge.errors import ModelError, UsageError
+from fer_edge.native import native_path, native_text
 
 _LOG = logging.getLogger(__name__)
 TENSORRT, _CUDA, _CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -23,7 +25,7 @@ TENSORRT, _CUDA, _CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "C
 def engine_cache() -> Path:
     """Where TensorRT keeps the engines it built: FER_EDGE_CACHE, else the user's cache folder."""
     if chosen := os.environ.get("FER_EDGE_CACHE"):
-        return Path(chosen) / "tensorrt"
+        return Path(chosen).expanduser() / "tensorrt"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer-edge" / "tensorrt"
 
 
@@ -31,12 +33,13 @@ def usable_cache() -> Path | None:
     """The folder of `engine_cache`, made; None, with a word to the log, where nothing can be read or kept there."""
     try:
         cache = engine_cache()
+        native_text(str(cache), f"the name {cache}")
         cache.mkdir(parents=True, exist_ok=True)
         # One with an engine in it is of use where it cannot be written, too.
         if any(cache.glob("*.engine")) or os.access(cache, os.W_OK):
             return cache
         reason = f"{cache} cannot be written"
-    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
+    except (OSError, RuntimeError, UsageError) as error:  # RuntimeError: a user without a home
         reason = str(error)
     _LOG.warning("TensorRT's engine is not kept, and built at every start: %s. Set FER_EDGE_CACHE to a folder.", reason)
     return None
@@ -87,13 +90,15 @@ def open_session(path: Path, options: Any) -> Any:
     if len(providers) == 1:
         return _cpu_session(path, options)
     announce_build(providers, cache, path)
-    return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    with native_path(path, ModelError) as name:
+        return onnxruntime.InferenceSession(name, options, providers=providers)
 
 
 def _cpu_session(path: Path, options: Any) -> Any:
     import onnxruntime
 
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    with native_path(path, ModelError) as name:
+        return onnxruntime.InferenceSession(name, options, providers=["CPUExecutionProvider"])
 
 
 def nodes_by_provider(path: Path) -> Counter[str]:

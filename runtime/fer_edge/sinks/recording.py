@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.native import native_name, native_path
 from fer_edge.quiet import quiet_opencv
 
 logger = logging.getLogger("fer_edge")
@@ -42,7 +43,7 @@ class Recording:
     def __init__(self, path: Path, fps: float) -> None:
         self._path, self._fps = path, fps
         # The suffix stays last: OpenCV chooses the container by it.
-        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._temporary = path.with_name(f".{native_name(path.stem)}.{os.getpid()}.part{path.suffix}")
         self._descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(OSError):  # some network file systems have no locks; what is left there is never taken up
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,7 +61,8 @@ class Recording:
         self._require_room()
         quiet_opencv()
         codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
-        writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, (self.width_px, self.height_px))
+        with native_path(self._temporary) as name:
+            writer = cv2.VideoWriter(name, codec, self._fps, (self.width_px, self.height_px))
         if not writer.isOpened():
             raise OSError(f"the encoder refuses {self.width_px}x{self.height_px} at {self._fps:g} frames/s")
         self._writer = writer
@@ -146,7 +148,7 @@ def unfinished(path: Path) -> Path:
 
 def take_up_leftovers(path: Path) -> None:
     """Give recordings of `path` that dead processes left a name that is seen; those without a frame are removed."""
-    hidden = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.part{re.escape(path.suffix)}")
+    hidden = re.compile(rf"\.{re.escape(native_name(path.stem))}\.\d+\.part{re.escape(path.suffix)}")
     for found in sorted(path.parent.iterdir()):
         if not hidden.fullmatch(found.name):
             continue
@@ -162,7 +164,8 @@ def take_up_leftovers(path: Path) -> None:
 
 def _frames_in(path: Path) -> int:
     """How many frames can be played; 0 where it is no video."""
-    reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    with native_path(path) as name:
+        reader = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     try:
         return max(0, int(reader.get(cv2.CAP_PROP_FRAME_COUNT))) if reader.isOpened() else 0
     finally:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-from fer_edge.errors import drop_stdout
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.sinks.timeline import Timeline
+from fer_edge.streams import drop_stdout
 from fer_edge.tasks import TASKS
 
 # Faster than this nobody can read, and a slow serial console would hold up the loop.

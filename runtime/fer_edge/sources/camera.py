@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 
 from fer_edge.errors import SourceError
+from fer_edge.native import native_text
 from fer_edge.quiet import quiet_opencv
 from fer_edge.sources.address import SYSFS, is_csi_camera
 from fer_edge.sources.capture import CaptureDevice
@@ -16,7 +17,7 @@ from fer_edge.sources.latest import LiveOptions, LiveSource
 def camera_source(device: int | str, options: LiveOptions | None = None, *, sysfs: Path = SYSFS) -> LiveSource:
     """A camera by index, or by path such as /dev/v4l/by-id/...; the driver may choose another size than asked for."""
     chosen = options or LiveOptions()
-    name = f"camera {device}" if isinstance(device, int) else device
+    name = f"camera {device}" if isinstance(device, int) else native_text(device, device, SourceError)
     return LiveSource(name, lambda: _open(device, name, chosen, sysfs), chosen)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import cv2
 
 from fer_edge.errors import SourceError
+from fer_edge.native import native_text
 from fer_edge.quiet import quiet_opencv
 from fer_edge.redaction import HIDDEN, redacted, scrubbed
 from fer_edge.sources.capture import CaptureDevice
@@ -25,9 +26,13 @@ _NOT_VALID = (
 
 
 def stream_source(address: str, options: LiveOptions | None = None) -> LiveSource:
-    """The stream at `address`, which may hold `user:password@`; the source's name holds no secret."""
+    """The stream at `address`, which may hold `user:password@`; the source's name holds no secret.
+
+    Raises SourceError for an address that is not UTF-8.
+    """
     chosen = options or LiveOptions()
     name = redacted(address)
+    native_text(address, name, SourceError)
     return LiveSource(name, lambda: _open(address, name, chosen), chosen)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
+from fer_edge.native import native_path
 from fer_edge.quiet import quiet_opencv
 from fer_edge.redaction import redacted
 from fer_edge.sources.ahead import ReadAhead
@@ -53,8 +54,8 @@ class VideoSource:
         """Open the file and find its rate and length. Raises SourceError when it holds no video."""
         check_file(self.path, "a video file")
         quiet_opencv()
-        # Absolute, because FFMPEG takes a relative name with a colon in it for the address of a protocol.
-        capture = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG)
+        with native_path(self.path, SourceError) as name:
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
         # Decoding the first frame now is what tells a video from a file that only looks like one.
         if not capture.isOpened() or not capture.grab():
             capture.release()
