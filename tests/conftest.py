@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
@@ -11,6 +12,10 @@ from fer_edge.contract import DetectorMargin, FaceCrop, InputSpec, ModelContract
 from fer_edge.detectors import DATA, DETECTOR_FILES
 from fer_edge.faces import LabelledFaces, load_faces
 from fer_edge.models import DEFAULT_MODEL
+
+# How long an example takes says something of the machine's load, not of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
 

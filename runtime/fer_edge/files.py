@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fer_edge.errors import FerEdgeError, UsageError
+from fer_edge.redaction import redacted
 
 # More than any classifier of faces, less than what would put a small board out of memory for a mistaken name.
 MODEL_BYTES = 1 << 29
@@ -21,7 +22,7 @@ def open_regular(path: Path, error: type[FerEdgeError]) -> Iterator[BinaryIO]:
         # Without O_NONBLOCK, opening a named pipe waits for its writer, for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as problem:  # ValueError: a NUL in the name
-        raise error(f"{path}: cannot be read ({_reason(problem)}).") from None
+        raise error(f"{redacted(str(path))}: cannot be read ({_reason(problem)}).") from None
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
