@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from fer_edge.board import board_info
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
+from fer_edge.sources.ffmpeg import open_capture
 
 from boards.workers import MEDIAPIPE, OURS, PEER, SHAPE
 
@@ -122,7 +123,7 @@ def compare(clip: Path, peer_python: str, files: Sequence[Path], *, n: int, warm
 
 def _frames(clip: Path, count: int) -> NDArray[np.uint8]:
     """Frames of the clip that fill 640x480, the left edge cut off, (n, 480, 640, 3) uint8."""
-    capture = cv2.VideoCapture(str(clip))
+    capture = open_capture(clip, str(clip))
     images = []
     while len(images) < count and (found := capture.read())[0]:
         images.append(_filled(np.asarray(found[1], dtype=np.uint8)))

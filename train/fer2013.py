@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, SourceError
+from fer_edge.picture_file import read_image
 from fer_edge.truth import truth_of
 
 from train import align
@@ -227,10 +227,12 @@ def _read_folder(root: Path) -> Fer2013:
     for path in tqdm(paths, desc=f"reading {root.name}", unit=" faces"):
         if path.parent.name.lower() not in EXPRESSIONS:
             raise DataError(f"{path}: folder {path.parent.name!r} is not a class; expected {', '.join(EXPRESSIONS)}.")
-        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        if image is None or image.shape != (SIDE_PX, SIDE_PX):
-            found = "no readable image" if image is None else f"{image.shape[1]}x{image.shape[0]}"
-            raise DataError(f"{path}: {found}, expected {SIDE_PX}x{SIDE_PX} grey.")
+        try:
+            image = read_image(path, grey=True)
+        except SourceError as error:
+            raise DataError(f"{error} Expected {SIDE_PX}x{SIDE_PX} grey.") from None
+        if image.shape != (SIDE_PX, SIDE_PX):
+            raise DataError(f"{path}: {image.shape[1]}x{image.shape[0]}, expected {SIDE_PX}x{SIDE_PX} grey.")
         images.append(image)
         emotions.append(EXPRESSIONS.index(path.parent.name.lower()))
         usage.append(_split_of_image(path))

@@ -2,10 +2,11 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
-from fer_edge import __version__
+from fer_edge import OPENCV_MAX_PIXELS, __version__
 from fer_edge.arguments import ArgumentParser
 from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.errors import run_reporting
@@ -47,10 +48,13 @@ class _OneLine(logging.Formatter):
 
 
 def _run(words: list[str]) -> None:
-    from fer_edge.program.program import run_program
-
     parser = _run_parser()
     settings = parse(parser, words)
+    # OpenCV has a limit of its own, which it reads when it is loaded.
+    if settings.source.max_megapixels * 1e6 > OPENCV_MAX_PIXELS:
+        os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(int(settings.source.max_megapixels * 1e6))
+    from fer_edge.program.program import run_program
+
     from_file = any(word == "--config" or word.startswith("--config=") for word in words)
     run_program(settings, (lambda: parse(parser, words)) if from_file else None)
 

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, SourceError
+from fer_edge.picture_file import kind_of_file, read_image
 from fer_edge.tasks import CLASSES, TASKS
 from fer_edge.truth import LABELS_OF, truth_of
 
@@ -166,10 +167,13 @@ def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None) -> Lab
     names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
     images, labels, broken = [], [], []
     for label, name in enumerate(names):
-        for path in sorted(p for p in (root / name).iterdir() if p.suffix.lower() in _SUFFIXES):
-            image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-            if image is None:
-                broken.append(path)
+        for path in sorted((root / name).iterdir()):
+            if path.suffix.lower() not in _SUFFIXES and kind_of_file(path) is None:
+                continue
+            try:
+                image = read_image(path, grey=True)
+            except SourceError as error:
+                broken.append(str(error))
                 continue
             # As the runtime does with a crop.
             sized = image if size_px is None else cv2.resize(image, size_px[::-1], interpolation=cv2.INTER_AREA)
@@ -177,7 +181,7 @@ def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None) -> Lab
             labels.append(label)
     if broken:
         raise DataError(
-            f"{broken[0]}: not a readable image ({len(broken)} of {len(broken) + len(images)} are not). "
+            f"{broken[0]} {len(broken)} of {len(broken) + len(images)} images cannot be read. "
             "Remove such files or copy them again."
         )
     if not images:

@@ -1,9 +1,10 @@
 """Keeping OpenCV and the libraries below it from writing to the terminal; what matters is raised or logged instead."""
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import cv2
 
@@ -28,9 +29,13 @@ def quiet_opencv() -> None:
 def native_stderr_closed() -> Iterator[None]:
     """Send what C libraries print to standard error nowhere for the length of the block.
 
-    For libpng, which prints its warnings and has no switch. It acts on the whole process, so keep the block short.
+    For libpng and libjpeg, which print their warnings and have no switch. It acts on the whole process, so keep the
+    block short; log messages of other threads wait until its end.
     """
-    with _stderr_lock:
+    with _stderr_lock, ExitStack() as held:
+        for handler in logging.getLogger().handlers:
+            handler.acquire()
+            held.callback(handler.release)
         try:
             kept = os.dup(2)
         except OSError:  # standard error is closed already

@@ -82,6 +82,13 @@ class SourceSettings:
     )
     as_fast_as_possible: bool = _switch("--as-fast-as-possible", "read a video file without waiting for its clock")
     max_frames: int | None = _setting(None, "--max-frames", "stop after N frames", parse=positive, metavar="N")
+    max_megapixels: float = _setting(
+        25.0,
+        "--max-megapixels",
+        "refuse larger pictures, which could take all memory; frames of a video may have 40 %% of it",
+        parse=above_zero,
+        metavar="MP",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

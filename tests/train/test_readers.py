@@ -310,7 +310,7 @@ CK = "S005/001/S005_001_00000003"
         (write_bp4d, bp4d.read, not_text("AUCoding/AU_OCC/F001_T1.csv"), "not a readable text file"),
         (write_affectnet, affectnet.read, replace_in("training.csv", ",10,", ",x,"), "'x' is not a number"),
         (write_affectnet, affectnet.read, remove("training1.jpg"), "training1.jpg: not found"),
-        (write_affectnet, affectnet.read, spoil("training1.jpg"), "not a readable picture"),
+        (write_affectnet, affectnet.read, spoil("training1.jpg"), "not an image that can be decoded"),
         (write_affectnet_folders, affectnet.read, remove("val_set/annotations/7_val.npy"), "7_val.npy: no annotation"),
         (write_afew_va, afew_va.read, spoil("001/001.json"), "001.json: not an annotation"),
         (write_afew_va, afew_va.read, replace_in("001/001.json", "-5.0", "-11"), "valence: -11, expected -10 to 10"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fer_edge.errors import DataError
+from fer_edge.sources.ffmpeg import open_capture
 
 from train.annotated import ACTION_UNITS, AnnotatedFaces, split_by_subject
 from train.readers.pictures import (
@@ -100,7 +101,7 @@ def _frames(root: Path, person: str, count: int) -> Iterator[tuple[int, NDArray[
         return
     if not video.is_file():
         raise DataError(f"{root}: no pictures of {person}. Expected {folder} or {video}.")
-    reader = cv2.VideoCapture(str(video))
+    reader = open_capture(video, str(video))
     try:
         for frame in range(count):
             whole, image = reader.read()

@@ -9,11 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.errors import DataError
+from fer_edge.errors import DataError, SourceError
 from fer_edge.frames import Box
+from fer_edge.picture_file import read_image
+from fer_edge.picture_header import PictureLimit
 
 from train.fer2013 import SIDE_PX
 
+# What datasets hold was taken by cameras, and a workstation has the memory.
+WORKSTATION_LIMIT = PictureLimit(60.0)
 # From a box around 68 landmarks (brow to chin) to FER2013's own framing, which has some forehead.
 _LANDMARK_MARGIN = 0.1
 _NUMBER = re.compile(r"([0-9]+)")
@@ -22,11 +26,12 @@ FaceFinder = Callable[[NDArray[np.uint8]], Box | None]
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """A picture as grey (h, w) uint8. Raises DataError."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    if image is None:
-        state = "not a readable picture" if path.is_file() else "not found"
-        raise DataError(f"{path}: {state}. Is the dataset complete?")
-    return np.asarray(image, dtype=np.uint8)
+    if not path.exists():
+        raise DataError(f"{path}: not found. Is the dataset complete?")
+    try:
+        return read_image(path, grey=True, limit=WORKSTATION_LIMIT)
+    except SourceError as error:
+        raise DataError(f"{error} Is the dataset complete?") from None
 
 
 def face_in(image: NDArray[np.uint8], box: Box | None = None, where: str = "") -> NDArray[np.uint8]:

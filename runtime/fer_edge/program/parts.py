@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import UsageError
+from fer_edge.picture_header import PictureLimit
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
 from fer_edge.program.vitals import Vitals
@@ -57,7 +58,8 @@ def make_source(settings: Settings, waiting: Callable[[], None]) -> Source:
     )
     text = source.address if source.camera is None else str(source.camera)
     assert text is not None, "the command line sees to it that there is a source"
-    return open_source(text, live, real_time=not source.as_fast_as_possible)
+    limit = PictureLimit(source.max_megapixels, "--max-megapixels")
+    return open_source(text, live, real_time=not source.as_fast_as_possible, limit=limit)
 
 
 @dataclass(frozen=True)

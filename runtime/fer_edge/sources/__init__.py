@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from fer_edge.frames import Frame
+from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
 from fer_edge.sources.address import SYSFS, Kind, camera_device, is_csi_camera, kind_of, picamera_number
 
 if TYPE_CHECKING:
@@ -51,12 +52,19 @@ class Source(Protocol):
         ...
 
 
-def open_source(text: str, live: LiveOptions | None = None, *, real_time: bool = False, sysfs: Path = SYSFS) -> Source:
+def open_source(
+    text: str,
+    live: LiveOptions | None = None,
+    *,
+    real_time: bool = False,
+    limit: PictureLimit = DEFAULT_LIMIT,
+    sysfs: Path = SYSFS,
+) -> Source:
     """The source that `text` names, not entered yet; nothing is opened before it is entered.
 
     `text` is a camera's index or /dev/videoN, `picamera2` or `picamera2:N`, a stream's address (rtsp, rtsps, http,
     https, rtmp), a folder of images, an image or a video file. `live` sets size and patience of cameras and streams;
-    `real_time` gives a video file's frames at its own pace.
+    `real_time` gives a video file's frames at its own pace; pictures beyond `limit` are refused.
     Index 0 becomes picamera2 where it is a CSI camera, which V4L2 cannot read on Raspberry Pi OS; `sysfs` is where
     the kernel describes cameras. Raises SourceError for text that names no source.
     """
@@ -75,7 +83,7 @@ def open_source(text: str, live: LiveOptions | None = None, *, real_time: bool =
         from fer_edge.sources.stream import stream_source
 
         return stream_source(text, live)
-    return _file(kind, Path(text), real_time)
+    return _file(kind, Path(text), real_time, limit)
 
 
 def _picamera(number: int, live: LiveOptions | None) -> Source:
@@ -84,15 +92,15 @@ def _picamera(number: int, live: LiveOptions | None) -> Source:
     return picamera_source(number, live)
 
 
-def _file(kind: Kind, path: Path, real_time: bool) -> Source:
+def _file(kind: Kind, path: Path, real_time: bool, limit: PictureLimit) -> Source:
     if kind is Kind.FOLDER:
         from fer_edge.sources.folder import FolderSource
 
-        return FolderSource(path)
+        return FolderSource(path, limit)
     if kind is Kind.IMAGE:
         from fer_edge.sources.image import ImageSource
 
-        return ImageSource(path)
+        return ImageSource(path, limit)
     from fer_edge.sources.video import VideoSource
 
-    return VideoSource(path, real_time=real_time)
+    return VideoSource(path, real_time=real_time, limit=limit)

@@ -1,13 +1,26 @@
 """What the text after `--source` names."""
 
+import os
+import stat
 from enum import Enum
 from pathlib import Path
 
 from fer_edge.errors import SourceError
+from fer_edge.picture_header import SNIFF_BYTES, is_animated_gif, kind_of_picture
 from fer_edge.redaction import quoted, redacted
 
 SYSFS = Path("/sys/class/video4linux")
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# For the wording of errors, and so that not every file of a folder has to be opened; first bytes decide.
+IMAGE_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("avif", "bmp", "dib", "gif", "hdr", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm"),
+        *("ras", "tif", "tiff", "webp"),
+    )
+)
+# The second picture of an animated GIF is looked for in so much of it.
+_GIF_LOOK_BYTES = 1 << 20
+_V4L2_MAJOR = 81
 STREAM_SCHEMES = ("http", "https", "rtmp", "rtsp", "rtsps")
 
 # What Raspberry Pi OS calls the raw CSI receivers: unicam up to the Pi 4, rp1-cfe on the Pi 5.
@@ -35,9 +48,12 @@ def kind_of(text: str) -> Kind:
         return Kind.PICAMERA
     if "://" in text:
         return _stream_kind(text)
-    if _is_folder(text):
+    path = Path(text)
+    if _is_folder(path):
         return Kind.FOLDER
-    return Kind.IMAGE if Path(text).suffix.lower() in IMAGE_SUFFIXES else Kind.VIDEO
+    if _is_v4l2_device(path):
+        return Kind.CAMERA
+    return _file_kind(path)
 
 
 def camera_device(text: str) -> int | str:
@@ -78,8 +94,33 @@ def _stream_kind(text: str) -> Kind:
     return Kind.STREAM
 
 
-def _is_folder(text: str) -> bool:
+def _file_kind(path: Path) -> Kind:
+    """Image or video, by the first bytes; by the suffix where they say nothing, or there is no such file."""
     try:
-        return Path(text).is_dir()
+        if path.is_file():
+            with path.open("rb") as stream:
+                head = stream.read(SNIFF_BYTES)
+                kind = kind_of_picture(head)
+                if kind == "GIF" and is_animated_gif(head + stream.read(_GIF_LOOK_BYTES)):
+                    return Kind.VIDEO
+            if kind is not None:
+                return Kind.IMAGE
+    except (OSError, ValueError):  # opening it will say what is wrong
+        pass
+    return Kind.IMAGE if path.suffix.lower() in IMAGE_SUFFIXES else Kind.VIDEO
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
     except (OSError, ValueError):  # a name too long, or with a NUL in it: no folder; opening it says what is wrong
         return False
+
+
+def _is_v4l2_device(path: Path) -> bool:
+    """True for a name that udev gave a camera, such as /dev/front-door."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) == _V4L2_MAJOR

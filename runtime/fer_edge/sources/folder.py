@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -14,25 +16,30 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
+from fer_edge.picture_file import kind_of_file, read_image
+from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
 from fer_edge.sources.address import IMAGE_SUFFIXES
-from fer_edge.sources.image import read_image
 
 logger = logging.getLogger("fer_edge")
+
+# Of a folder full of damaged images the first are named, and the rest are counted.
+_TOLD_ONE_BY_ONE = 10
+_SHOWN_SUFFIXES = 5
 
 
 class FolderSource:
     """The pictures directly in a folder, frame2 before frame10. `Frame.source` is the picture's own path.
 
-    Pictures have no clock: they lie one second apart. One that cannot be read is left out with a warning, without a
-    gap in the index.
+    Pictures are known by their first bytes, whatever they are called, and have no clock: they lie one second apart. One
+    that cannot be read is left out with a warning, without a gap in the index; so are files that are no pictures.
     """
 
     continuous = False
     live = False
     fps: float | None = 1.0
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, limit: PictureLimit = DEFAULT_LIMIT) -> None:
+        self.path, self._limit = path, limit
         self.name = str(path)
         self.frame_count: int | None = None
         self._pictures: Iterator[tuple[Path, NDArray[np.uint8]]] | None = None
@@ -41,7 +48,7 @@ class FolderSource:
         """List the folder and read its first picture. Raises SourceError when no picture can be read."""
         paths = self._list()
         self.frame_count = len(paths)
-        pictures = _readable(paths)
+        pictures = self._readable(paths)
         first = next(pictures, None)
         if first is None:
             raise SourceError(f"{self.name}: none of its {len(paths)} images can be decoded. Copy them again.")
@@ -62,21 +69,40 @@ class FolderSource:
             yield Frame(image, index, float(index), str(path))
 
     def _list(self) -> list[Path]:
+        """The files that are pictures by their suffix or, where that says nothing, by their first bytes."""
         try:
-            paths = [path for path in self.path.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+            files = [Path(entry.path) for entry in os.scandir(self.path) if not entry.is_dir()]
         except OSError as error:
             raise SourceError(f"{self.name}: cannot list the folder ({error.strerror}).") from None
+        paths = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES or kind_of_file(path) is not None]
         if not paths:
-            raise SourceError(f"{self.name}: no images in this folder. Expected {', '.join(IMAGE_SUFFIXES)}.")
+            raise SourceError(
+                f"{self.name}: no images in this folder{_kinds_of(files)}. Expected e.g. JPEG, PNG, WebP or TIFF files."
+            )
+        others = set(files).difference(paths)
+        if others:
+            logger.warning(
+                "%s: %d files are left out, as they are no images%s.", self.name, len(others), _kinds_of(others)
+            )
         return sorted(paths, key=_natural)
 
+    def _readable(self, paths: list[Path]) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
+        left_out = 0
+        for path in paths:
+            try:
+                yield path, read_image(path, limit=self._limit)
+            except SourceError as error:
+                left_out += 1
+                if left_out <= _TOLD_ONE_BY_ONE:
+                    logger.warning("%s Left out.", error)
+        if left_out > _TOLD_ONE_BY_ONE:
+            logger.warning("%s: %d of %d images were left out in all.", self.name, left_out, len(paths))
 
-def _readable(paths: list[Path]) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
-    for path in paths:
-        try:
-            yield path, read_image(path)
-        except SourceError as error:
-            logger.warning("%s Left out.", error)
+
+def _kinds_of(paths: Collection[Path]) -> str:
+    """Which suffixes they have and how often, such as " (.txt 3, .mp4 1)"; nothing for no paths."""
+    counts = Counter(path.suffix.lower() or "no suffix" for path in paths).most_common(_SHOWN_SUFFIXES)
+    return f" ({', '.join(f'{suffix} {count}' for suffix, count in counts)})" if counts else ""
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
-from fer_edge.native import native_path
-from fer_edge.quiet import quiet_opencv
+from fer_edge.picture_file import check_file
+from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
 from fer_edge.redaction import redacted
 from fer_edge.sources.ahead import ReadAhead
 from fer_edge.sources.capture import positive_or_none
-from fer_edge.sources.image import check_file
+from fer_edge.sources.ffmpeg import open_capture
 
 logger = logging.getLogger("fer_edge")
 
@@ -41,8 +41,8 @@ class VideoSource:
     continuous = True
     live = False
 
-    def __init__(self, path: Path, *, real_time: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, real_time: bool = False, limit: PictureLimit = DEFAULT_LIMIT) -> None:
+        self.path, self._limit = path, limit
         self._real_time = real_time
         self._ahead: ReadAhead[tuple[NDArray[np.uint8], float]] | None = None
         self.name = redacted(str(path))
@@ -53,9 +53,7 @@ class VideoSource:
     def __enter__(self) -> VideoSource:
         """Open the file and find its rate and length. Raises SourceError when it holds no video."""
         check_file(self.path, "a video file")
-        quiet_opencv()
-        with native_path(self.path, SourceError) as name:
-            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+        capture = open_capture(self.path, self.name, limit=self._limit)
         # Decoding the first frame now is what tells a video from a file that only looks like one.
         if not capture.isOpened() or not capture.grab():
             capture.release()

@@ -1,0 +1,61 @@
+"""Opening what the FFMPEG inside OpenCV reads, so that no file or stream makes it take more memory than there is."""
+
+import ctypes
+from pathlib import Path
+
+import cv2
+
+from fer_edge.errors import SourceError
+from fer_edge.native import native_path, native_text
+from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
+from fer_edge.quiet import quiet_opencv
+
+# FFMPEG keeps up to 16 frames to predict from, and some more for its threads; a picture is decoded once. So a video may
+# have this part of the pixels of a picture: with the default 10 million, 4096x2304.
+_VIDEO_SHARE = 0.4
+
+
+def open_capture(
+    place: Path | str, name: str, parameters: list[int] | None = None, *, limit: PictureLimit = DEFAULT_LIMIT
+) -> cv2.VideoCapture:
+    """A file (by its path) or a stream (by its address), opened by FFMPEG; `isOpened()` tells whether it could be.
+
+    Raises SourceError, which begins with `name`, where its frames are larger than 40 % of `limit`.
+    """
+    quiet_opencv()
+    _limit_allocations(limit.bytes)
+    if isinstance(place, Path):
+        with native_path(place, SourceError) as path:
+            capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, parameters or [])
+    else:
+        address = native_text(place, "the stream's address", SourceError)
+        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, parameters or [])
+    width, height = (int(capture.get(number)) for number in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    most = limit.megapixels * _VIDEO_SHARE
+    if width * height > most * 1e6:
+        capture.release()
+        raise SourceError(
+            f"{name}: a video of {width}x{height}; the limit is {most:g} million pixels a frame, 40 % of that for "
+            f"pictures. {limit.remedy}"
+        )
+    return capture
+
+
+def _limit_allocations(most_bytes: int) -> None:
+    """Make FFMPEG refuse larger single allocations: for a packet without end, or a size that a few bytes claim.
+
+    FFMPEG has av_max_alloc (libavutil/mem.h) for that, which OpenCV does not pass on, so it is called in the library
+    that OpenCV loaded. Where there is no such library (a static build, not Linux) nothing is limited.
+    """
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as stream:
+            libraries = {line.split(maxsplit=5)[-1].strip() for line in stream if "libavutil" in line}
+    except OSError:
+        return
+    for library in libraries:
+        try:
+            limit = ctypes.CDLL(str(Path(library))).av_max_alloc
+        except (OSError, AttributeError):
+            continue
+        limit.argtypes, limit.restype = [ctypes.c_size_t], None
+        limit(most_bytes)
