@@ -86,7 +86,7 @@ class SourceSettings:
         25.0,
         "--max-megapixels",
         "refuse larger pictures, which could take all memory; frames of a video may have 40 %% of it",
-        parse=above_zero,
+        parse=number(0, 1000),
         metavar="MP",
     )
 
