@@ -11,6 +11,7 @@ from pathlib import Path
 from fer_edge.errors import UsageError, run_reporting
 
 from train import cache
+from train.fer2013 import SPLITS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +49,31 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
     fit.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
     fit.add_argument("--models", type=Path, default=Path("models"), help="where the finished model lands")
+    fit.add_argument(
+        "--minutes", type=float, help="stop at an epoch's end before this time is over; start again to go on"
+    )
+    fit.add_argument("--compile", action="store_true", help="compile the network with torch.compile (pays on a GPU)")
     fit.set_defaults(run=_fit)
+
+    campaign = commands.add_parser(
+        "campaign", help="run the trainings of a plan, resuming where an earlier start got to"
+    )
+    campaign.add_argument("plan", type=Path, help="a TOML file of [[job]] tables: name, command, needs")
+    campaign.add_argument("--folder", type=Path, default=Path("runs/campaign"), help="what is done, and the logs")
+    campaign.add_argument("--at-once", type=int, default=1, help="jobs at a time; the cores are shared among them")
+    campaign.set_defaults(run=_campaign)
+
+    answers = commands.add_parser("answers", help="store what teachers say of views of every face of Training")
+    answers.add_argument("teachers", type=Path, nargs="+", help="checkpoints (.safetensors) of one task")
+    answers.add_argument("--output", type=Path, required=True, help="file of answers (.npz), continued where it exists")
+    answers.add_argument("--views", type=int, default=8, help="views of each face, the face itself first")
+    answers.add_argument("--rotation", type=float, default=10.0, help="largest rotation of a view, in degrees")
+    answers.add_argument("--shift", type=float, default=0.08, help="largest shift, as a fraction of the side")
+    answers.add_argument("--scale", type=float, default=0.1, help="largest change of size, as a fraction")
+    answers.add_argument("--seed", type=int, default=0, help="of the views")
+    answers.add_argument("--bf16", action="store_true", help="answer in bfloat16, on processors that have it")
+    answers.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    answers.set_defaults(run=_answers)
 
     kfold = commands.add_parser("kfold", help="stratified k-fold cross-validation of a recipe, and its ensemble")
     kfold.add_argument("recipe", help="a name in train/recipes, or a path ending in .toml")
@@ -160,9 +185,31 @@ def _fit(options: argparse.Namespace) -> None:
         chosen = recipe.seeded(chosen, options.seed)
     run = options.runs / chosen.name
     with joined() as workers:
-        loop.fit(chosen, data, run, workers)
+        loop.fit(chosen, data, run, workers, minutes=options.minutes, compiled=options.compile)
         if workers.leads:
             print(publish.publish(chosen, data, run, options.models))
+
+
+def _campaign(options: argparse.Namespace) -> None:
+    from train import campaign
+
+    if options.at_once < 1:
+        raise UsageError(f"--at-once is {options.at_once}, expected 1 or more.")
+    campaign.run(campaign.load_plan(options.plan), options.folder, at_once=options.at_once)
+
+
+def _answers(options: argparse.Namespace) -> None:
+    from train import answers
+    from train.views import ViewSettings
+
+    data = cache.load(options.cache)
+    images = data.images[data.usage == SPLITS.index("Training")]
+    settings = ViewSettings(options.rotation, options.shift, options.scale, options.seed)
+    written = answers.write_answers(
+        options.output, options.teachers, images, settings, options.views, bf16=options.bf16
+    )
+    for known in written:
+        print(f"{options.output}: {len(known.log_probabilities)} of {options.views} views", flush=True)
 
 
 def _kfold(options: argparse.Namespace) -> None:

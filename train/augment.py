@@ -19,13 +19,22 @@ def augment(faces: Tensor, settings: Augmentation, generator: Generator, side: i
 
 
 def augment_with_maps(
-    faces: Tensor, maps: list[Tensor], settings: Augmentation, generator: Generator, side: int | None = None
+    faces: Tensor,
+    maps: list[Tensor],
+    settings: Augmentation,
+    generator: Generator,
+    side: int | None = None,
+    places: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """As `augment`, and `maps` over the faces, (n, c, any, any) float, moved as the faces are; each keeps its size."""
-    n = len(faces)
-    places = _places(n, settings, generator)
-    faces = _sample(faces, places, [n, 1, side, side] if side else list(faces.shape))
-    moved = [_sample(over.float(), places, list(over.shape)) for over in maps]
+    """As `augment`, and `maps` over the faces, (n, c, any, any) float, moved as the faces are; each keeps its size.
+
+    `places`, (n, 2, 3), are views of the faces (`train.views`) that `settings` move on from. Numbers are drawn on the
+    CPU, pixels are made on the device of `faces`: a seed gives the same faces on both.
+    """
+    own = _places(len(faces), settings, generator).to(faces.device)
+    places = own if places is None else composed(places, own)
+    faces = sample(faces, places, side)
+    moved = [sample(over.float(), places) for over in maps]
     faces = _relight(faces, settings, generator)
     return _erase(faces, settings, generator), moved
 
@@ -43,7 +52,8 @@ def mixup(count: int, alpha: float, generator: Generator) -> tuple[Tensor, Tenso
 
 def mixed(values: Tensor, share: Tensor, partner: Tensor) -> Tensor:
     """Rows of `values`, (n, ...), mixed with their partners' rows."""
-    return torch.lerp(values[partner], values, share.view(-1, *[1] * (values.ndim - 1)))
+    share = share.to(values.device).view(-1, *[1] * (values.ndim - 1))
+    return torch.lerp(values[partner.to(values.device)], values, share)
 
 
 def _uniform(count: int, half_range: float, generator: Generator) -> Tensor:
@@ -63,16 +73,24 @@ def _places(n: int, settings: Augmentation, generator: Generator) -> Tensor:
     return torch.stack([cos * mirror, -sin, shift_x, sin * mirror, cos, shift_y], dim=1).view(n, 2, 3)
 
 
-def _sample(images: Tensor, places: Tensor, shape: list[int]) -> Tensor:
+def composed(first: Tensor, then: Tensor) -> Tensor:
+    """Affine maps (n, 2, 3) from output to input of images looked at by `first`, and the result of that by `then`."""
+    linear, offset = first[:, :, :2], first[:, :, 2:]
+    return torch.cat([linear @ then[:, :, :2], linear @ then[:, :, 2:] + offset], dim=2)
+
+
+def sample(images: Tensor, places: Tensor, side: int | None = None) -> Tensor:
+    """Images (n, c, h, w) float, looked at by affine maps (n, 2, 3): the same shape, or (n, c, side, side)."""
+    shape = [*images.shape[:2], side or images.shape[2], side or images.shape[3]]
     grid = F.affine_grid(places, shape, align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def _relight(faces: Tensor, settings: Augmentation, generator: Generator) -> Tensor:
     n = len(faces)
-    contrast = (1 + _uniform(n, settings.contrast, generator)).view(n, 1, 1, 1)
+    contrast = (1 + _uniform(n, settings.contrast, generator)).to(faces.device).view(n, 1, 1, 1)
     # Normalised pixels span about four units, so brightness is a fraction of that.
-    brightness = 4 * _uniform(n, settings.brightness, generator).view(n, 1, 1, 1)
+    brightness = 4 * _uniform(n, settings.brightness, generator).to(faces.device).view(n, 1, 1, 1)
     mean = faces.mean((1, 2, 3), keepdim=True)
     return ((faces - mean) * contrast + mean + brightness).clamp(-2.0, 2.0)
 
@@ -88,4 +106,4 @@ def _erase(faces: Tensor, settings: Augmentation, generator: Generator) -> Tenso
     top, left = corner[:, 0].view(n, 1, 1), corner[:, 1].view(n, 1, 1)
     tall, wide = sides[:, 0].view(n, 1, 1), sides[:, 1].view(n, 1, 1)
     inside = (y >= top) & (y < top + tall) & (x >= left) & (x < left + wide) & chosen.view(n, 1, 1)
-    return faces.masked_fill(inside.unsqueeze(1), 0.0)
+    return faces.masked_fill(inside.unsqueeze(1).to(faces.device), 0.0)

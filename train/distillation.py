@@ -1,17 +1,22 @@
 """Learning from teachers (Hinton et al., 2015)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from fer_edge.errors import ModelError
+from fer_edge.errors import ModelError, UsageError
 
 from train import checkpoint
+from train.annotated import Faces
+from train.answers import digest, read_answers
+from train.fer2013 import SPLITS
 from train.prediction import predict
+from train.recipe import Distillation
 
 
 def load_teacher(path: Path, labels: Sequence[str]) -> nn.Module:
@@ -39,3 +44,42 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
     Times its square, so that the gradient keeps its size (Hinton et al., 2015, section 2).
     """
     return F.cross_entropy(logits / temperature, targets) * temperature**2
+
+
+@dataclass(frozen=True)
+class StoredLessons:
+    """What teachers said of views of faces: `places` (views, n, 2, 3), and `targets` (views, n, classes)."""
+
+    places: Tensor
+    targets: Tensor
+
+    def of(self, chosen: Tensor) -> "StoredLessons":
+        """The lessons of some of the faces, a mask (n,)."""
+        chosen = chosen.to(self.places.device)
+        return replace(self, places=self.places[:, chosen], targets=self.targets[:, chosen])
+
+    def draw(self, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """A view of each face of `rows` (n,), at random: where it looks, (n, 2, 3), and its targets, (n, classes)."""
+        view = torch.randint(len(self.places), (len(rows),), generator=generator).to(rows.device)
+        return self.places[view, rows], self.targets[view, rows]
+
+
+def open_lessons(
+    settings: Distillation, data: Faces, labels: Sequence[str], device: torch.device
+) -> StoredLessons | None:
+    """The stored answers a recipe names, for the faces of Training in `data`; None where it names none.
+
+    Raises DataError for a file that is none, and UsageError where it was made for other faces or labels.
+    """
+    if not settings.answers:
+        return None
+    stored = read_answers(Path(settings.answers))
+    if stored.labels != tuple(labels):
+        raise UsageError(f"{settings.answers}: answers {', '.join(stored.labels)}; expected {', '.join(labels)}.")
+    if stored.faces_sha256 != digest(data.images[data.usage == SPLITS.index("Training")]):
+        raise UsageError(
+            f"{settings.answers}: made for other faces than the Training split of {data.dataset}. Make it again with "
+            "`python -m train answers`."
+        )
+    targets = stored.lessons(settings.temperature, settings.consensus)
+    return StoredLessons(stored.places().to(device), targets.to(device))

@@ -13,18 +13,17 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fer_edge.errors import DataError, UsageError
+from fer_edge.errors import DataError, FerEdgeError, UsageError
 from fer_edge.files import atomic_write
 
 from train import architectures, finetuning, origin, pixels, tasks
 from train.annotated import Faces
 from train.augment import augment_with_maps, mixed, mixup
-from train.distillation import answers, distillation_loss, lesson, load_teacher
+from train.distillation import answers, distillation_loss, lesson, load_teacher, open_lessons
 from train.fer2013 import SPLITS
 from train.goals import known
 from train.optimizer import make_optimizers
@@ -80,10 +79,16 @@ def rate_share(schedule: Schedule, epoch: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
+class UnfinishedError(FerEdgeError):
+    """A run stopped at an epoch's end because its time was over."""
+
+
 class Trainer:
     """Holds what changes during a run: live weights, averaged weights, optimizer, epochs done."""
 
-    def __init__(self, recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE, *, compiled: bool = False
+    ) -> None:
         self.recipe, self.run, self.workers = recipe, run, workers
         self.task, self.beside = task_of(recipe), tasks.beside(recipe)
         torch.manual_seed(recipe.schedule.seed)
@@ -91,10 +96,12 @@ class Trainer:
         self.taken = finetuning.start_from(self.network, recipe.finetuning)
         self.origin = origin.digest(recipe, data)
         self.network = self.network.to(workers.device, memory_format=torch.channels_last)
-        self.parallel = workers.parallel(self.network, some_frozen=recipe.finetuning.head_epochs > 0)
+        parallel = workers.parallel(self.network, some_frozen=recipe.finetuning.head_epochs > 0)
+        self.parallel = torch.compile(parallel) if compiled else parallel
         named = (load_teacher(Path(name), self.task.labels) for name in recipe.distillation.teachers)
         teachers = [teacher.to(workers.device) for teacher in named]
         self.teachers = teachers if recipe.distillation.live else []
+        self.lessons = open_lessons(recipe.distillation, data, self.task.labels, workers.device)
         self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
         self.optimizers = make_optimizers(self.network, recipe.schedule, recipe.finetuning)
@@ -104,13 +111,16 @@ class Trainer:
         rows = torch.from_numpy(data.usage == SPLITS.index("Training")) & ~wanted.flatten(1).isnan().all(dim=1)
         training = data.rows(rows.numpy())
         images = training.images
-        self.faces = pixels.normalise(torch.from_numpy(images)).unsqueeze(1)
+        self.faces = pixels.normalise(torch.from_numpy(images)).unsqueeze(1).to(workers.device)
         self.wanted = {TASK: wanted[rows]}
+        if self.lessons is not None:
+            self.lessons = self.lessons.of(rows[torch.from_numpy(data.usage == SPLITS.index("Training"))])
         for name, beside in self.beside.items():
             self.wanted[name] = beside.goal.wanted(training, recipe.labels)
         if teachers and not recipe.distillation.live:
             taught = torch.stack([answers(teacher, images) for teacher in teachers])
             self.wanted["lesson"] = lesson(taught, recipe.distillation.temperature)
+        self.wanted = {name: table.to(workers.device) for name, table in self.wanted.items()}
         truth = self.task.truth(data)
         validation = (data.usage == SPLITS.index("PublicTest")) & known(truth)
         if not rows.any() or not validation.any():
@@ -125,7 +135,7 @@ class Trainer:
         # In training mode a network answers everything, but its statistics and the random numbers must stay theirs.
         with torch.random.fork_rng([]):
             copy = deepcopy(self.network).train()
-            faces = self.faces[:2].to(self.workers.device).contiguous(memory_format=torch.channels_last)
+            faces = self.faces[:2].contiguous(memory_format=torch.channels_last)
             for side in sorted(set(self.recipe.schedule.sizes)):
                 try:
                     outputs = copy(nn.functional.interpolate(faces, (side, side)))
@@ -169,15 +179,19 @@ class Trainer:
             losses.append(self._step(*self._draw(batch, schedule.size(epoch), generator), share))
         figures = self.validate()
         rate, val_loss = share * schedule.learning_rate, figures.pop("loss")
-        return EpochLog(epoch + 1, rate, float(np.mean(losses)), val_loss, figures, time.perf_counter() - started)
+        train_loss = torch.stack(losses).mean().item()
+        return EpochLog(epoch + 1, rate, train_loss, val_loss, figures, time.perf_counter() - started)
 
     def _draw(self, rows: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Augmented faces (n, 1, side, side) of these rows, and what is wanted of the network for each."""
-        settings = self.recipe.augmentation
-        wanted = {name: table[rows] for name, table in self.wanted.items()}
+        settings, own = self.recipe.augmentation, rows.to(self.workers.device)
+        wanted = {name: table[own] for name, table in self.wanted.items()}
         # A target that is a map over the face moves with it.
         maps = {name: table for name, table in wanted.items() if table.ndim == 4}
-        faces, moved = augment_with_maps(self.faces[rows], list(maps.values()), settings, generator, side)
+        places = None
+        if self.lessons is not None:
+            places, wanted["lesson"] = self.lessons.draw(own, generator)
+        faces, moved = augment_with_maps(self.faces[own], list(maps.values()), settings, generator, side, places)
         wanted.update(zip(maps, moved, strict=True))
         faces = self.noise(faces, len(self.logs), generator)
         if settings.mixup > 0:
@@ -186,14 +200,14 @@ class Trainer:
             wanted = {name: mixed(rows_wanted, share, partner) for name, rows_wanted in wanted.items()}
         return faces, wanted
 
-    def _step(self, faces: Tensor, wanted: dict[str, Tensor], share: float) -> float:
+    def _step(self, faces: Tensor, wanted: dict[str, Tensor], share: float) -> Tensor:
+        """Move the weights once; the loss, left on the device so that nothing waits for it."""
         device, low_precision = self.workers.device, self.recipe.schedule.precision == "bf16"
-        faces = faces.to(device).contiguous(memory_format=torch.channels_last)
+        faces = faces.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             outputs = self.parallel(faces)
             taught = [teacher(faces) for teacher in self.teachers]
         outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
-        wanted = {name: rows.to(device) for name, rows in wanted.items()}
         if taught:
             wanted["lesson"] = lesson(torch.stack(taught).float(), self.recipe.distillation.temperature)
         loss = self._loss({name: output.float() for name, output in outputs.items()}, wanted)
@@ -206,7 +220,7 @@ class Trainer:
                 group["lr"] = group["peak"] * share
             optimizer.step()
         self._average_weights()
-        return loss.item()
+        return loss.detach()
 
     def _loss(self, outputs: dict[str, Tensor], wanted: dict[str, Tensor]) -> Tensor:
         """The task's loss, shared with the teachers' lesson, plus those of the goals beside it."""
@@ -283,11 +297,24 @@ class Trainer:
         self.logs = [EpochLog.of_row(entry) for entry in state["logs"]]
 
 
-def fit(recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE) -> Trainer:
-    """Train to the end of the schedule in folder `run`, from where an earlier start got to."""
+def fit(
+    recipe: Recipe,
+    data: Faces,
+    run: Path,
+    workers: Workers = ALONE,
+    *,
+    minutes: float | None = None,
+    compiled: bool = False,
+) -> Trainer:
+    """Train to the end of the schedule in folder `run`, from where an earlier start got to.
+
+    With `minutes`, at least one epoch is trained, and none is begun that would end after them if it took as long as
+    the one before: then UnfinishedError is raised. `compiled` trains through torch.compile.
+    """
     run.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
     with single_run(run) if workers.leads else nullcontext():
-        trainer = Trainer(recipe, data, run, workers)
+        trainer = Trainer(recipe, data, run, workers, compiled=compiled)
         trainer.resume()
         if trainer.taken and not trainer.logs and workers.leads:
             tensors = len(trainer.average)
@@ -301,6 +328,12 @@ def fit(recipe: Recipe, data: Faces, run: Path, workers: Workers = ALONE) -> Tra
             trainer.finish_epoch(log)
             if workers.leads:
                 print(_one_line(log, recipe.schedule.epochs), flush=True)
+            ends = (time.monotonic() - started + log.seconds) / 60
+            if workers.any(minutes is not None and ends > minutes) and len(trainer.logs) < recipe.schedule.epochs:
+                raise UnfinishedError(
+                    f"{recipe.name}: --minutes {minutes:g} are over after epoch {log.epoch} of "
+                    f"{recipe.schedule.epochs}. Start it again to go on."
+                )
     return trainer
 
 

@@ -19,7 +19,7 @@ def digest(recipe: Recipe, data: Faces) -> str:
     for name, value in _arrays(vars(data)):
         total.update(f"{name} {value.dtype} {value.shape}".encode())
         total.update(np.ascontiguousarray(value).view(np.uint8).data)
-    named = (*recipe.distillation.teachers, recipe.finetuning.weights)
+    named = (*recipe.distillation.teachers, recipe.distillation.answers, recipe.finetuning.weights)
     named += (recipe.labels.saliency_teacher, recipe.labels.attributes)
     for path in (Path(name) for name in named if name):
         if path.is_file():

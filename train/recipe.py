@@ -86,10 +86,14 @@ class Distillation:
 
     `share` weighs the teachers against the labels; `temperature` softens both sides before they are compared.
     `live` teachers see each augmented face; otherwise they answer once, on the plain face and its mirror image, which
-    costs nothing in a step.
+    costs nothing in a step. `answers` is a file of stored answers instead of teachers (`train.answers`): the student
+    sees the views they were given for, moved on by the recipe's own augmentation, which should then move them little.
+    `consensus` is how far the answer for a view moves to the mean over all views of its face.
     """
 
     teachers: tuple[str, ...] = ()
+    answers: str = ""
+    consensus: float = 0.5
     share: float = 0.5
     temperature: float = 2.0
     live: bool = True
@@ -193,15 +197,29 @@ def from_table(table: dict[str, Any], where: str) -> Recipe:
     if recipe.schedule.precision not in ("fp32", "bf16"):
         raise UsageError(f"{where}: precision is {recipe.schedule.precision!r}, expected fp32 or bf16.")
     _check_noise(recipe.noise, where)
-    if not recipe.schedule.sizes or min(recipe.schedule.sizes) < 8 or max(recipe.schedule.sizes) > SIDE_PX:
-        raise UsageError(f"{where}: sizes is {list(recipe.schedule.sizes)}, expected sides of 8 to {SIDE_PX} pixels.")
-    if recipe.schedule.sizes[-1] != SIDE_PX:
+    _check_sizes(recipe, where)
+    _check_distillation(recipe.distillation, where)
+    return recipe
+
+
+def _check_distillation(distillation: Distillation, where: str) -> None:
+    if distillation.answers and distillation.teachers:
+        raise UsageError(f"{where}, [distillation]: found teachers and answers, expected one of them.")
+    if not 0 <= distillation.consensus <= 1:
+        raise UsageError(f"{where}, [distillation]: consensus is {distillation.consensus}, expected 0 to 1.")
+
+
+def _check_sizes(recipe: Recipe, where: str) -> None:
+    """Teachers whose argument `side` scales the faces up are trained at that side, all others at the data's own."""
+    sizes, side = recipe.schedule.sizes, recipe.arguments.get("side", SIDE_PX)
+    if not sizes or min(sizes) < 8 or max(sizes) > side:
+        raise UsageError(f"{where}: sizes is {list(sizes)}, expected sides of 8 to {side} pixels.")
+    if sizes[-1] != side:
         # Statistics of small faces are not those of whole ones, GroupNorm's least of all.
         raise UsageError(
-            f"{where}: sizes is {list(recipe.schedule.sizes)}, expected {SIDE_PX} at its end: faces of that side are "
+            f"{where}: sizes is {list(sizes)}, expected {side} at its end: faces of that side are "
             "what is validated, exported and met on a board."
         )
-    return recipe
 
 
 def _are_weights(table: Any) -> bool:

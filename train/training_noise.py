@@ -35,9 +35,12 @@ class TrainingNoise:
         kind = torch.randint(len(kinds), (n,), generator=generator).numpy()
         step = torch.randint(1, self.hardest(epoch) + 1, (n,), generator=generator).numpy()
         seed = int(torch.randint(1, 2**31, (1,), generator=generator))
-        pixels = (faces[:, 0] / PIXEL_SCALE + PIXEL_MEAN).round().clamp(0, 255).to(torch.uint8).numpy()
-        for k, s in {(int(k), int(s)) for k, s in zip(kind[chosen], step[chosen], strict=True)}:
-            rows = chosen & (kind == k) & (step == s)
+        # JPEG and the generator of the ladder are the CPU's: only the faces that get noise go there and back.
+        where = torch.from_numpy(np.flatnonzero(chosen)).to(faces.device)
+        pixels = (faces[where, 0] / PIXEL_SCALE + PIXEL_MEAN).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        kind, step = kind[chosen], step[chosen]
+        for k, s in {(int(k), int(s)) for k, s in zip(kind, step, strict=True)}:
+            rows = (kind == k) & (step == s)
             pixels[rows] = add_noise(np.ascontiguousarray(pixels[rows]), kinds[k], s, seed)
-        noisy = normalise(torch.from_numpy(pixels)).unsqueeze(1)
-        return torch.where(torch.from_numpy(chosen).view(n, 1, 1, 1), noisy, faces)
+        noisy = normalise(torch.from_numpy(pixels)).unsqueeze(1).to(faces.device)
+        return faces.index_copy(0, where, noisy)

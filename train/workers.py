@@ -32,6 +32,14 @@ class Workers:
             return network
         return DistributedDataParallel(network, find_unused_parameters=some_frozen)
 
+    def any(self, condition: bool) -> bool:
+        """Whether `condition` holds in any of the processes; all get the same answer."""
+        if self.count == 1:
+            return condition
+        held = torch.tensor(float(condition), device=self.device)
+        distributed.all_reduce(held, distributed.ReduceOp.MAX)
+        return bool(held)
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.count > 1:

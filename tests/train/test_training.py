@@ -55,6 +55,18 @@ def test_a_killed_run_continues_to_the_same_weights(tiny: Fer2013, tmp_path: Pat
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
+def test_a_run_stops_at_an_epochs_end_when_its_minutes_are_over_and_goes_on_later(
+    tiny: Fer2013, tmp_path: Path
+) -> None:
+    loop.fit(TINY, tiny, tmp_path / "unbroken")
+    for epochs in (1, 2, 3):
+        with pytest.raises(loop.UnfinishedError, match=rf"--minutes 0 are over after epoch {epochs} of 4"):
+            loop.fit(TINY, tiny, tmp_path / "stopped", minutes=0.0)
+    loop.fit(TINY, tiny, tmp_path / "stopped", minutes=0.0)  # the last epoch ends the schedule
+    expected, found = weights(tmp_path / "unbroken"), weights(tmp_path / "stopped")
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
 def _hold_lock(run: Path, held: "multiprocessing.Event", release: "multiprocessing.Event") -> None:
     with loop.single_run(run):
         held.set()
@@ -213,6 +225,22 @@ def test_a_teacher_of_other_labels_is_refused_before_anything_is_trained(tiny: F
     with pytest.raises(ModelError, match="teaches negative, positive; expected angry"):
         loop.fit(student, tiny, tmp_path / "student")
     assert not (tmp_path / "student" / "state.pt").exists()
+
+
+def test_a_network_for_ferplus_begins_with_the_second_head_of_one_for_seven_classes() -> None:
+    sizes = {"stem": 4, "widths": [4, 8], "depths": [1, 1]}
+    seven = architectures.build("fer_residual", {**sizes, "second_classes": 8}).state_dict()
+    eight = architectures.build("fer_residual", {**sizes, "classes": 8})
+    assert torch.equal(eight.adapted(seven)["head.weight"], seven["second_head.weight"])
+    again = architectures.build("fer_residual", sizes)
+    assert torch.equal(again.adapted(seven)["head.weight"], seven["head.weight"])
+
+
+def test_a_teacher_that_scales_its_faces_up_is_trained_at_its_own_side() -> None:
+    table = {"name": "x", "architecture": "mobilenet_v1", "arguments": {"side": 64}}
+    assert recipes.from_table({**table, "schedule": {"sizes": [48, 64]}}, "x.toml").schedule.size(59) == 64
+    with pytest.raises(UsageError, match=r"sizes is \[48\], expected 64 at its end"):
+        recipes.from_table(table, "x.toml")
 
 
 def test_a_size_a_network_cannot_take_is_refused_at_the_start(tiny: Fer2013, tmp_path: Path) -> None:

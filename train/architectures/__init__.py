@@ -9,6 +9,7 @@ from fer_edge.errors import UsageError
 
 from train.architectures.fer_residual import FerResidual
 from train.architectures.identity_invariant import IdentityInvariant
+from train.architectures.mobilenet_v1 import MobileNetV1
 from train.architectures.mobilenet_v3 import MobileNetV3
 from train.architectures.saliency_cnn import SaliencyCnn
 from train.architectures.xception import Xception
@@ -16,6 +17,7 @@ from train.architectures.xception import Xception
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "fer_residual": FerResidual,
     "identity_invariant": IdentityInvariant,
+    "mobilenet_v1": MobileNetV1,
     "mobilenet_v3": MobileNetV3,
     "saliency_cnn": SaliencyCnn,
     "xception": Xception,

@@ -66,6 +66,17 @@ class FerResidual(nn.Module):
         self.head = nn.Linear(channels, classes)
         self.second_head = nn.Linear(channels, second_classes) if second_classes else None
 
+    def adapted(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights to start from: their second head becomes the first where only it has the classes of this task.
+
+        So a network for the eight classes of FER+ begins where the second head of one for seven ended.
+        """
+        second = {key: value for key, value in state.items() if key.startswith("second_head.")}
+        classes = self.head.out_features
+        if not second or state["head.bias"].numel() == classes or second["second_head.bias"].numel() != classes:
+            return state
+        return {**state, **{key.removeprefix("second_"): value for key, value in second.items()}}
+
     @property
     def width(self) -> int:
         """Channels of `features`."""

@@ -1,0 +1,144 @@
+"""A campaign: many trainings from one plan, a few at a time, continued where a stopped machine left them.
+
+A plan is a TOML file of jobs. Each job is arguments of `python -m train`, and names the jobs it waits for:
+
+    [[job]]
+    name = "answers"
+    command = ["answers", "models/faceres/faceres.safetensors", "--output", "answers/family.npz"]
+    needs = ["faceres"]
+
+A job that ended well leaves a file in FOLDER/done and is not run again; its output goes to FOLDER/logs. Every job
+resumes by itself, so a campaign may be killed at any moment and started again.
+"""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomllib
+
+from fer_edge.errors import FerEdgeError, UsageError
+
+_POLL_S = 1.0
+_NICENESS = 5
+
+
+class CampaignError(FerEdgeError):
+    """Some jobs of a campaign failed; the others ran."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Arguments of `python -m train`, and the names of the jobs that must end first."""
+
+    name: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+
+
+def load_plan(path: Path) -> tuple[Job, ...]:
+    """The jobs of a plan, in its order. Raises UsageError."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: expected a plan in TOML ({error}).") from None
+    entries = table.pop("job", [])
+    if table or not isinstance(entries, list) or not entries:
+        raise UsageError(f"{path}: found {', '.join(table) or 'no job'}, expected [[job]] tables alone.")
+    jobs = tuple(_job(entry, f"{path}, job {number}") for number, entry in enumerate(entries, start=1))
+    _check_order(jobs, path)
+    return jobs
+
+
+def _job(entry: object, where: str) -> Job:
+    keys = {"name": str, "command": list, "needs": list}
+    if not isinstance(entry, dict) or any(not isinstance(entry[key], keys.get(key, ())) for key in entry):
+        raise UsageError(f"{where}: found {entry!r}, expected name = TEXT, command = [TEXT...], needs = [NAME...].")
+    name, command, needs = entry.get("name", ""), entry.get("command", []), entry.get("needs", [])
+    if not name or Path(name).name != name or not command or not all(isinstance(one, str) for one in command + needs):
+        raise UsageError(f"{where}: expected a name fit for a file, and a command of one text or more.")
+    return Job(name, tuple(command), tuple(needs))
+
+
+def _check_order(jobs: Sequence[Job], path: Path) -> None:
+    seen: set[str] = set()
+    for job in jobs:
+        unknown = [name for name in job.needs if name not in seen]
+        if unknown:
+            raise UsageError(f"{path}: job {job.name!r} needs {unknown[0]!r}, expected a job that stands before it.")
+        if job.name in seen:
+            raise UsageError(f"{path}: two jobs are named {job.name!r}, expected a name of its own for each.")
+        seen.add(job.name)
+
+
+def run(jobs: Sequence[Job], folder: Path, *, at_once: int) -> None:
+    """Run every job that is not done, `at_once` at a time, each on its share of the cores, at a lower priority.
+
+    A job whose needs failed is left out. Raises CampaignError at the end where any failed, UsageError where a campaign
+    already runs in `folder`.
+    """
+    for name in ("done", "logs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with _only_campaign(folder):
+        failed = _run_all(jobs, folder, at_once)
+    if failed:
+        raise CampaignError(f"failed: {', '.join(failed)}. See {folder / 'logs'}, mend, and start the campaign again.")
+
+
+def _run_all(jobs: Sequence[Job], folder: Path, at_once: int) -> list[str]:
+    """Names of the jobs that failed, or were left out because another did."""
+    done = {job.name for job in jobs if (folder / "done" / job.name).exists()}
+    waiting = [job for job in jobs if job.name not in done]
+    failed: list[str] = []
+    with ExitStack() as stack:
+        running: dict[str, subprocess.Popen[bytes]] = {}
+        while waiting or running:
+            for job in [job for job in waiting if set(job.needs) & set(failed)]:
+                waiting.remove(job)
+                failed.append(job.name)
+            for job in [job for job in waiting if set(job.needs) <= done][: at_once - len(running)]:
+                waiting.remove(job)
+                print(f"{job.name}: started", flush=True)
+                running[job.name] = stack.enter_context(_started(job, folder, at_once))
+            time.sleep(_POLL_S)
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                if running.pop(name).returncode == 0:
+                    (folder / "done" / name).touch()
+                    done.add(name)
+                else:
+                    failed.append(name)
+                print(f"{name}: {'failed' if name in failed else 'done'}", flush=True)
+    return failed
+
+
+@contextmanager
+def _started(job: Job, folder: Path, at_once: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The job as a process, stopped at the end where it still runs."""
+    threads = str(max((os.cpu_count() or 1) // at_once, 1))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    start = ["nice", "-n", str(_NICENESS), sys.executable, "-m", "train", *job.command]
+    with open(folder / "logs" / f"{job.name}.log", "ab") as log:
+        process = subprocess.Popen(
+            start, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def _only_campaign(folder: Path) -> Iterator[None]:
+    with open(folder / "lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"a campaign already runs in {folder}. Wait for it, or stop it first.") from None
+        yield
