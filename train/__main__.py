@@ -52,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--minutes", type=float, help="stop at an epoch's end before this time is over; start again to go on"
     )
-    fit.add_argument("--compile", action="store_true", help="compile the network with torch.compile (pays on a GPU)")
+    fit.add_argument(
+        "--compile", action="store_true", help="compile the network with torch.compile (needs a C++ compiler)"
+    )
     fit.set_defaults(run=_fit)
 
     campaign = commands.add_parser(
