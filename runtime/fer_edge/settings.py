@@ -218,6 +218,9 @@ class WebSettings:
         secret=True,
     )
     token_file: Path | None = _setting(None, "--web-token-file", "a file with the token", **_FILE)
+    max_viewers: int = _setting(
+        8, "--web-viewers", "how many may watch at a time; one more is told so", parse=positive, metavar="N"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,10 @@
 """The page in a browser, on a phone and on a desk: headless Chromium against the whole program on the sample clip."""
 
+import contextlib
+import http.server
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from fer_edge.program.vitals import Vitals
 from fer_edge.sinks.web import WebSink
 
 from tests.runtime.fakes.feeding import feeding
-from tests.runtime.fakes.results import face_of_values, taken_of_values
+from tests.runtime.fakes.results import face, face_of_values, taken, taken_of_values
 from tests.runtime.fakes.servers import chromium
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is absent; `make setup` brings it")
@@ -151,3 +154,56 @@ def test_valence_and_arousal_are_shown_on_the_circumplex(browser):
         assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE[0]
         assert page.problems == []
         page.close()
+
+
+def test_who_does_not_fit_reads_why_and_comes_in_once_there_is_room(browser):
+    sink = WebSink(
+        "0", None, Pictures(), lambda: Vitals(10.0, None, 0, BoardState(None, None, None, None)), max_viewers=1
+    )
+    with sink, feeding(sink, taken(0, face("happy"))):
+        first = opened(browser, sink.server.url, DESK)
+        first.wait_for_selector("article.face")
+        second = opened(browser, sink.server.url, DESK)
+        second.wait_for_function("document.getElementById('notice').textContent.includes('1 viewers are watching')")
+        first.close()
+        second.wait_for_selector("article.face")
+        second.close()
+
+
+def test_another_web_site_shows_neither_picture_nor_page(browser):
+    """A page on another host name of this machine, which the browser takes for another site."""
+    body = b"<img id=a><iframe id=b></iframe><script>a.onerror = () => { document.title = 'refused' }</script>"
+    vitals = Vitals(10.0, None, 0, BoardState(None, None, None, None))
+    with (
+        WebSink("0", None, Pictures(), lambda: vitals) as sink,
+        feeding(sink, taken(0, face("happy"))),
+        serving(body) as port,
+    ):
+        page = opened(browser, f"http://localhost:{port}/", DESK)
+        page.evaluate(f"document.getElementById('a').src = 'http://127.0.0.1:{sink.server.port}/stream.mjpg'")
+        page.wait_for_function("document.title == 'refused'")
+        assert sink.view.viewers == 0, "nothing was drawn for it"
+        page.close()
+
+
+@contextlib.contextmanager
+def serving(body):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

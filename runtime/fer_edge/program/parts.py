@@ -77,7 +77,8 @@ def sink_makers(settings: Settings, context: SinkContext) -> dict[Hashable, Make
 
     The one that can be refused for its name comes first, the terminal last: nothing is emptied or said in vain.
     """
-    return {**_video(settings, context), **_served(settings, context), **_files(settings, context)}
+    outward = {**listening_makers(settings, context), **_mqtt(settings, context)}
+    return {**_video(settings, context), **outward, **_files(settings, context)}
 
 
 def _video(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
@@ -92,31 +93,34 @@ def _video(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]
     return {key: lambda: VideoSink(video, fps, context.pictures)}
 
 
-def _served(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
-    """Sinks that others connect to, or that connect."""
+def listening_makers(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
+    """Sinks that others connect to; they depend on nothing that only an entered source knows."""
     makers: dict[Hashable, MakeSink] = {}
-    web, metrics, mqtt = settings.web, settings.metrics, settings.mqtt
+    web, metrics = settings.web, settings.metrics
     if web.address is not None:
         from fer_edge.sinks.web import WebSink
 
         address = web.address
         makers["web", web, settings.output.privacy] = lambda: WebSink(
-            address, web.token, context.pictures, context.vitals
+            address, web.token, context.pictures, context.vitals, max_viewers=web.max_viewers
         )
     if metrics.address is not None:
         from fer_edge.sinks.prometheus import MetricsSink
 
         where = metrics.address
         makers["metrics", metrics, web.token] = lambda: MetricsSink(where, web.token, context.vitals)
-    if mqtt.address is not None:
-        from fer_edge.broker import tls_files
-        from fer_edge.sinks.mqtt import MqttSink
-
-        broker, files = mqtt.address, tls_files(mqtt)
-        makers["mqtt", mqtt] = lambda: MqttSink(
-            broker, mqtt.topic, context.vitals, announce=not mqtt.no_discovery, files=files
-        )
     return makers
+
+
+def _mqtt(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
+    mqtt = settings.mqtt
+    if mqtt.address is None:
+        return {}
+    from fer_edge.broker import tls_files
+    from fer_edge.sinks.mqtt import MqttSink
+
+    broker, files, announce = mqtt.address, tls_files(mqtt), not mqtt.no_discovery
+    return {("mqtt", mqtt): lambda: MqttSink(broker, mqtt.topic, context.vitals, announce=announce, files=files)}
 
 
 def _files(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:

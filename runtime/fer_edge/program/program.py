@@ -16,7 +16,15 @@ from fer_edge.pipeline import Pipeline
 from fer_edge.program.governor import RateGovernor
 from fer_edge.program.loop import Loop
 from fer_edge.program.monitor import BoardMonitor
-from fer_edge.program.parts import MakeSink, SinkContext, make_pipeline, make_source, refuse_overwriting, sink_makers
+from fer_edge.program.parts import (
+    MakeSink,
+    SinkContext,
+    listening_makers,
+    make_pipeline,
+    make_source,
+    refuse_overwriting,
+    sink_makers,
+)
 from fer_edge.program.service import Supervisor
 from fer_edge.program.signals import ReloadRequested, Signals
 from fer_edge.program.vitals import Vitals
@@ -58,18 +66,34 @@ class Program:
         self._pictures = Pictures(settings.output.privacy)
         self._governor = self._make_governor()
         self._sinks = SinkSet()
+        self._stack = contextlib.ExitStack()
         self.failed: tuple[str, ...] = ()
 
     def __enter__(self) -> Program:
-        """Open the source, then the sinks. Raises SourceError, UsageError."""
+        """Open the source and the sinks. Raises SourceError, UsageError.
+
+        What listens comes first: the source may be waited for, and nobody should learn only then that a port is taken.
+        """
         with contextlib.ExitStack() as opened:
             opened.enter_context(self._monitor)
-            self._source.__enter__()
-            opened.push(lambda *why: self._source.__exit__(*why))
             opened.push(self._sinks.__exit__)
+            self._sinks.check(self._makers())
+            context = self._context(self._source, self._pipeline, self._pictures)
+            self._sinks.exchange(listening_makers(self._settings, context))
+            self._source.__enter__()
+            opened.push(self._leave_source)
             self._sinks.exchange(self._makers())
-            self._stack = opened.pop_all()
+            opened.pop_all()
+        # In another order than they were opened: the sinks are closed first.
+        for leave in (self._monitor.__exit__, self._leave_source, self._sinks.__exit__):
+            self._stack.push(leave)
         return self
+
+    def _leave_source(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the source there is by then."""
+        self._source.__exit__(kind, error, trace)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -184,8 +208,10 @@ class Program:
     def _makers_of(
         self, settings: Settings, source: Source, pipeline: Pipeline, pictures: Pictures
     ) -> dict[Hashable, MakeSink]:
-        context = SinkContext(source, pipeline.classifier.contract.labels, self.vitals, pictures)
-        return sink_makers(settings, context)
+        return sink_makers(settings, self._context(source, pipeline, pictures))
+
+    def _context(self, source: Source, pipeline: Pipeline, pictures: Pictures) -> SinkContext:
+        return SinkContext(source, pipeline.classifier.contract.labels, self.vitals, pictures)
 
     def _make_governor(self) -> RateGovernor:
         return RateGovernor(self._pipeline, self._settings.rate.target_fps, paced=self._source.live)

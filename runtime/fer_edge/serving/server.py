@@ -1,60 +1,76 @@
-"""A small web server (microdot) in a thread of its own; the loop never waits for it."""
+"""A small web server (microdot) in a thread of its own; the loop never waits for it.
+
+microdot parses requests, finds routes and writes responses. What it leaves to a proxy in front of it is done here:
+bounds on time, size and number of connections, headers on every response, and a log that nobody can flood.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fer_edge.errors import UsageError
-from fer_edge.serving.access import COOKIE, Access
-from fer_edge.serving.address import ListenAddress
+from fer_edge.serving.access import COOKIE, Access, Refusal, Visit
+from fer_edge.serving.address import BACKLOG, ListenAddress
+from fer_edge.serving.connections import Connection, Connections
 
 logger = logging.getLogger("fer_edge")
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from microdot import Microdot, Request, Response
+
+Handler = Callable[["Request"], Awaitable[Any]]
 
 _START_S = 5.0
 _JOIN_S = 1.0
 _FAREWELL_S = 0.4
 _YEAR_S = 31_536_000
-# Connections cost file descriptors, which the camera, the files and the watchdog need as well, and nobody has shown a
-# token when one is made. A page with its two streams is one viewer.
-_MAX_CONNECTIONS = 32
-_MAX_STREAMS = 16
-_ANSWERED_S = 10.0
-# asyncio takes as many connections in one go before it looks at any of them.
-_BACKLOG = 16
-# Nothing from elsewhere is loaded, nobody may frame the page, nothing is kept in a cache.
+# A request line and headers; browsers send about 1 kB.
+_MAX_HEAD_BYTES = 16_384
+DEFAULT_VIEWERS = 8
+_RETRY_AFTER_S = 10
+# Nothing from elsewhere is loaded, nobody may frame the page or show a part of it, nothing is kept in a cache.
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
 }
 
 
 class Server:
-    """Serves what `add_routes` adds to a Microdot app, to whom `access` allows. Enter it to listen.
+    """Serves `routes`, handlers by path, to whom `access` allows. Enter it to listen.
 
-    A request that has not come and been answered within 10 s is cut off, unless it became a `stream`. Connections and
-    streams are bounded; one too many is closed.
-    Entering raises UsageError where microdot is missing or the address is taken.
+    A request must come within 2 s and be answered within 10 s, unless it became a `stream`; `max_viewers` may watch
+    each stream. Entering raises UsageError where microdot is missing or the address cannot be listened on.
     """
 
-    def __init__(self, address: ListenAddress, access: Access, add_routes: Callable[[Microdot], None]) -> None:
-        self._address, self.access, self._add_routes = address, access, add_routes
+    def __init__(
+        self,
+        address: ListenAddress,
+        access: Access,
+        routes: Mapping[str, Handler],
+        *,
+        max_viewers: int = DEFAULT_VIEWERS,
+    ) -> None:
+        self._address, self.access, self._routes = address, access, routes
         self._ready = threading.Event()
-        self._failure: OSError | None = None
+        self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
-        self._connections: set[_Connection] = set()
+        self._connections = Connections(max_viewers)
         self.port = address.port
         self.ending = False
         """Streams must end."""
@@ -68,14 +84,13 @@ class Server:
     def __enter__(self) -> Server:
         """Listen. Raises UsageError."""
         app = self._app()
-        self._thread = threading.Thread(target=self._run, args=(app,), name="web server", daemon=True)
+        sockets = self._address.listen()
+        self.port = sockets[0].getsockname()[1]
+        self._thread = threading.Thread(target=self._run, args=(app, sockets), name="web server", daemon=True)
         self._thread.start()
-        self._ready.wait(_START_S)
-        if self._failure is not None:
-            where = self._address.url(self._address.port)
-            raise UsageError(
-                f"cannot listen on {where}: {self._failure.strerror or self._failure}. Choose another port."
-            )
+        if not self._ready.wait(_START_S) or self._failure is not None:
+            reason = self._failure or "it does not start"
+            raise UsageError(f"{self._address.flag}: no web server at {self._address.url(self.port)} ({reason}).")
         return self
 
     def __exit__(
@@ -90,10 +105,11 @@ class Server:
 
     def stream(self, request: Request, body: AsyncIterator[bytes], content_type: str) -> Any:
         """Answer `request` for as long as `body` goes on and the viewer stays; refuse one viewer too many."""
-        if sum(connection.is_stream for connection in self._connections) >= _MAX_STREAMS:
-            return "Too many viewers.\n", 503
-        connection: Any = request.sock[1]  # the _Connection it came by
-        connection.become_stream()
+        connection: Any = request.sock[1]  # the Connection it came by
+        full = self._connections.no_room(connection, request.path)
+        if full is not None:
+            return full, 503, {"Retry-After": str(_RETRY_AFTER_S)}
+        connection.become_stream(request.path)
         return body, 200, {"Content-Type": content_type}
 
     def _app(self) -> Microdot:
@@ -102,97 +118,129 @@ class Server:
         except ImportError:
             raise UsageError('the web page needs microdot. Install it: pip install "fer-edge[web]"') from None
         app = Microdot()
-        app.before_request(self._admit)
-        app.after_request(_harden)
-        self._add_routes(app)
+        for path, handler in self._routes.items():
+            app.get(path)(_guarded(path, handler))
         return app
 
-    def _run(self, app: Microdot) -> None:
-        asyncio.run(self._serve(app))
-
-    async def _serve(self, app: Microdot) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        self._loop.set_exception_handler(_note)
+    def _run(self, app: Microdot, sockets: list[socket]) -> None:
         try:
-            where = (self._address.host, self._address.port)
-            # Microdot's own start_server knows neither a backlog nor a bound.
-            listener = await asyncio.start_server(partial(self._attend, app), *where, backlog=_BACKLOG)
-        except OSError as error:
+            asyncio.run(self._serve(app, sockets))
+        except BaseException as error:  # whoever waits for it must hear of it
             self._failure = error
             self._ready.set()
-            return
-        self.port = listener.sockets[0].getsockname()[1]
+        finally:
+            for one in sockets:
+                one.close()
+
+    async def _serve(self, app: Microdot, sockets: list[socket]) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_note)
+        attend = partial(self._attend, app)
+        options: dict[str, Any] = {"backlog": BACKLOG, "limit": _MAX_HEAD_BYTES}
+        listeners = [await asyncio.start_server(attend, sock=one, **options) for one in sockets]
         self._ready.set()
         await self._ended.wait()
-        listener.close()
+        for listener in listeners:
+            listener.close()
         # Streams end by themselves when they see `ending`; asyncio.run() cancels one whose viewer takes nothing more.
         streams = asyncio.all_tasks() - {asyncio.current_task()}
         if streams:
             await asyncio.wait(streams, timeout=_FAREWELL_S)
 
     async def _attend(self, app: Microdot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= _MAX_CONNECTIONS:
-            writer.transport.abort()
-            return
-        connection = _Connection(writer)
+        connection = Connection(reader, writer)
         self._connections.add(connection)
         try:
-            await app.handle_request(reader, connection)  # type: ignore[arg-type]  # it asks for three methods only
+            response = await self._respond(app, connection)
+            if response is not None:
+                await _send(response, connection)
+        except OSError as error:  # a viewer that left in the middle of a picture is no news
+            logger.debug("web server: %s: %s", connection.client, error)
         finally:
             self._connections.remove(connection)
             connection.end()
 
-    async def _admit(self, request: Request) -> Any:
-        """None lets the request through. A token in the address moves into a cookie, out of sight."""
-        query = str(request.args.get("token", ""))
-        bearer = str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
-        cookie = str(request.cookies.get(COOKIE, ""))
-        host = str(request.headers.get("Host", ""))
-        if not self.access.allows(host=host, bearer=bearer, cookie=cookie, query=query):
-            return "This address needs its token: open the link that fer-edge printed when it started.\n", 401
-        if query and self.access.token is not None and request.path == "/":
-            from microdot import Response
+    async def _respond(self, app: Microdot, connection: Connection) -> Response | None:
+        """The response to the request that comes; None where none comes."""
+        from microdot import Request, Response
 
+        head: Any = _BoundedReader(connection.reader)
+        try:
+            request = await Request.create(app, head, connection, (connection.client, 0))  # type: ignore[arg-type]
+        except OSError:
+            raise
+        except Exception as error:  # whatever microdot makes of bytes that are no request
+            logger.debug("web server: %s: not a request: %.100r", connection.client, error)
+            return Response("Not an HTTP request.\n", 400)
+        if request is None:
+            return Response("Not an HTTP request.\n", 400) if head.taken_bytes else None
+        refusal, visit = self._refusal(request)
+        if refusal is not None:
+            challenge = {"WWW-Authenticate": 'Bearer realm="fer-edge"'} if refusal.status == 401 else {}
+            return Response(refusal.text, refusal.status, challenge)
+        self._connections.admit(connection)
+        if visit.query and self.access.token is not None and request.path == "/":
+            # The token moves into a cookie, out of sight.
             kept = f"{COOKIE}={self.access.token}; Path=/; Max-Age={_YEAR_S}; HttpOnly; SameSite=Lax"
             return Response("", 302, {"Location": "/", "Set-Cookie": kept})
-        return None
+        response: Response = await app.dispatch_request(request)
+        return response
+
+    def _refusal(self, request: Request) -> tuple[Refusal | None, Visit]:
+        cookie, query = (str(tokens.get(name) or "") for tokens, name in _tokens(request))
+        visit = Visit(request.headers, request.path, cookie, query)
+        return self.access.refusal(visit), visit
 
 
-class _Connection:
-    """A client, with what microdot asks of a writer. Its task is cancelled at the deadline, unless it is a stream."""
+def _tokens(request: Request) -> tuple[tuple[Mapping[str, Any], str], ...]:
+    return (request.cookies, COOKIE), (request.args, "token")
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._writer = writer
-        self._deadline = asyncio.get_running_loop().call_later(_ANSWERED_S, task.cancel)
-        self.is_stream = False
-        self.get_extra_info = writer.get_extra_info
 
-    def become_stream(self) -> None:
-        self._deadline.cancel()
-        self.is_stream = True
+class _BoundedReader:
+    """What microdot reads a request from, which otherwise would take headers without end."""
 
-    async def awrite(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self.taken_bytes = 0
+        self.read = reader.read
+        self.readexactly = reader.readexactly
 
-    async def aclose(self) -> None:
-        self._writer.close()
-        await self._writer.wait_closed()
+    async def readline(self) -> bytes:
+        line = await self._reader.readline()
+        self.taken_bytes += len(line)
+        if self.taken_bytes > _MAX_HEAD_BYTES:
+            raise ValueError("the head of the request is too long")
+        return line
 
-    def end(self) -> None:
-        """Let go of the socket, whatever the client has not taken by now."""
-        self._deadline.cancel()
-        self._writer.transport.abort()
+
+async def _send(response: Response, connection: Connection) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if response.reason is None:
+        with suppress(ValueError):
+            response.reason = HTTPStatus(response.status_code).phrase
+    try:
+        await response.write(connection)  # type: ignore[arg-type]  # it asks for `awrite` only
+    finally:
+        if hasattr(response.body, "aclose"):
+            await response.body.aclose()
+    await connection.aclose()
+    if response.status_code >= 400:
+        await connection.linger()
+
+
+def _guarded(path: str, handler: Handler) -> Handler:
+    """The handler, with one line where it fails; microdot would print a traceback."""
+
+    async def guarded(request: Request) -> Any:
+        try:
+            return await handler(request)
+        except Exception as error:
+            logger.warning("web server: %s failed: %s: %s", path, type(error).__name__, error)
+            return "The server failed. Its log says how.\n", 500
+
+    return guarded
 
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """A viewer that left in the middle of a picture is no news."""
     logger.debug("web server: %s", context.get("exception") or context.get("message"))
-
-
-async def _harden(request: Request, response: Response) -> Response:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response

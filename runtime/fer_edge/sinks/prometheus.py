@@ -20,7 +20,7 @@ from fer_edge.serving.address import listen_address
 from fer_edge.serving.server import Server
 
 if TYPE_CHECKING:
-    from microdot import Microdot, Request
+    from microdot import Request
     from prometheus_client.core import Metric
 
 _BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -32,7 +32,7 @@ class MetricsSink:
 
     def __init__(self, address: str, token: str | None, vitals: Callable[[], Vitals]) -> None:
         where = listen_address(address, "--metrics")
-        self.server = Server(where, access_for(where, token, "--web-token"), self._add_routes)
+        self.server = Server(where, access_for(where, token), {"/metrics": self._serve})
         self.name = f"metrics {address}"
         self._vitals = vitals
         self._make()
@@ -88,9 +88,6 @@ class MetricsSink:
             self._stage.labels(stage).observe(value_ms / 1e3)
         for face in result.faces:
             self._expressions.labels(face.expression).inc()
-
-    def _add_routes(self, app: Microdot) -> None:
-        app.get("/metrics")(self._serve)
 
     async def _serve(self, request: Request) -> Any:
         from prometheus_client import generate_latest

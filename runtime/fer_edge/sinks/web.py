@@ -18,11 +18,11 @@ from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals
 from fer_edge.serving.access import Access, access_for
 from fer_edge.serving.address import listen_address
-from fer_edge.serving.server import Server
+from fer_edge.serving.server import DEFAULT_VIEWERS, Handler, Server
 from fer_edge.sinks.live_view import PERIOD_S, LiveView
 
 if TYPE_CHECKING:
-    from microdot import Microdot, Request
+    from microdot import Request
 
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -34,13 +34,26 @@ _PICTURE_POLL_S = 0.03
 
 
 class WebSink:
-    """Serves the page at `address` (`[HOST:]PORT`). A token made here is printed once, when the page opens."""
+    """Serves the page at `address` (`[HOST:]PORT`) to `max_viewers` at a time.
 
-    def __init__(self, address: str, token: str | None, pictures: Pictures, vitals: Callable[[], Vitals]) -> None:
+    A token made here is printed once, when the page opens.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        token: str | None,
+        pictures: Pictures,
+        vitals: Callable[[], Vitals],
+        *,
+        max_viewers: int = DEFAULT_VIEWERS,
+    ) -> None:
         where = listen_address(address, "--web")
-        self.access: Access = access_for(where, token, "--web-token")
+        self.access: Access = access_for(where, token)
         self.view = LiveView(pictures, vitals)
-        self.server = Server(where, self.access, self._add_routes)
+        routes = {path: _static(name, content_type) for path, (name, content_type) in _PAGE.items()}
+        routes |= {"/events": self._events, "/stream.mjpg": self._stream}
+        self.server = Server(where, self.access, routes, max_viewers=max_viewers)
         self.name = f"web {address}"
 
     def __enter__(self) -> WebSink:
@@ -60,12 +73,6 @@ class WebSink:
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Keep the newest result for whoever looks."""
         self.view.put(frame, result)
-
-    def _add_routes(self, app: Microdot) -> None:
-        for path, (name, content_type) in _PAGE.items():
-            app.get(path)(_static(name, content_type))
-        app.get("/events")(self._events)
-        app.get("/stream.mjpg")(self._stream)
 
     async def _events(self, request: Request) -> Any:
         return self.server.stream(request, self._event_stream(), "text/event-stream")
@@ -102,7 +109,7 @@ class WebSink:
             self.view.viewers -= 1
 
 
-def _static(name: str, content_type: str) -> Callable[[Request], Any]:
+def _static(name: str, content_type: str) -> Handler:
     data = (files("fer_edge") / "data" / "page" / name).read_bytes()
 
     async def page(request: Request) -> Any:

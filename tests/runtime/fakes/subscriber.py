@@ -49,8 +49,8 @@ class Subscriber:
         return {topic: payload for topic, payload, retain in self.messages if retain}
 
 
-def eventually(is_so):
-    end_s = time.monotonic() + 15
+def eventually(is_so, timeout_s=15):
+    end_s = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < end_s
         time.sleep(0.02)

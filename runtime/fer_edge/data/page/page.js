@@ -215,7 +215,7 @@ function showPicture(state) {
   if (streaming) return;
   streaming = true;
   picture.onload = () => { picture.hidden = false; $("no-picture").hidden = true; };
-  picture.onerror = () => { streaming = false; };
+  picture.onerror = () => { setTimeout(() => { streaming = false; }, 5000); };
   picture.src = `/stream.mjpg?${Date.now()}`;
 }
 
@@ -237,10 +237,28 @@ function show(state) {
   drawTimeline();
 }
 
-const events = new EventSource("/events");
-events.onmessage = (message) => show(JSON.parse(message.data));
-events.onerror = () => {
-  notice("No connection to the board; trying again.");
+let events;
+
+function connect() {
+  events = new EventSource("/events");
+  events.onmessage = (message) => show(JSON.parse(message.data));
+  events.onerror = lost;
+}
+
+async function lost() {
   streaming = false;
-};
+  notice("No connection to the board; trying again.");
+  if (events.readyState !== EventSource.CLOSED) return;
+  // The board answered with a refusal, whose reason EventSource keeps to itself.
+  try {
+    const answer = await fetch("/events");
+    if (answer.ok) answer.body.cancel();
+    else notice(await answer.text());
+  } catch {
+    // No answer at all: that is what the notice says.
+  }
+  setTimeout(connect, 5000);
+}
+
+connect();
 window.addEventListener("resize", () => { if (newest) drawTimeline(); });
