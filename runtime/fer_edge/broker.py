@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import secrets
 import socket
 import ssl
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from fer_edge.credentials import locate
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 3.0
 KEEPALIVE_S = 30
+_LISTEN_S = 0.1
+_PATIENCE_S = 10.0
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 # X509_V_ERR_... of openssl/x509_vfy.h: an issuer that is not trusted, a certificate out of its time, of other names.
 _UNKNOWN_ISSUER = (2, 18, 19, 20, 21, 24, 26, 27)
@@ -146,6 +152,54 @@ def new_client(broker: Broker, client_id: str) -> Client:
         client.tls_set_context(broker.tls)
     client.connect_timeout = CONNECT_S
     return client
+
+
+class Session:
+    """A connection for one errand; entering connects. Raises UsageError where that, or what is waited for, fails."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._trouble: str | None = None
+        self.client = new_client(broker, f"feredge{secrets.token_hex(8)}")
+        self.client.on_connect = self._on_connect
+
+    def __enter__(self) -> Session:
+        """Connect, and wait for the broker's welcome."""
+        try:
+            self.client.connect(self._broker.host, self._broker.port, KEEPALIVE_S)
+        except Exception as error:  # whatever a network library raises
+            raise self._error(failure(error, self._broker)) from None
+        self.wait_until(self.client.is_connected, unanswered(self._broker))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        self.client.disconnect()
+
+    def wait_until(self, is_so: Callable[[], bool], otherwise: str) -> None:
+        """Talk to the broker until `is_so`; `otherwise` is the trouble where it does not come about."""
+        end_s = time.monotonic() + _PATIENCE_S
+        while not is_so():
+            ended = self.client.loop(_LISTEN_S) != 0
+            if self._trouble is not None:
+                raise self._error(self._trouble)
+            if ended or time.monotonic() > end_s:
+                raise self._error(otherwise)
+
+    def certificate_ends_at_s(self) -> float | None:
+        """When the broker's certificate expires, as time.time() counts; None without TLS."""
+        line = self.client.socket()
+        found = line.getpeercert() if isinstance(line, ssl.SSLSocket) else None
+        return ssl.cert_time_to_seconds(str(found["notAfter"])) if found else None
+
+    def _error(self, reason: str) -> UsageError:
+        return UsageError(f"mqtt {self._broker.shown}: {reason}{'' if reason.endswith('?') else '.'}")
+
+    def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._trouble = refusal(reason)
 
 
 def refusal(reason: object) -> str:

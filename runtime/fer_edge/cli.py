@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from fer_edge import OPENCV_MAX_PIXELS, __version__
-from fer_edge.arguments import ArgumentParser
+from fer_edge.arguments import ArgumentParser, file_path
 from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.errors import run_reporting
 from fer_edge.options import add_flags, parse, settings_from
@@ -61,10 +61,12 @@ def _run(words: list[str]) -> None:
 
 def _doctor(words: list[str]) -> None:
     parser = ArgumentParser(prog="fer-edge doctor", description=_COMMANDS["doctor"])
-    parser.parse_args(words)
+    help = "also look at what this file asks for: secrets, web address, broker, certificate"
+    parser.add_argument("--config", type=file_path, metavar="fer-edge.toml", help=help)
+    options = parser.parse_args(words)
     from fer_edge.doctor import examine, report
 
-    report(examine())
+    report(examine(options.config))
 
 
 def _mqtt_clear(words: list[str]) -> None:

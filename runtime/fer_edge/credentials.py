@@ -6,6 +6,7 @@ that every user of the machine may read is named, with the remedy.
 """
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from fer_edge.errors import UsageError
 from fer_edge.redaction import redacted
 
 _MAX_BYTES = 16_384
+EXPOSED = "holds a secret that every user here may read"
 _CREDSTORE = Path("/etc/credstore")
 
 
@@ -113,10 +115,16 @@ def exposed_secrets(config: Path | None, configured: Mapping[str, Any], values: 
 
     `config` is the configuration file and `configured` what it sets; `values` is all that is set, flags included.
     """
-    files = [locate(values[one.file_key]) for one in SECRET_FILES if values.get(one.file_key) is not None]
+    names = (*(one.file_key for one in SECRET_FILES), "mqtt.key_file")
+    files = [locate(values[name]) for name in names if values.get(name) is not None]
     if config is not None and any(_holds_secret(configured, one.key) for one in SECRET_FILES):
         files.append(config)
     return [path for path in files if is_world_readable(path)]
+
+
+def closing(path: Path) -> str:
+    """The command that closes a file to everybody else."""
+    return f"Run `chmod o= {shlex.quote(str(path))}`"
 
 
 def _holds_secret(configured: Mapping[str, Any], key: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.arguments import file_path
-from fer_edge.credentials import exposed_secrets, fill_in
+from fer_edge.credentials import EXPOSED, closing, exposed_secrets, fill_in
 from fer_edge.errors import UsageError
 from fer_edge.redaction import quoted, redacted
 from fer_edge.settings import Option, Settings
@@ -86,11 +86,27 @@ def _default_note(key: Key) -> str:
     return "" if shown in (None, False, ()) else f" (default {shown})"
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, and the files they came from that hold a secret and may be read by everybody."""
+
+    settings: Settings
+    exposed: tuple[Path, ...]
+
+
 def settings_from(namespace: argparse.Namespace, sections: Collection[str] = ()) -> Settings:
     """The settings of a parsed command line and of the file it names, or those of some sections of it.
 
     Raises UsageError for a file that is wrong.
     """
+    loaded = load(namespace, sections)
+    for path in loaded.exposed:
+        logger.warning("%s %s. %s.", path, EXPOSED, closing(path))
+    return loaded.settings
+
+
+def load(namespace: argparse.Namespace, sections: Collection[str] = ()) -> Loaded:
+    """`settings_from`, with what is to be warned about."""
     given = {name: value for name, value in vars(namespace).items() if "." in name}
     configured = read_config(namespace.config) if namespace.config is not None else {}
     if sections:
@@ -98,9 +114,8 @@ def settings_from(namespace: argparse.Namespace, sections: Collection[str] = ())
     replaced = {name for flags, names in _REPLACED if flags & set(given) for name in names}
     values = {name: value for name, value in configured.items() if name not in replaced}
     values.update({name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
-    for path in exposed_secrets(namespace.config, configured, values):
-        logger.warning("%s holds a secret that every user here may read. Run `chmod o= %s`.", path, path)
-    return _assemble(fill_in(values))
+    exposed = exposed_secrets(namespace.config, configured, values)
+    return Loaded(_assemble(fill_in(values)), tuple(exposed))
 
 
 def _assemble(values: dict[str, Any]) -> Settings:

@@ -176,6 +176,12 @@ def test_a_secrets_own_file_that_everybody_may_read_is_warned_about(tmp_path, ca
     assert "hold" in caplog.text and "correct-horse" not in caplog.text
 
 
+def test_a_private_key_that_everybody_may_read_is_warned_about(tmp_path, caplog):
+    secret(tmp_path / "client.key", "a key", 0o644)
+    settings_of("--camera", "0", "--mqtt-key-file", "client.key")
+    assert "client.key holds a secret" in caplog.text
+
+
 def test_no_warning_where_there_is_no_secret_or_nobody_comes_there(tmp_path, caplog):
     secret(tmp_path / "p", "hunter2")
     plain = '[source]\naddress = "rtsp://me@cam/stream1"\npassword_file = "p"\n[mqtt]\naddress = "mqtt://broker"'

@@ -1,6 +1,7 @@
 """`fer-edge doctor`: each trouble is named with its remedy."""
 
 import dataclasses
+import socket
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,16 @@ import pytest
 from fer_edge.board import BoardState
 from fer_edge.cli import main
 from fer_edge.doctor import Finding, State, report
+from fer_edge.doctor.configured import check_configuration
 from fer_edge.doctor.files import check_files, check_model
 from fer_edge.doctor.hardware import check_cameras, check_cma, check_hardware, check_heat, check_picamera2
 from fer_edge.doctor.software import check_engines, check_opencv, check_python
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import list_models
+
+from tests.runtime.fakes.certificates import Authority
+from tests.runtime.fakes.mjpeg_server import free_port
+from tests.runtime.fakes.servers import mosquitto
 
 
 def having(**versions: str):
@@ -137,3 +143,74 @@ def test_the_command_prints_a_line_each(mediapipe_file, capsys):
     out = capsys.readouterr().out
     for subject in ("python", "engine", "opencv", "camera", "picamera2", "classifier fer-base.int8"):
         assert subject in out
+
+
+# --- What a configuration file asks for ----------------------------------------------------------------------------
+
+
+def configured(folder, text, mode=0o600):
+    path = folder / "fer-edge.toml"
+    path.write_text(f"[source]\ncamera = 0\n{text}")
+    path.chmod(mode)
+    return {finding.subject: finding for finding in check_configuration(path)}
+
+
+def test_a_configuration_with_a_mistake_is_named(tmp_path):
+    finding = configured(tmp_path, "[web]\nadress = 8000")["configuration"]
+    assert finding.state is State.BAD and "did you mean address?" in finding.text
+    assert configured(tmp_path, "") == {
+        "configuration": Finding("configuration", State.OK, f"{tmp_path}/fer-edge.toml")
+    }
+
+
+def test_a_secret_that_everybody_may_read_is_named_with_the_remedy(tmp_path):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    finding = configured(tmp_path, '[web]\ntoken = "correct-horse-battery"', 0o644)["secrets"]
+    assert finding.state is State.WARN and "chmod o= " in finding.remedy
+    assert "correct-horse" not in finding.text + finding.remedy
+    assert "secrets" not in configured(tmp_path, '[web]\ntoken = "correct-horse-battery"', 0o640)
+
+
+def test_web_addresses_are_tried(tmp_path):
+    found = configured(tmp_path, '[web]\naddress = "127.0.0.1:0"\n[metrics]\naddress = "0.0.0.0:0"')
+    assert found["web"].state is found["metrics"].state is State.OK
+    assert "this machine only" in found["web"].text and "with a token" in found["metrics"].text
+    assert configured(tmp_path, '[web]\naddress = "a..b:80"')["web"].state is State.BAD
+    assert configured(tmp_path, '[web]\naddress = 0\ntoken = "short"')["web"].state is State.BAD
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        finding = configured(tmp_path, f"[web]\naddress = {other.getsockname()[1]}")["web"]
+    assert finding.state is State.WARN and "in use" in finding.text and "fer-edge itself" in finding.remedy
+
+
+def test_a_broker_that_is_away_or_refuses_is_named(tmp_path):
+    port = free_port()
+    address = f'[mqtt]\naddress = "mqtt://me:S3cr3t@127.0.0.1:{port}"'
+    finding = configured(tmp_path, address)["mqtt"]
+    assert finding.state is State.BAD and "no broker listens" in finding.text
+    with mosquitto(port, "allow_anonymous false"):
+        refused = configured(tmp_path, address)["mqtt"]
+    assert refused.state is State.BAD and "user or password is wrong" in refused.text
+    assert "S3cr3t" not in finding.text + refused.text
+    with mosquitto(port):
+        assert configured(tmp_path, address)["mqtt"].state is State.OK
+
+
+def test_a_brokers_certificate_that_is_refused_or_ends_soon_is_named(tmp_path):
+    authority, port = Authority(tmp_path), free_port()
+    certificate, key = authority.issue("localhost")
+    tls = (f"cafile {authority.certificate}", f"certfile {certificate}", f"keyfile {key}", "allow_anonymous true")
+    address = f'[mqtt]\naddress = "mqtts://localhost:{port}"\n'
+    with mosquitto(port, *tls):
+        refused = configured(tmp_path, address)["mqtt"]
+        found = configured(tmp_path, f'{address}ca_file = "{authority.certificate}"')
+    assert refused.state is State.BAD and "certificate is refused" in refused.text and "ca_file" in refused.text
+    assert found["mqtt"].state is State.OK
+    assert found["mqtt certificate"].state is State.WARN and "expires in 2 days" in found["mqtt certificate"].text
+
+
+def test_the_command_looks_at_the_configuration_too(mediapipe_file, tmp_path, capsys):
+    path = tmp_path / "fer-edge.toml"
+    path.write_text("[source]\ncamera = 0\n[web]\naddress = 0\n")
+    assert main(["doctor", "--config", str(path)]) in (0, 2)
+    assert "http://127.0.0.1:0/ (this machine only)" in capsys.readouterr().out

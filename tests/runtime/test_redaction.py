@@ -3,6 +3,9 @@
 import contextlib
 import io
 import string
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +19,10 @@ from fer_edge.errors import FerEdgeError, UsageError, run_reporting
 from fer_edge.options import read_config
 from fer_edge.redaction import redacted, scrubbed
 from fer_edge.sources import open_source
+
+from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
+from tests.runtime.fakes.servers import mosquitto
+from tests.runtime.fakes.subscriber import Subscriber
 
 
 @pytest.mark.parametrize(
@@ -221,3 +228,43 @@ def test_a_librarys_message_is_scrubbed_of_the_parts_it_quotes():
     address = "rtsp://me:p%40sswort@cam:554/live?pwd=hunter2"
     message = "cannot connect to cam as me: p@sswort refused at /live?pwd=hunter2 (P@SSWORT)"
     assert scrubbed(message, address) == "cannot connect to cam as me: *** refused at /live?***=*** (***)"
+
+
+# --- The whole program ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("mediapipe_file")
+def test_nothing_a_run_says_writes_serves_or_sends_holds_a_secret(tmp_path):
+    """A camera and a broker with secrets in every place they may have one, and every output there is."""
+    pytest.importorskip("prometheus_client", reason="the extra `metrics` is absent")
+    pytest.importorskip("microdot", reason="the extra `web` is absent")
+    web, metrics, broker = free_port(), free_port(), free_port()
+    log, jsonl, csv = tmp_path / "log", tmp_path / "faces.jsonl", tmp_path / "faces.csv"
+    with MjpegServer() as camera, mosquitto(broker), Subscriber(broker) as heard, open(log, "w") as stderr:
+        address = f"http://S3cr3tuser:S3cr3t%40pw@127.0.0.1:{camera.port}/S3cr3t/live?pw=S3cr3t&S3cr3t=1#S3cr3t"
+        words = ["--source", address, "--mqtt", f"mqtt://me:S3cr3t@127.0.0.1:{broker}", "--mqtt-topic", "door"]
+        words += ["--web", str(web), "--metrics", str(metrics), "--jsonl", str(jsonl), "--csv", str(csv)]
+        words += ["--save-video", str(tmp_path / "out.avi"), "--silence", "1", "--tries", "1"]
+        command = [sys.executable, "-m", "fer_edge", *words]
+        program = subprocess.Popen(command, stdout=stderr, stderr=stderr)
+        try:
+            heard.wait_for("door/stats", timeout_s=60)
+            served = read(web, "/") + read(metrics, "/metrics") + read(web, "/events", enough=b"\n\n")
+            camera.stop()
+            assert program.wait(60) == 3, "the source is lost for good"
+        finally:
+            program.kill()
+            program.wait()
+    written = b"".join(path.read_bytes() for path in (log, jsonl, csv))
+    assert b"http://***@127.0.0.1:" in written and b"http://***@127.0.0.1:" in served
+    assert b"lost for good" in written
+    for said in (written, served, repr(heard.messages).encode(), *(str(path).encode() for path in tmp_path.iterdir())):
+        assert b"s3cr3t" not in said.lower()
+
+
+def read(port, path, enough=b""):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as response:
+        found = b""
+        while (block := response.read1()) and not (enough and enough in found):
+            found += block
+        return found

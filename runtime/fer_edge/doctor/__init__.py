@@ -1,6 +1,7 @@
 """`fer-edge doctor`: what would keep fer-edge from working here, each finding with its remedy."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from fer_edge.doctor.finding import Finding, State
 from fer_edge.errors import ModelError, UsageError
@@ -8,13 +9,15 @@ from fer_edge.errors import ModelError, UsageError
 __all__ = ["Finding", "State", "examine", "report"]
 
 
-def examine() -> list[Finding]:
-    """Look at everything. Never raises: a check that fails is a finding."""
+def examine(config: Path | None = None) -> list[Finding]:
+    """Look at everything, also at what a configuration file asks for. Never raises: what fails is a finding."""
+    from fer_edge.doctor.configured import check_configuration
     from fer_edge.doctor.files import check_files
     from fer_edge.doctor.hardware import check_hardware
     from fer_edge.doctor.software import check_software
 
-    return [*check_software(), *check_hardware(), *check_files()]
+    configured = [] if config is None else check_configuration(config)
+    return [*check_software(), *check_hardware(), *check_files(), *configured]
 
 
 def report(findings: Iterable[Finding]) -> None:
