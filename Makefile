@@ -64,7 +64,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .NOTPARALLEL:
 .PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
 	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo \
-	screenshots test test-tflite-runtime lint format clean
+	load screenshots test test-tflite-runtime lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -200,6 +200,9 @@ demo: media ## the whole chain on a sample clip: export, quantize, run
 	@echo "annotated video  demo/annotated.mp4"
 	@echo "results          demo/faces.jsonl demo/faces.csv"
 	@echo "models           $(FOLDER)/ (quantize.csv has the table above)"
+
+load: media ## the program with 20 viewers, broker, metrics, files and a recording: nothing may be lost (10 minutes)
+	$(RUN) -m boards load
 
 screenshots: media ## pictures of the web page for docs/ (needs chromium)
 	$(RUN) -m boards screenshots

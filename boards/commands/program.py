@@ -1,9 +1,10 @@
-"""`compare`, `screenshots`: the camera program beside its peer, and its web page in pictures."""
+"""`compare`, `load`, `screenshots`: the camera program beside its peer, under load, and its web page in pictures."""
 
 import argparse
 from pathlib import Path
 
-from fer_edge.arguments import positive
+from fer_edge.arguments import positive, whole
+from fer_edge.errors import DataError
 
 from boards.commands import Commands
 
@@ -23,6 +24,14 @@ def register(commands: Commands) -> None:
     compare.add_argument("--out", type=Path, default=Path("docs/measured/loop.csv"))
     compare.set_defaults(run=_compare)
 
+    load = commands.add_parser("load", help="the camera program with viewers, broker, metrics, files and a recording")
+    load.add_argument("--clip", type=Path, default=_CLIP)
+    load.add_argument("--seconds", type=positive, default=300, help="length of a run (default 300)")
+    load.add_argument("--viewers", type=whole, nargs="+", default=[0, 20], help="a run for each (default 0 20)")
+    load.add_argument("--max-viewers", type=positive, default=8, help="how many the page lets in (default 8)")
+    load.add_argument("--out", type=Path, default=Path("docs/measured/load.csv"))
+    load.set_defaults(run=_load)
+
     screenshots = commands.add_parser("screenshots", help="pictures of the web page for docs/, the face hidden")
     screenshots.add_argument("--clip", type=Path, default=_CLIP)
     screenshots.add_argument("--chromium", default="/usr/bin/chromium")
@@ -38,6 +47,19 @@ def _compare(options: argparse.Namespace) -> None:
     rows = compare(options.clip, options.peer_python, files, n=options.n, warmup=options.warmup, core=options.core)
     write_loop(options.out, rows)
     print(*lines(rows), options.out, sep="\n")
+
+
+def _load(options: argparse.Namespace) -> None:
+    from boards.load import measure_load, table, write_load
+
+    rows = []
+    for viewers in options.viewers:
+        row = measure_load(options.clip, seconds=options.seconds, viewers=viewers, max_viewers=options.max_viewers)
+        rows.append(row)
+        write_load(options.out, rows)
+    print(table(options.out), options.out, sep="\n")
+    if not all(row.is_complete for row in rows):
+        raise DataError(f"something was lost, or a viewer got no answer: see {options.out}.")
 
 
 def _screenshots(options: argparse.Namespace) -> None:

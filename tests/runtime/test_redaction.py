@@ -116,6 +116,8 @@ _FORMS = (
     "{scheme}://[{secret}]/live",
     "{secret}://cam/live",
     "picamera2:me:{secret}@cam",
+    "/dev/video0?password={secret}",
+    "/dev/video0@{secret}",
 )
 
 

@@ -62,8 +62,8 @@ def _retained(session: Session, topics: list[str]) -> dict[str, bytes]:
 
     def note(client: Any, data: Any, message: MQTTMessage) -> None:
         nonlocal heard_at_s
-        heard_at_s = time.monotonic()
-        if message.retain and message.payload:
+        if message.retain:  # what others say meanwhile does not count
+            heard_at_s = time.monotonic()
             found[message.topic] = bytes(message.payload)
 
     session.client.on_message = note

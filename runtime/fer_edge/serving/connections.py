@@ -26,6 +26,7 @@ MAX_PENDING = 128
 # One that is beyond the share of its address is given this long to show something.
 GRACE_S = 0.25
 _LINGER_S = 0.5
+_LAST_CHANCE_S = 0.05
 
 
 class Connection:
@@ -49,7 +50,11 @@ class Connection:
         """Cut it off unless it ends, or is allowed more, within so many seconds."""
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = asyncio.get_running_loop().call_later(seconds, self._task.cancel)
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._give_last_chance)
+
+    def _give_last_chance(self) -> None:
+        """On a busy board the server itself may be late: what has come meanwhile is looked at first."""
+        self._deadline = asyncio.get_running_loop().call_later(_LAST_CHANCE_S, self._task.cancel)
 
     def hurry(self) -> None:
         """Its address holds more than its share: it must show something at once."""

@@ -9,6 +9,7 @@ import cv2
 from fer_edge.errors import SourceError
 from fer_edge.native import native_text
 from fer_edge.quiet import quiet_opencv
+from fer_edge.redaction import redacted
 from fer_edge.sources.address import SYSFS, is_csi_camera
 from fer_edge.sources.capture import CaptureDevice
 from fer_edge.sources.latest import LiveOptions, LiveSource
@@ -17,7 +18,8 @@ from fer_edge.sources.latest import LiveOptions, LiveSource
 def camera_source(device: int | str, options: LiveOptions | None = None, *, sysfs: Path = SYSFS) -> LiveSource:
     """A camera by index, or by path such as /dev/v4l/by-id/...; the driver may choose another size than asked for."""
     chosen = options or LiveOptions()
-    name = f"camera {device}" if isinstance(device, int) else native_text(device, device, SourceError)
+    name = f"camera {device}" if isinstance(device, int) else redacted(device)
+    native_text(str(device), name, SourceError)
     return LiveSource(name, lambda: _open(device, name, chosen, sysfs), chosen)
 
 
@@ -44,8 +46,9 @@ def _check(device: int | str, name: str, sysfs: Path) -> None:
         raise SourceError(f"{name} is a CSI camera, which V4L2 cannot read here. Use --source picamera2:N (N from 0).")
     if not path.exists():
         found = ", ".join(sorted(str(other) for other in Path("/dev").glob("video*"))) or "none"
+        shown = redacted(str(path))
         raise SourceError(
-            f"{name}: {path} does not exist; found: {found}. Is it plugged in (`v4l2-ctl --list-devices`)?"
+            f"{name}: {shown} does not exist; found: {found}. Is it plugged in (`v4l2-ctl --list-devices`)?"
         )
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceError(f"{name}: no permission for {path}. Run `sudo usermod -aG video $USER` and log in again.")

@@ -1,0 +1,397 @@
+"""The camera program under load: viewers, a broker, Prometheus, files and a recording at once, and what of it was lost.
+
+Everything runs on this machine's loopback interface. The source is the sample clip, repeated to the length asked for
+and read at its own pace: every one of its frames must come out everywhere. Figures go to docs/measured/load.csv.
+"""
+
+import asyncio
+import contextlib
+import csv
+import json
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fer_edge import __version__
+from fer_edge.board import board_info
+from fer_edge.errors import DataError, UsageError
+from fer_edge.files import atomic_write
+from fer_edge.sinks.track_events import TrackEvents
+
+_SCRAPE_S = 5.0
+_RETRY_S = 10.0
+_START_S = 120.0
+
+
+@dataclass(frozen=True)
+class LoadRow:
+    """One run. Frames, rows and events are counted where they arrive; `pictures_fps` is of a viewer who was let in.
+
+    `total_*_ms` is a frame's way through the program, from its JSONL; `cpu_percent` is of one core, over the run.
+    """
+
+    viewers_asked: int
+    max_viewers: int
+    viewers_served: int
+    viewers_told_no_room: int
+    viewers_without_answer: int
+    frames: int
+    jsonl_lines: int
+    csv_rows_expected: int
+    csv_rows: int
+    video_frames: int
+    events_expected: int
+    events_received: int
+    scrapes: int
+    scrapes_failed: int
+    results_lost: int
+    pictures_fps: float | None
+    total_p50_ms: float
+    total_p95_ms: float
+    total_p99_ms: float
+    cpu_percent: float
+    rss_max_mb: float
+    duration_s: float
+    exit_code: int
+    cpu: str
+    fer_edge_version: str
+    started_at: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Did everything arrive everywhere, and was every viewer answered?"""
+        frames = {self.frames, self.jsonl_lines, self.video_frames}
+        pairs = (self.csv_rows_expected, self.events_expected) == (self.csv_rows, self.events_received)
+        failures = (self.results_lost, self.scrapes_failed, self.viewers_without_answer, self.exit_code)
+        return len(frames) == 1 and pairs and not any(failures)
+
+
+@dataclass
+class _Viewer:
+    """What one viewer met with: the page's two streams, as a browser opens them."""
+
+    pictures: int = 0
+    first_s: float | None = None
+    last_s: float = 0.0
+    events: int = 0
+    told: int = 0
+    without_answer: int = 0
+
+    @property
+    def fps(self) -> float | None:
+        """Pictures a second while it was served."""
+        if self.first_s is None or self.last_s - self.first_s < 1:
+            return None
+        return (self.pictures - 1) / (self.last_s - self.first_s)
+
+
+@dataclass
+class _Watch:
+    """What was seen of the program while it ran."""
+
+    viewers: list[_Viewer]
+    events: int = 0
+    scrapes: int = 0
+    scrapes_failed: int = 0
+    lost: int = 0
+    rss_mb: list[float] = field(default_factory=list)
+    cpu_s: float = 0.0
+    offline: threading.Event = field(default_factory=threading.Event)
+
+
+def measure_load(clip: Path, *, seconds: int, viewers: int, max_viewers: int) -> LoadRow:
+    """Run the program on `seconds` of the clip. Raises UsageError without mosquitto or ffmpeg."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source, frames = _repeated(clip, seconds, folder)
+        web, metrics, broker = (_free_port() for _ in range(3))
+        watch = _Watch([_Viewer() for _ in range(viewers)])
+        words = ["--source", str(source), "--quiet", "--jsonl", str(folder / "faces.jsonl")]
+        words += ["--csv", str(folder / "faces.csv"), "--save-video", str(folder / "faces.avi")]
+        words += ["--web", str(web), "--web-viewers", str(max_viewers), "--metrics", str(metrics)]
+        words += ["--mqtt", f"mqtt://127.0.0.1:{broker}", "--mqtt-topic", "load"]
+        started_at, started_s = datetime.now(timezone.utc), time.monotonic()
+        with _mosquitto(broker), _subscribed(broker, watch):
+            program = subprocess.Popen([sys.executable, "-m", "fer_edge", *words])
+            asyncio.run(_attend(program, web, metrics, watch))
+            exit_code = program.wait()
+            duration_s = time.monotonic() - started_s
+            watch.offline.wait(_RETRY_S)  # which the program says behind its last event
+        return _row(folder, frames, watch, max_viewers, duration_s, exit_code, started_at)
+
+
+def _repeated(clip: Path, seconds: int, folder: Path) -> tuple[Path, int]:
+    """The clip again and again, without decoding it, and how many frames that makes."""
+    if shutil.which("ffmpeg") is None:
+        raise UsageError("ffmpeg is needed to repeat the clip: apt install ffmpeg")
+    capture = cv2.VideoCapture(str(clip))
+    length_s = capture.get(cv2.CAP_PROP_FRAME_COUNT) / max(capture.get(cv2.CAP_PROP_FPS), 1)
+    times = max(int(seconds // max(length_s, 1)), 0)
+    target = folder / "source.mp4"
+    command = ["ffmpeg", "-v", "error", "-stream_loop", str(times), "-i", str(clip), "-t", str(seconds)]
+    done = subprocess.run([*command, "-an", "-c", "copy", str(target)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise DataError(f"{clip}: ffmpeg cannot repeat it: {done.stderr.strip()}")
+    return target, _frames_of(target)
+
+
+def _frames_of(path: Path) -> int:
+    """Frames that can be decoded, counted one by one."""
+    capture = cv2.VideoCapture(str(path))
+    count = 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _mosquitto(port: int) -> Iterator[None]:
+    command = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if command is None:
+        raise UsageError("mosquitto is needed as a broker: apt install mosquitto")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([command, "-p", str(port)], **quiet) as broker:  # type: ignore[call-overload]
+        try:
+            yield
+        finally:
+            broker.terminate()
+
+
+@contextlib.contextmanager
+def _subscribed(port: int, watch: _Watch) -> Iterator[None]:
+    """Count the events that arrive, from before the program starts."""
+    from paho.mqtt.client import Client, MQTTMessage
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    heard = threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda client, *rest: client.subscribe("load/#", qos=1)
+    client.on_subscribe = lambda *rest: heard.set()
+
+    def count(client: Client, data: object, message: MQTTMessage) -> None:
+        watch.events += message.topic == "load/events"
+        if message.payload == b"offline":
+            watch.offline.set()
+
+    client.on_message = count
+    end_s = time.monotonic() + _START_S
+    while True:
+        try:
+            client.connect("127.0.0.1", port)
+            break
+        except ConnectionRefusedError:
+            if time.monotonic() > end_s:
+                raise UsageError("the broker does not start.") from None
+            time.sleep(0.05)
+    client.loop_start()
+    heard.wait(_START_S)
+    try:
+        yield
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+# --- While it runs -------------------------------------------------------------------------------------------------
+
+
+async def _attend(program: subprocess.Popen[bytes], web: int, metrics: int, watch: _Watch) -> None:
+    """Look at the page, scrape the metrics and note the program's size until it ends."""
+    await _listening(program, web)
+    tasks = [
+        asyncio.create_task(_view(web, path, one)) for one in watch.viewers for path in ("/events", "/stream.mjpg")
+    ]
+    next_s = time.monotonic()
+    while program.poll() is None:
+        _note_size(program.pid, watch)
+        if time.monotonic() >= next_s:
+            next_s += _SCRAPE_S
+            await asyncio.to_thread(_scrape, program, metrics, watch)
+        await asyncio.sleep(0.5)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _listening(program: subprocess.Popen[bytes], port: int) -> None:
+    end_s = time.monotonic() + _START_S
+    while program.poll() is None and time.monotonic() < end_s:
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)
+    raise UsageError("fer-edge does not start; what it said stands above.")
+
+
+async def _view(port: int, path: str, viewer: _Viewer) -> None:
+    """One of a page's two streams, asked for again when there was no room."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            if " 200 " in head:
+                await (_take_events if path == "/events" else _take_pictures)(reader, viewer)
+            elif " 503 " in head and "no more fit" in (await reader.read()).decode():
+                viewer.told += 1
+            else:
+                viewer.without_answer += 1
+            writer.close()
+        except asyncio.IncompleteReadError:  # closed without a word, or at the end of the program
+            viewer.without_answer += viewer.first_s is None and not viewer.events
+        except ConnectionRefusedError:
+            return
+        await asyncio.sleep(_RETRY_S)
+
+
+async def _take_events(reader: asyncio.StreamReader, viewer: _Viewer) -> None:
+    while await reader.readuntil(b"\n\n"):
+        viewer.events += 1
+
+
+async def _take_pictures(reader: asyncio.StreamReader, viewer: _Viewer) -> None:
+    while True:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split()[0])
+        await reader.readexactly(length + 2)
+        viewer.pictures += 1
+        viewer.last_s = time.monotonic()
+        viewer.first_s = viewer.first_s or viewer.last_s
+
+
+def _scrape(program: subprocess.Popen[bytes], port: int, watch: _Watch) -> None:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines()
+    except OSError:
+        watch.scrapes_failed += program.poll() is None  # at its end nobody answers
+        return
+    watch.scrapes += 1
+    lost = [line for line in lines if line.startswith("fer_edge_lost_results_total")]
+    watch.lost = max(watch.lost, int(sum(float(line.split()[-1]) for line in lost)))
+
+
+def _note_size(pid: int, watch: _Watch) -> None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        watch.rss_mb.append(int(status.partition("VmRSS:")[2].split()[0]) / 1024)
+        times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        watch.cpu_s = (int(times[11]) + int(times[12])) / 100  # USER_HZ
+
+
+# --- Behind it -----------------------------------------------------------------------------------------------------
+
+
+def _row(
+    folder: Path,
+    frames: int,
+    watch: _Watch,
+    max_viewers: int,
+    duration_s: float,
+    exit_code: int,
+    started_at: datetime,
+) -> LoadRow:
+    results = [json.loads(line) for line in (folder / "faces.jsonl").read_text().splitlines()]
+    totals_ms = [result["stage_ms"]["total"] for result in results]
+    p50, p95, p99 = (float(np.percentile(totals_ms, q)) for q in (50, 95, 99))
+    rates = [viewer.fps for viewer in watch.viewers if viewer.fps is not None]
+    with open(folder / "faces.csv", newline="") as stream:
+        csv_rows = sum(1 for _ in csv.reader(stream)) - 1
+    return LoadRow(
+        viewers_asked=len(watch.viewers),
+        max_viewers=max_viewers,
+        viewers_served=sum(viewer.pictures > 0 and viewer.events > 0 for viewer in watch.viewers),
+        viewers_told_no_room=sum(viewer.told > 0 for viewer in watch.viewers),
+        viewers_without_answer=sum(viewer.without_answer > 0 for viewer in watch.viewers),
+        frames=frames,
+        jsonl_lines=len(results),
+        csv_rows_expected=sum(len(result["faces"]) for result in results),
+        csv_rows=csv_rows,
+        video_frames=_frames_of(folder / "faces.avi"),
+        events_expected=_events_in(results),
+        events_received=watch.events,
+        scrapes=watch.scrapes,
+        scrapes_failed=watch.scrapes_failed,
+        results_lost=watch.lost,
+        pictures_fps=statistics.median(rates) if rates else None,
+        total_p50_ms=p50,
+        total_p95_ms=p95,
+        total_p99_ms=p99,
+        cpu_percent=100 * watch.cpu_s / duration_s,
+        rss_max_mb=max(watch.rss_mb, default=0.0),
+        duration_s=duration_s,
+        exit_code=exit_code,
+        cpu=board_info().cpu,
+        fer_edge_version=__version__,
+        started_at=started_at.isoformat(timespec="seconds"),
+    )
+
+
+def _events_in(results: Sequence[dict[str, Any]]) -> int:
+    """How many events the frames of a JSONL file make."""
+    events, count = TrackEvents(), 0
+    for result in results:
+        faces = tuple(SimpleNamespace(**face) for face in result["faces"])
+        frame = SimpleNamespace(faces=faces, captured_at_s=result["time_s"], frame_index=result["frame_index"])
+        count += len(events.of(frame))  # type: ignore[arg-type]  # it looks at no more of a result
+    return count
+
+
+def write_load(path: Path, rows: Sequence[LoadRow]) -> None:
+    """Write the CSV atomically."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, [item.name for item in fields(LoadRow)])
+        writer.writeheader()
+        for row in rows:
+            cells = {name: "" if value is None else value for name, value in asdict(row).items()}
+            writer.writerow({n: f"{value:.2f}" if isinstance(value, float) else value for n, value in cells.items()})
+
+
+def table(path: Path) -> str:
+    """Markdown of the CSV that `write_load` wrote."""
+    heads = ["viewers asked", "served", "told there is no room", "frames", "in JSONL", "in the recording"]
+    heads += [
+        "events sent",
+        "received",
+        "scrapes",
+        "lost",
+        "pictures/s a viewer",
+        "p50, ms",
+        "p95",
+        "p99",
+        "CPU, %",
+        "RSS, MB",
+    ]
+    keys = ["viewers_asked", "viewers_served", "viewers_told_no_room", "frames", "jsonl_lines", "video_frames"]
+    keys += ["events_expected", "events_received", "scrapes", "results_lost", "pictures_fps"]
+    keys += ["total_p50_ms", "total_p95_ms", "total_p99_ms", "cpu_percent", "rss_max_mb"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    with open(path, newline="") as stream:
+        for row in csv.DictReader(stream):
+            lines.append(
+                "| " + " | ".join(f"{float(row[key]):.3g}" if "." in row[key] else row[key] for key in keys) + " |"
+            )
+    return "\n".join(lines)
