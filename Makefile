@@ -194,7 +194,7 @@ media: $(READY) ## bring the sample clip and photograph, unless they are there
 demo: media ## the whole chain on a sample clip: export, quantize, run
 	$(RUN) -m export $(CHECKPOINT)
 	$(RUN) -m quantize $(FOLDER)
-	@mkdir -p demo
+	@mkdir -p demo && rm -f demo/annotated*.mp4
 	$(VENV)/bin/fer-edge --model $(FOLDER)/$(MODEL).int8.tflite --source $(CLIP) --as-fast-as-possible --jsonl demo/faces.jsonl --csv demo/faces.csv --save-video demo/annotated.mp4
 	@echo
 	@echo "annotated video  demo/annotated.mp4"

@@ -51,6 +51,7 @@ picture_side = whole_number(1, 10_000)
 
 _FLAG = re.compile(r"--[a-z][a-z-]*|-[a-z]")
 _SHORTEST_SECRET = 3
+_MOST_SYNC_S = 86_400
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -105,6 +106,14 @@ def fraction(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number from 0 to 1")
+    return value
+
+
+def sync_period(text: str) -> float:
+    """Seconds from 0 to a day."""
+    value = _number(text)
+    if not 0 <= value <= _MOST_SYNC_S:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number of seconds from 0 to {_MOST_SYNC_S}")
     return value
 
 

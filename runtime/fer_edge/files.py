@@ -60,6 +60,11 @@ def _size(count: int) -> str:
     return f"{count} {unit}"
 
 
+# Seconds of results that a power cut may cost. Linux writes by itself about as often what has been waiting, so this
+# costs a memory card next to no further writing.
+DEFAULT_FSYNC_S = 30.0
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block succeeds, remove it when it fails.

@@ -50,11 +50,6 @@ def native_path(path: Path, error: type[FerEdgeError] = UsageError) -> Iterator[
         os.close(descriptor)
 
 
-def native_name(name: str) -> str:
-    """A file's name like `name` that native code can write: what is not UTF-8 becomes a question mark."""
-    return name.encode(errors="replace").decode()
-
-
 def _is_utf8(text: str) -> bool:
     try:
         text.encode()

@@ -21,11 +21,13 @@ from fer_edge.arguments import (
     region,
     seconds,
     source_address,
+    sync_period,
     whole,
     whole_number,
 )
 from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.engines import MOST_THREADS
+from fer_edge.files import DEFAULT_FSYNC_S
 from fer_edge.models import DEFAULT_MODEL
 from fer_edge.regions import Region
 
@@ -179,15 +181,26 @@ class OutputSettings:
     rotate_mb: float | None = _setting(
         None,
         "--rotate-mb",
-        "begin a new JSONL or CSV file at this size and go on with an existing one; else it is replaced",
+        "begin a new JSONL or CSV file at this size, and go on with an existing one whatever the source",
         parse=number(0, 1_000_000),
         metavar="MB",
     )
     keep_files: int = _setting(
         5, "--keep-files", "older files kept when rotating", parse=whole_number(0, 1000), metavar="N"
     )
+    fsync_s: float = _setting(
+        DEFAULT_FSYNC_S,
+        "--fsync-s",
+        "seconds of results that a power cut may cost; 0 writes every result through to the disk",
+        parse=sync_period,
+        metavar="S",
+    )
     video: Path | None = _setting(
-        None, "--save-video", "write the annotated video (this keeps faces)", parse=file_path, metavar="FILE.mp4"
+        None,
+        "--save-video",
+        "write the annotated video (this keeps faces); where the name is taken, FILE-2.mp4",
+        parse=file_path,
+        metavar="FILE.mp4",
     )
     privacy: str = _setting(
         "none",

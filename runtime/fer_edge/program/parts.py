@@ -6,17 +6,19 @@ A part whose settings did not change is kept when the configuration is read agai
 import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from itertools import permutations, product
 from pathlib import Path
 
 from fer_edge.errors import UsageError
+from fer_edge.options import keys
 from fer_edge.picture_header import PictureLimit
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
 from fer_edge.program.vitals import Vitals
-from fer_edge.redaction import redacted
 from fer_edge.settings import OutputSettings, Settings
 from fer_edge.sinks.base import Sink
 from fer_edge.sources import Source
+from fer_edge.sources.address import IMAGE_SUFFIXES
 
 MakeSink = Callable[[], Sink]
 
@@ -64,12 +66,16 @@ def make_source(settings: Settings, waiting: Callable[[], None]) -> Source:
 
 @dataclass(frozen=True)
 class SinkContext:
-    """What sinks are made from beside the settings: the source, the model's labels, how the program fares."""
+    """What sinks are made from beside the settings: the source, the model's labels, how the program fares.
+
+    `started` is true once the program has written results, which a sink that is made anew must not replace.
+    """
 
     source: Source
     labels: tuple[str, ...]
     vitals: Callable[[], Vitals]
     pictures: Pictures
+    started: bool = False
 
 
 def sink_makers(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
@@ -89,8 +95,9 @@ def _video(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]
         return {}
     if settings.output.privacy == "numbers":
         raise UsageError("--save-video saves pictures, which --privacy numbers forbids. Leave one of them out.")
-    key = ("video", video, fps, settings.output.privacy)
-    return {key: lambda: VideoSink(video, fps, context.pictures)}
+    fsync_s = settings.output.fsync_s
+    key = ("video", video, fps, settings.output.privacy, fsync_s)
+    return {key: lambda: VideoSink(video, fps, context.pictures, fsync_s=fsync_s)}
 
 
 def listening_makers(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
@@ -126,31 +133,65 @@ def _mqtt(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
 def _files(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
     """JSONL, CSV, and the terminal."""
     from fer_edge import sinks
-    from fer_edge.sinks.lines import Rotation
+    from fer_edge.sinks.lines import LineOptions, Rotation
 
     makers: dict[Hashable, MakeSink] = {}
     output, labels, live = settings.output, context.labels, context.source.live
     rotation = None if output.rotate_mb is None else Rotation(int(output.rotate_mb * 1e6), output.keep_files)
+    # A file can be read again for what it gave; what a camera saw is gone.
+    options = LineOptions(rotation=rotation, append=live or context.started, fsync_s=output.fsync_s)
     if output.jsonl is not None:
         jsonl = output.jsonl
-        makers["jsonl", jsonl, rotation] = lambda: sinks.JsonlSink(jsonl, rotation)
+        makers["jsonl", jsonl, rotation, output.fsync_s] = lambda: sinks.JsonlSink(jsonl, options)
     if output.csv is not None:
         csv = output.csv
-        makers["csv", csv, rotation, labels] = lambda: sinks.CsvSink(csv, labels, rotation)
+        makers["csv", csv, rotation, output.fsync_s, labels] = lambda: sinks.CsvSink(csv, labels, options)
     if not output.quiet:
         makers["terminal", live] = lambda: sinks.TerminalSink(live=live)
     return makers
 
 
 def refuse_overwriting(settings: Settings) -> None:
-    """An output must not be the picture or video that is being read, nor another output. Raises UsageError."""
-    outputs = [os.path.realpath(path) for path in _outputs(settings.output)]  # resolve() raises on a link to itself
-    source = settings.source.address
-    if source and os.path.realpath(source) in outputs:
-        raise UsageError(f"{redacted(source)} is both source and output; choose another output.")
-    if len(set(outputs)) < len(outputs):
-        raise UsageError("two outputs have the same name; choose a file for each.")
+    """An output must be no file that is read, and no other output, under whatever name. Raises UsageError."""
+    outputs, rotates = _outputs(settings.output), settings.output.rotate_mb is not None
+    for (flag, path), (other_flag, other) in product(outputs.items(), _inputs(settings).items()):
+        if _same_file(path, other) or (rotates and _is_older(path, other)) or _is_picture_of(path, other):
+            raise UsageError(f"{flag} {path} would overwrite what {other_flag} reads; choose another output.")
+    for (flag, path), (other_flag, other) in permutations(outputs.items(), 2):
+        if _same_file(path, other) or (rotates and _is_older(path, other)):
+            raise UsageError(f"{flag} and {other_flag} name the same file; choose one for each.")
 
 
-def _outputs(output: OutputSettings) -> list[Path]:
-    return [path for path in (output.jsonl, output.csv, output.video) if path is not None]
+def _outputs(output: OutputSettings) -> dict[str, Path]:
+    named = {"--jsonl": output.jsonl, "--csv": output.csv, "--save-video": output.video}
+    return {flag: path for flag, path in named.items() if path is not None}
+
+
+def _inputs(settings: Settings) -> dict[str, Path]:
+    """Files that are read: the source, if it is one, the models, and those with secrets."""
+    found = {"--source": Path(settings.source.address)} if settings.source.address else {}
+    for key in keys():
+        value = getattr(getattr(settings, key.section), key.name)
+        if isinstance(value, Path) and key.section != "output":
+            found[key.option.flag] = value
+    return found
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    """Whether both names lead to one file: through links of either kind, or to where there is none yet."""
+    try:
+        return path.samefile(other) and not path.is_char_device()
+    except (OSError, ValueError):
+        return os.path.realpath(path) == os.path.realpath(other)  # resolve() raises on a link to itself
+
+
+def _is_older(path: Path, other: Path) -> bool:
+    """Whether `other` is a name that the file `path` gets when it is rotated."""
+    found = os.path.realpath(other)
+    number = found.removeprefix(f"{os.path.realpath(path)}.")
+    return number != found and number.isdecimal()
+
+
+def _is_picture_of(path: Path, folder: Path) -> bool:
+    """Whether `path` is a picture that is there, in the folder `folder`."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.exists() and _same_file(path.parent, folder)

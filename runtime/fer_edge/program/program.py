@@ -67,6 +67,7 @@ class Program:
         self._governor = self._make_governor()
         self._sinks = SinkSet()
         self._stack = contextlib.ExitStack()
+        self._started = False
         self.failed: tuple[str, ...] = ()
 
     def __enter__(self) -> Program:
@@ -83,6 +84,7 @@ class Program:
             self._source.__enter__()
             opened.push(self._leave_source)
             self._sinks.exchange(self._makers())
+            self._started = True
             opened.pop_all()
         # In another order than they were opened: the sinks are closed first.
         for leave in (self._monitor.__exit__, self._leave_source, self._sinks.__exit__):
@@ -211,7 +213,8 @@ class Program:
         return sink_makers(settings, self._context(source, pipeline, pictures))
 
     def _context(self, source: Source, pipeline: Pipeline, pictures: Pictures) -> SinkContext:
-        return SinkContext(source, pipeline.classifier.contract.labels, self.vitals, pictures)
+        labels = pipeline.classifier.contract.labels
+        return SinkContext(source, labels, self.vitals, pictures, started=self._started)
 
     def _make_governor(self) -> RateGovernor:
         return RateGovernor(self._pipeline, self._settings.rate.target_fps, paced=self._source.live)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fer_edge.frames import Face, FrameResult
-from fer_edge.sinks.lines import LineSink, Rotation
+from fer_edge.sinks.lines import LineFormat, LineOptions, LineSink
 
 COLUMNS = (
     "frame_index",
@@ -27,16 +27,17 @@ COLUMNS = (
 
 
 class CsvSink(LineSink):
-    """Writes a .csv file: the header at once, then whole rows, flushed. See LineFile for an existing file.
+    """Writes a .csv file: the header at once, then whole rows, at once. See LineFile for an existing file.
 
     `labels` are the model's, in the order of its output. `face` counts from 0 within a frame; a frame without faces has
     no row.
     """
 
-    def __init__(self, path: Path, labels: tuple[str, ...], rotation: Rotation | None = None) -> None:
-        super().__init__(path, "csv", rotation)
+    def __init__(self, path: Path, labels: tuple[str, ...], options: LineOptions | None = None) -> None:
+        head = _row([*COLUMNS, *(f"p_{label}" for label in labels)])
+        line_format = LineFormat(head=head, start=head.encode(errors="backslashreplace"))
+        super().__init__(path, "csv", line_format, options)
         self._labels = labels
-        self.head = _row([*COLUMNS, *(f"p_{label}" for label in labels)])
 
     def lines(self, result: FrameResult) -> str:
         """The frame's faces. Raises ValueError for another model's labels."""

@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from fer_edge.frames import Face, FrameResult
-from fer_edge.sinks.lines import LineSink, Rotation
+from fer_edge.sinks.lines import LineFormat, LineOptions, LineSink
 from fer_edge.tasks import TASKS, VALUES
 
 
-class JsonlSink(LineSink):
-    """Writes a .jsonl file, one whole line a frame, flushed. See LineFile for what happens to an existing file."""
+def _is_whole(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
-    def __init__(self, path: Path, rotation: Rotation | None = None) -> None:
-        super().__init__(path, "jsonl", rotation)
+
+_FORMAT = LineFormat(start=b"{", is_whole=_is_whole)
+
+
+class JsonlSink(LineSink):
+    """Writes a .jsonl file, one whole line a frame, at once. See LineFile for what happens to an existing file."""
+
+    def __init__(self, path: Path, options: LineOptions | None = None) -> None:
+        super().__init__(path, "jsonl", _FORMAT, options)
 
     def lines(self, result: FrameResult) -> str:
         """The frame's object as one line."""

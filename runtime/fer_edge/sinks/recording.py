@@ -1,12 +1,16 @@
-"""One video file in the making: hidden until it is finished, and watched, because the encoder says of nothing."""
+"""One video file in the making: OpenCV encodes into a pipe, and a thread puts whole pieces of that into the file.
+
+So the file can be played however far it got, a full disk is met where it can be told of, and neither the file's name
+nor what happens to it concerns the encoder.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import logging
 import os
-import re
+import shutil
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,113 +21,163 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.native import native_name, native_path
+from fer_edge.native import native_path
 from fer_edge.quiet import quiet_opencv
+from fer_edge.sinks.containers import Container, Piece, container_of
+from fer_edge.sinks.output_name import OutputName, lock, unlock
+from fer_edge.sinks.periodic_sync import PeriodicSync
 
-logger = logging.getLogger("fer_edge")
-
-# Codecs that every build of OpenCV from PyPI can write; H.264 is in none of them.
-CODECS = {".avi": "MJPG", ".m4v": "mp4v", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
-# What finishing needs on the disk: the encoder's buffer of 256 kB a few times over, a byte a pixel, and the index.
-_HELD_BACK_BYTES = 1 << 20
-_INDEX_BYTES_PER_FRAME = 32
+_PIPE_BLOCK = 1 << 16
+# How often the header and the room on the disk are looked after.
 _LOOK_S = 1.0
-_MOST_ZEROS_BYTES = 1 << 22
-# The smallest frames, of a still picture, fill that buffer long before.
-_STUCK_FRAMES = 50_000
-_KEPT_UNFINISHED = 9
+# Left free for the index of the file, and for others.
+_ROOM_BYTES = 1 << 20
+_INDEX_BYTES_PER_FRAME = 16
+# MPEG-4 has 13 bits for each side.
+_MOST_PX = 8190
 
 
 class Recording:
-    """The file behind `path` while it is written. Raises OSError where it cannot be made.
+    """The file behind `name`, or behind NAME-2, NAME-3, ... where a recording is there already: none is replaced.
 
-    It is locked, so that another process can tell it from one that a dead process left behind.
+    Raises OSError where it cannot be made. A power cut costs `fsync_s` seconds of it, and a dozen frames.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self._path, self._fps = path, fps
-        # The suffix stays last: OpenCV chooses the container by it.
-        self._temporary = path.with_name(f".{native_name(path.stem)}.{os.getpid()}.part{path.suffix}")
-        self._descriptor = os.open(self._temporary, os.O_RDWR | os.O_CREAT, 0o666)
-        with suppress(OSError):  # some network file systems have no locks; what is left there is never taken up
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def __init__(self, name: OutputName, fps: float, fsync_s: float) -> None:
+        self._name, self._fps = name, fps
+        self._target = name.find()
+        self._descriptor, self.path = _claim(self._target)
+        self._container: Container = container_of(self.path.suffix.lower(), fps)
+        self._sync = PeriodicSync(fsync_s)
+        self._sync.watch(self._descriptor, self.path.parent)
         self._writer: cv2.VideoWriter | None = None
-        self.width_px = self.height_px = self.frames = 0
-        self._looked_at_s, self._looked_at_bytes = float("-inf"), 0
-        self._size_bytes = self._grown_at_frame = 0
+        self._thread: threading.Thread | None = None
+        self.failure: OSError | None = None
+        self._size_bytes = 0
+        self._looked_at_s = self._sought_at_s = float("-inf")
+        self.width_px = self.height_px = 0
+        # Given to the encoder, and arrived in the file.
+        self.frames = self._stored = 0
 
     def open(self, height_px: int, width_px: int) -> None:
-        """Start the encoder, unless it was. Raises OSError where there is no room, or the encoder refuses."""
+        """Start the encoder for pictures of about this size, unless it was. Raises OSError where it refuses."""
         if self._writer is not None:
             return
+        scale = min(1.0, _MOST_PX / max(width_px, height_px))
         # The encoders want even sizes.
-        self.width_px, self.height_px = max(2, width_px & ~1), max(2, height_px & ~1)
-        self._require_room()
-        quiet_opencv()
-        codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
-        with native_path(self._temporary) as name:
-            writer = cv2.VideoWriter(name, codec, self._fps, (self.width_px, self.height_px))
-        if not writer.isOpened():
-            raise OSError(f"the encoder refuses {self.width_px}x{self.height_px} at {self._fps:g} frames/s")
-        self._writer = writer
+        self.width_px, self.height_px = (max(2, int(side * scale) & ~1) for side in (width_px, height_px))
+        self._writer, pipe = _encoder(self._container, self._fps, self.width_px, self.height_px)
+        self._thread = threading.Thread(target=self._run, args=(pipe,), name=f"record {self.path}", daemon=True)
+        self._thread.start()
 
-    def write(self, picture: NDArray[np.uint8], copies: int) -> None:
+    def write(self, picture: NDArray[np.uint8]) -> None:
         """Write `picture`, of the size it was opened with. Raises OSError where the file cannot grow: then close it."""
         assert self._writer is not None, "open it before writing"
-        self._require_room()
-        for _ in range(copies):
-            self._writer.write(picture)
-            self.frames += 1
+        if self.failure is not None:
+            raise self.failure
+        self._writer.write(picture)
+        self.frames += 1
 
-    def close(self, name: Path) -> tuple[Path | None, str]:
-        """Finish the file; what it is called now, and what is wrong with it.
+    @property
+    def is_full(self) -> bool:
+        """Whether the file is as large as one of its kind may become."""
+        return self._size_bytes >= self._container.max_bytes
 
-        It gets `name` where it can be played, else a name that says so; without a frame it is removed.
-        """
+    def was_moved(self) -> bool:
+        """Whether its name now is another file's, or nobody's; looked at once a second."""
+        now_s = time.monotonic()
+        if now_s - self._sought_at_s < _LOOK_S:
+            return False
+        self._sought_at_s = now_s
         try:
-            if self._writer is None:
-                self._temporary.unlink(missing_ok=True)
-                return None, ""
+            same = os.path.samestat(self.path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return True
+        return not same or self._name.behind_links() != self._target
+
+    def close(self) -> int:
+        """Finish the file; the number of frames that are not in it. One without frames is removed."""
+        if self._writer is not None and self._thread is not None:
             self._writer.release()
-            found = _frames_in(self._temporary)
-            if not found:
-                name = unfinished(self._path)
-            self._temporary.replace(name)
-        finally:
-            self._writer = None
-            os.close(self._descriptor)
-        if not found:
-            return name, f"it was cut short and may not play; kept as {name}"
-        # Some containers have no count, only a length in milliseconds, from which the last frame may be rounded away.
-        if found < self.frames - 1:
-            return name, f"only {found} of {self.frames} frames arrived in the file; kept as {name}"
-        return name, ""
-
-    def _require_room(self) -> None:
-        """Raise OSError unless the file can grow by what finishing it needs; looked at once a second, or sooner.
-
-        The encoder keeps a failure to itself, and writes nothing more after it. So zeros are written behind the end and
-        taken back, which meets a full disk, a quota, a limit of the size and a disk that went away alike.
-        """
-        size_bytes, now_s = os.fstat(self._descriptor).st_size, time.monotonic()
-        pixels = self.width_px * self.height_px
-        if size_bytes > self._size_bytes:
-            self._size_bytes, self._grown_at_frame = size_bytes, self.frames
-        elif self.frames - self._grown_at_frame > _STUCK_FRAMES:
-            raise OSError(f"the file did not grow for {_STUCK_FRAMES} frames")
-        if now_s - self._looked_at_s < _LOOK_S and size_bytes - self._looked_at_bytes < pixels // 2:
-            return
-        self._looked_at_s, self._looked_at_bytes = now_s, size_bytes
-        needed_bytes = _HELD_BACK_BYTES + pixels + _INDEX_BYTES_PER_FRAME * self.frames
-        disk = os.fstatvfs(self._descriptor)
-        if disk.f_bavail * disk.f_frsize < needed_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        zeros = bytes(min(needed_bytes, _MOST_ZEROS_BYTES))
+            self._thread.join()
         try:
-            if os.pwrite(self._descriptor, zeros, size_bytes) < len(zeros):
-                raise OSError(errno.ENOSPC, "no room for more")
+            if self._stored:
+                self._finish()
+            elif os.fstat(self._descriptor).st_nlink:
+                self.path.unlink(missing_ok=True)
         finally:
-            os.ftruncate(self._descriptor, size_bytes)
+            unlock(self._descriptor)
+            self._sync.close()
+            os.close(self._descriptor)
+        return self.frames - self._stored + self._sync.lost
+
+    def _finish(self) -> None:
+        """Add the index, where there is room for it, and say in the header how long the file became."""
+        size: int | None = None
+        with suppress(OSError):
+            self._append(self._container.index(self._size_bytes))
+            size = self._size_bytes
+        with suppress(OSError):
+            os.pwrite(self._descriptor, self._container.head(size=size), 0)
+
+    def _run(self, pipe: int) -> None:
+        # To the end even when nothing can be stored any more: the encoder must not wait for room in the pipe.
+        while data := os.read(pipe, _PIPE_BLOCK):
+            if self.failure is None:
+                self.failure = self._store(data)
+        os.close(pipe)
+
+    def _store(self, data: bytes) -> OSError | None:
+        """Put the pieces that `data` completes into the file; why that failed, if it did."""
+        try:
+            for piece in self._container.split(data):
+                self._look_after()
+                self._put(piece)
+        except OSError as error:
+            return error
+        except Exception as error:  # a container that is not what it should be ends the recording, not the thread
+            return OSError(errno.EIO, f"the encoder's stream is not understood ({error})")
+        return None
+
+    def _put(self, piece: Piece) -> None:
+        position = self._size_bytes
+        self._append(piece.data)
+        self._container.stored(piece, position)
+        self._stored += piece.frames
+        self._sync.wrote(piece.frames)
+
+    def _append(self, data: bytes) -> None:
+        self._require_untouched()
+        rest, position = memoryview(data), self._size_bytes
+        try:
+            while rest:
+                written = os.pwrite(self._descriptor, rest, position)
+                rest, position = rest[written:], position + written
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size_bytes)
+            raise
+        self._size_bytes = position
+
+    def _require_untouched(self) -> None:
+        """Raise OSError where another program removed or emptied the file, with all that was in it."""
+        found = os.fstat(self._descriptor)
+        if found.st_nlink == 0 or found.st_size < self._size_bytes:
+            self._stored = 0
+            os.ftruncate(self._descriptor, 0)
+            raise OSError(errno.EIO, f"another program {'cut it short' if found.st_nlink else 'removed it'}")
+
+    def _look_after(self) -> None:
+        """Bring the header up to date, and raise OSError unless there is room to finish the file; once a second."""
+        now_s = time.monotonic()
+        if now_s - self._looked_at_s < _LOOK_S:
+            return
+        self._looked_at_s = now_s
+        if self._size_bytes:
+            os.pwrite(self._descriptor, self._container.head(), 0)
+        disk = os.fstatvfs(self._descriptor)
+        if disk.f_bavail * disk.f_frsize < _ROOM_BYTES + _INDEX_BYTES_PER_FRAME * self._stored:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def numbered(path: Path) -> Iterator[Path]:
@@ -133,40 +187,60 @@ def numbered(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def unfinished(path: Path) -> Path:
-    """A name beside `path` for a recording that was cut short; where all nine are taken, that of the oldest."""
-    names = numbered(path.with_name(f"{path.stem}-unfinished{path.suffix}"))
-    taken: list[Path] = []
-    for name in names:
-        if not name.exists():
-            return name
-        taken.append(name)
-        if len(taken) == _KEPT_UNFINISHED:
-            break
-    return min(taken, key=lambda name: name.stat().st_mtime)
+def _claim(target: Path) -> tuple[int, Path]:
+    """A file for this process alone that nothing is in: its descriptor and its name."""
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "it is a pipe or a device, expected a file")
+    for path in numbered(target):
+        descriptor = _claimed(path)
+        if descriptor is not None:
+            return descriptor, path
+    raise AssertionError("numbers do not end")
 
 
-def take_up_leftovers(path: Path) -> None:
-    """Give recordings of `path` that dead processes left a name that is seen; those without a frame are removed."""
-    hidden = re.compile(rf"\.{re.escape(native_name(path.stem))}\.\d+\.part{re.escape(path.suffix)}")
-    for found in sorted(path.parent.iterdir()):
-        if not hidden.fullmatch(found.name):
-            continue
-        with suppress(OSError), open(found, "rb") as stream:  # locked: it is being written; another's: not to be read
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(stream.fileno()).st_size == 0:
-                found.unlink()
-                continue
-            kept = unfinished(path)
-            found.replace(kept)
-            logger.warning("a recording that was cut short is kept as %s; it may not play.", kept)
-
-
-def _frames_in(path: Path) -> int:
-    """How many frames can be played; 0 where it is no video."""
-    with native_path(path) as name:
-        reader = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+def _claimed(path: Path) -> int | None:
+    """The file `path`, made now or empty until now; None where it has been used."""
     try:
-        return max(0, int(reader.get(cv2.CAP_PROP_FRAME_COUNT))) if reader.isOpened() else 0
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        if not (path.is_file() and path.stat().st_size == 0 and os.access(path, os.R_OK | os.W_OK)):
+            return None
+        descriptor = os.open(path, os.O_RDWR)
+    try:
+        lock(descriptor)
+        if os.fstat(descriptor).st_size == 0:
+            return descriptor
+    except OSError:  # another process has just begun to record into it
+        pass
+    os.close(descriptor)
+    return None
+
+
+def _encoder(container: Container, fps: float, width_px: int, height_px: int) -> tuple[cv2.VideoWriter, int]:
+    """A VideoWriter that writes into a pipe, and the pipe's other end. Raises OSError where it refuses."""
+    quiet_opencv()
+    folder = _folder_for_a_pipe()
+    try:
+        name = folder / f"pipe{container.muxer}"
+        os.mkfifo(name, 0o600)
+        # Not blocking, because nobody writes yet; as soon as somebody does it has an end.
+        pipe = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+        fourcc = cv2.VideoWriter.fourcc(*container.codec)
+        with native_path(name) as native:
+            writer = cv2.VideoWriter(native, cv2.CAP_FFMPEG, fourcc, fps, (width_px, height_px))
+        os.set_blocking(pipe, True)
     finally:
-        reader.release()
+        shutil.rmtree(folder, ignore_errors=True)
+    if not writer.isOpened():
+        os.close(pipe)
+        raise OSError(errno.EINVAL, f"the encoder refuses {width_px}x{height_px} at {fps:g} frames/s")
+    return writer, pipe
+
+
+def _folder_for_a_pipe() -> Path:
+    """A folder of this process's own; in memory where that can be, because the disk may be full."""
+    with suppress(OSError):
+        return Path(tempfile.mkdtemp(prefix="fer-edge-", dir="/dev/shm"))
+    return Path(tempfile.mkdtemp(prefix="fer-edge-"))

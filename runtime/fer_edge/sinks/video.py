@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from pathlib import Path
 from types import TracebackType
 
@@ -9,49 +11,62 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.errors import SourceError, UsageError
+from fer_edge.errors import UsageError
+from fer_edge.files import DEFAULT_FSYNC_S
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.pictures import Pictures
-from fer_edge.sinks.recording import CODECS, Recording, numbered, take_up_leftovers, unfinished
+from fer_edge.sinks.containers import SUFFIXES
+from fer_edge.sinks.output_name import OutputName
+from fer_edge.sinks.recording import Recording
+
+logger = logging.getLogger("fer_edge")
 
 _LIVE_FPS = 10.0
-# A camera that was gone for an hour must not become an hour of the same picture.
-_MAX_GAP_S = 2.0
+# For files that claim more: what they say is the tick of their clock.
+_FALLBACK_FPS = 30.0
+_LEAST_FPS, _MOST_FPS = 0.1, 250.0
+# The clock of MPEG-4 counts in fractions with a denominator of 16 bits.
+_MOST_TICKS = 65_535
+# A longer time without frames is not filled with the last picture; the video ends there and another begins.
+_FILLED_LIVE_S, _FILLED_FILE_S = 10.0, 60.0
 
 
 class VideoSink:
-    """Writes the frames with what was found drawn in; appears under its final name only once it is finished.
+    """Writes the frames with what was found drawn in, so that they show when they happened.
 
-    `fps` is the source's rate: each frame is written once. None, for a live source, writes ten frames a second and
-    repeats or leaves out frames by their `captured_at_s`, so that it plays at the speed of life. The first frame sets
-    the size; frames of another size are fitted into it with black bars. `pictures` draws them, and knows what has to be
-    hidden.
+    `fps` is the source's rate, None for a live one, of which ten frames a second are written. Frames are repeated or
+    left out by their `captured_at_s`, by which the video is never off by more than two frames; where no frame comes for
+    longer than it is worth filling, another file begins. The first frame of a file sets its size; frames of another
+    size are fitted into it with black bars. `pictures` draws them, and knows what has to be hidden.
 
-    What was filmed is kept, whatever ends it. Where the file can grow no more (a full disk) it is finished, `write`
-    raises OSError, and the next `write` begins another: NAME-2. A file that may not play, or that an error other than
-    Ctrl-C and a lost source ended, is called NAME-unfinished.
+    The file can be played while it grows and whatever ends it, up to the last `fsync_s` seconds. A recording is never
+    replaced: where the name is taken the next one is NAME-2, also after a full disk, of which `write` raises OSError.
     """
 
-    def __init__(self, path: Path, fps: float | None = None, pictures: Pictures | None = None) -> None:
-        if path.suffix.lower() not in CODECS:
-            raise UsageError(f"cannot write '{path}': expected a name ending in one of {', '.join(CODECS)}.")
-        # Absolute, because FFMPEG takes a relative name with a colon in it for the address of a protocol.
-        self.path = path.absolute()
+    def __init__(
+        self,
+        path: Path,
+        fps: float | None = None,
+        pictures: Pictures | None = None,
+        *,
+        fsync_s: float = DEFAULT_FSYNC_S,
+    ) -> None:
+        if path.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"cannot write '{path}': expected a name ending in one of {', '.join(SUFFIXES)}.")
+        self.path = path
         self.name = f"video {path}"
+        self.lost = 0
         self._pictures = pictures or Pictures()
-        self._fps = fps or _LIVE_FPS
-        self._clock = None if fps else _Clock(_LIVE_FPS)
+        self._source_fps, self._fsync_s = fps, fsync_s
+        self._output = OutputName(path)
         self._recording: Recording | None = None
-        self._finished_one = False
+        self._timeline = Timeline(fps)
+        self._last: NDArray[np.uint8] | None = None
 
     def __enter__(self) -> VideoSink:
-        """See that the file can be written. Raises UsageError."""
+        """Make the file. Raises UsageError."""
         try:
-            if self.path.is_dir():
-                raise IsADirectoryError(None, "it is a folder")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            take_up_leftovers(self.path)
-            self._recording = Recording(self.path, self._fps)
+            self._begin()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UsageError(f"cannot write {self.path}: {reason}. Choose a file you may write to.") from None
@@ -60,49 +75,107 @@ class VideoSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish the file and give it its name. Raises OSError where it does not hold all that was written."""
-        recording, self._recording = self._recording, None
-        if recording is not None:
-            as_wanted = error is None or isinstance(error, (KeyboardInterrupt, SourceError))
-            _, wrong = recording.close(self._free_name() if as_wanted else unfinished(self.path))
-            if wrong:
-                raise OSError(f"{wrong}. Is the disk full?")
+        """Finish the file."""
+        self._finish()
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Draw the frame and write it. Raises OSError when the encoder cannot be opened, or the file cannot grow."""
-        copies = 1 if self._clock is None else self._clock.copies(frame.captured_at_s)
-        if copies == 0:
-            return
-        shown = self._pictures.of(frame, result)
+        """Draw the frame and write it. Raises OSError where the encoder refuses it, or the file cannot grow."""
+        if self._recording is None or self._recording.is_full or self._recording.was_moved():
+            self._begin()
+        copies = self._timeline.due(frame.captured_at_s)
+        shown = None if copies == 0 else self._pictures.of(frame, result)
         if shown is None:
             return
-        if self._recording is None:
-            self._recording = Recording(self.path, self._fps)
+        if copies is None:
+            self._begin()
         try:
-            self._recording.open(*frame.image_bgr.shape[:2])
-            picture = letterboxed(shown, self._recording.width_px, self._recording.height_px)
-            self._recording.write(picture, copies)
+            self._record(shown, copies or 1, frame.captured_at_s)
         except OSError as error:
-            raise OSError(f"{error.strerror or error}{self._kept()}") from error
+            kept = self._finish()
+            remainder = f"; what was filmed until then is kept as {kept}" if kept else ""
+            raise OSError(error.errno, f"{error.strerror or error}{remainder}") from error
 
-    def _kept(self) -> str:
-        """Finish a file that can grow no more; what became of it, to go on a sentence with."""
+    def _record(self, shown: NDArray[np.uint8], copies: int, time_s: float) -> None:
+        """Write `shown`, and before it the picture that was there until now, together `copies` times."""
+        assert self._recording is not None
+        self._recording.open(*shown.shape[:2])
+        picture = letterboxed(shown, self._recording.width_px, self._recording.height_px)
+        for _ in range(copies - 1):
+            self._recording.write(picture if self._last is None else self._last)
+        self._recording.write(picture)
+        self._timeline.wrote(copies, time_s)
+        self._last = picture
+
+    def _begin(self) -> None:
+        """Begin a file; one that is being written is finished."""
+        self._finish()
+        self._timeline, self._last = Timeline(self._source_fps), None
+        self._recording = Recording(self._output, self._timeline.fps, self._fsync_s)
+        if self._recording.path != self._output.behind_links():
+            logger.warning("%s is there already; recording to %s.", self.path, self._recording.path)
+
+    def _finish(self) -> Path | None:
+        """Finish the file; its name, where there is something in it."""
         recording, self._recording = self._recording, None
-        assert recording is not None
-        try:
-            kept, wrong = recording.close(self._free_name())
-        except OSError as error:
-            return f"; the recording could not be finished: {error}"
-        self._finished_one = self._finished_one or kept is not None
-        if kept is None:
-            return ""
-        return f"; {wrong or f'what was filmed until then is kept as {kept}'}"
+        if recording is None:
+            return None
+        lost = recording.close()
+        self.lost += lost
+        if lost:
+            reason = f" ({recording.failure.strerror})" if recording.failure else ""
+            logger.warning(
+                "%s: %d of %d frames did not arrive in it%s.", recording.path, lost, recording.frames, reason
+            )
+        return recording.path if recording.frames > lost else None
 
-    def _free_name(self) -> Path:
-        """The name asked for, which replaces a file of an earlier run, but none of this one."""
-        if not self._finished_one:
-            return self.path
-        return next(name for name in numbered(self.path) if not name.exists())
+
+class Timeline:
+    """Where frames belong in a video of a constant rate.
+
+    A frame of a file may be off by one frame in order to be there, which keeps each frame of a file whose times are not
+    quite even; beyond that, and for a live source at once, frames are repeated or left out.
+    """
+
+    def __init__(self, source_fps: float | None) -> None:
+        self.fps = encodable_rate(source_fps)
+        live = source_fps is None
+        self._tolerance = 0.5 if live else 1.0
+        period_s = 1 / source_fps if source_fps and source_fps > 0 else 0.0
+        self._filled = max(_FILLED_LIVE_S if live else _FILLED_FILE_S, 3 * period_s) * self.fps
+        self._start_s: float | None = None
+        self._newest_s = 0.0
+        self._written = 0
+
+    def due(self, time_s: float) -> int | None:
+        """How many frames the video lacks with that of `time_s`: 0 leaves it out. None: too many to fill in."""
+        if self._start_s is None or not math.isfinite(time_s):
+            return 1
+        if time_s < self._newest_s:  # a clock that was set back goes on from here
+            self._start_s = time_s - self._written / self.fps
+        self._newest_s = time_s
+        late = (time_s - self._start_s) * self.fps - self._written
+        if late > self._filled:
+            return None
+        if abs(late) <= self._tolerance:
+            return 1
+        return max(0, 1 + round(late))
+
+    def wrote(self, copies: int, time_s: float) -> None:
+        """Note that as many frames were written, the last of them of `time_s`."""
+        if self._start_s is None and math.isfinite(time_s):
+            self._start_s = self._newest_s = time_s
+        self._written += copies
+
+
+def encodable_rate(fps: float | None) -> float:
+    """The rate nearest to `fps` that every codec here can hold; a common one for None and for what is no rate."""
+    if fps is None or not fps > 0:
+        return _LIVE_FPS
+    if fps > _MOST_FPS:
+        return _FALLBACK_FPS
+    fps = max(fps, _LEAST_FPS)
+    scale = next(scale for scale in (1000, 100, 10, 1) if fps * scale <= _MOST_TICKS)
+    return round(fps * scale) / scale
 
 
 def letterboxed(image_bgr: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:
@@ -118,24 +191,3 @@ def letterboxed(image_bgr: NDArray[np.uint8], width_px: int, height_px: int) -> 
         image_bgr, (inner_w, inner_h), interpolation=cv2.INTER_AREA
     )
     return canvas
-
-
-class _Clock:
-    """Turns moments into numbers of copies, so that a constant rate shows frames when they happened."""
-
-    def __init__(self, fps: float) -> None:
-        self._fps = fps
-        self._start_s: float | None = None
-        self._written = 0
-
-    def copies(self, time_s: float) -> int:
-        """How often to write the frame of `time_s`; 0 when its place is taken already."""
-        if self._start_s is None:
-            self._start_s = time_s
-        due = round((time_s - self._start_s) * self._fps) + 1 - self._written
-        most = round(_MAX_GAP_S * self._fps)
-        if due > most:
-            self._start_s += (due - most) / self._fps
-            due = most
-        self._written += max(0, due)
-        return max(0, due)
