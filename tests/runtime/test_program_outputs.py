@@ -42,7 +42,8 @@ def test_a_reload_replaces_no_recording_and_no_line_of_this_run(clip, tmp_path, 
     assert sorted(tmp_path.glob(f"out*.{suffix}")) == sorted(recordings)
     assert recordings[0].read_bytes() == first
     assert indices(lines) == list(range(len(indices(lines)))), "no line is lost or replaced"
-    assert sum(len(read_video(path)) for path in recordings) == len(indices(lines))
+    # While the sources were exchanged the last picture stayed.
+    assert len(indices(lines)) <= sum(len(read_video(path)) for path in recordings) <= len(indices(lines)) + 24
 
 
 def test_a_service_that_is_killed_and_started_again_appends_and_numbers(tmp_path):

@@ -53,7 +53,7 @@ class Recording:
         self._writer: cv2.VideoWriter | None = None
         self._thread: threading.Thread | None = None
         self.failure: OSError | None = None
-        self._size_bytes = 0
+        self._size_bytes = self._looked_at_bytes = 0
         self._looked_at_s = self._sought_at_s = float("-inf")
         self.width_px = self.height_px = 0
         # Given to the encoder, and arrived in the file.
@@ -168,11 +168,11 @@ class Recording:
             raise OSError(errno.EIO, f"another program {'cut it short' if found.st_nlink else 'removed it'}")
 
     def _look_after(self) -> None:
-        """Bring the header up to date, and raise OSError unless there is room to finish the file; once a second."""
+        """Bring the header up to date, and raise OSError unless there is room to finish the file; now and then."""
         now_s = time.monotonic()
-        if now_s - self._looked_at_s < _LOOK_S:
+        if now_s - self._looked_at_s < _LOOK_S and self._size_bytes - self._looked_at_bytes < _ROOM_BYTES // 2:
             return
-        self._looked_at_s = now_s
+        self._looked_at_s, self._looked_at_bytes = now_s, self._size_bytes
         if self._size_bytes:
             os.pwrite(self._descriptor, self._container.head(), 0)
         disk = os.fstatvfs(self._descriptor)
