@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fer_edge.program.service import Supervisor
 from fer_edge.program.signals import ReloadRequested, Signals
 
 from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
+from tests.runtime.fakes.subscriber import eventually
 
 needs_detector = pytest.mark.usefixtures("mediapipe_file")
 
@@ -179,6 +181,42 @@ def test_a_reload_with_an_output_that_is_refused_changes_nothing(tmp_path, chang
     assert process.returncode == 0
     assert "configuration not taken over" in errors and reason in errors
     assert "configuration read again" not in errors
+
+
+@needs_detector
+def test_a_reload_to_a_port_that_is_taken_leaves_the_page_and_one_to_another_token_takes_it(tmp_path):
+    out, config, token = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml", tmp_path / "token"
+    port = free_port()
+
+    def status(given):
+        address = f"http://127.0.0.1:{port}/page.js?token={given}"
+        try:
+            with urllib.request.urlopen(address, timeout=10) as response:
+                return response.status
+        except OSError as error:  # refused, or for a moment nobody listens
+            return getattr(error, "code", None)
+
+    def configured(address):
+        web = f'[web]\naddress = {address}\ntoken_file = "{token}"\n'
+        config.write_text(f'{web}[source]\naddress = "http://127.0.0.1:{server.port}/"\n[output]\njsonl = "{out}"\n')
+
+    token.write_text("first-of-two-tokens")
+    with MjpegServer() as server, socket.create_server(("127.0.0.1", 0)) as other:
+        configured(port)
+        with started("--config", config) as process:
+            wait_for_lines(out, 5, process)
+            configured(other.getsockname()[1])
+            process.send_signal(signal.SIGHUP)
+            wait_for_lines(out, out.read_bytes().count(b"\n") + 5, process)
+            assert status("first-of-two-tokens") == 200
+            token.write_text("second-of-two-tokens")
+            configured(port)
+            process.send_signal(signal.SIGHUP)
+            eventually(lambda: status("second-of-two-tokens") == 200)
+            assert status("first-of-two-tokens") == 401
+            process.terminate()
+            _, errors = process.communicate(timeout=20)
+    assert "configuration not taken over: --web: cannot listen" in errors and "tokens" not in errors
 
 
 @needs_detector

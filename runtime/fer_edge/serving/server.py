@@ -103,6 +103,11 @@ class Server:
         if self._thread is not None:
             self._thread.join(_JOIN_S)
 
+    def try_port(self) -> None:
+        """Raise UsageError where it could not listen now; keeps nothing open."""
+        for one in self._address.listen():
+            one.close()
+
     def stream(self, request: Request, body: AsyncIterator[bytes], content_type: str) -> Any:
         """Answer `request` for as long as `body` goes on and the viewer stays; refuse one viewer too many."""
         connection: Any = request.sock[1]  # the Connection it came by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fer_edge.frames import Frame, FrameResult
 
@@ -32,4 +32,18 @@ class Sink(Protocol):
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Take one frame and what was found in it."""
+        ...
+
+
+@runtime_checkable
+class ListeningSink(Protocol):
+    """A sink that others connect to."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens, or will."""
+        ...
+
+    def try_port(self) -> None:
+        """Raise UsageError where it could not listen now; keeps nothing open."""
         ...

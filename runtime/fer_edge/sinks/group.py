@@ -10,7 +10,7 @@ from types import TracebackType
 
 from fer_edge.errors import UsageError
 from fer_edge.frames import Frame, FrameResult
-from fer_edge.sinks.base import Sink
+from fer_edge.sinks.base import ListeningSink, Sink
 
 logger = logging.getLogger("fer_edge")
 
@@ -111,11 +111,14 @@ class SinkSet:
         self._failed[member.sink.name] = self._failed.get(member.sink.name, 0) + member.lost
 
     def check(self, makers: Mapping[Hashable, Callable[[], Sink]]) -> None:
-        """Raise UsageError where `exchange` would find one that cannot be made; opens nothing, changes nothing."""
+        """Raise UsageError where `exchange` would find one that cannot be made, or not listen; changes nothing."""
         own = {member.key for member in self._members}
+        going = [member.sink for member in self._members if member.key not in makers]
+        freed = {sink.port for sink in going if isinstance(sink, ListeningSink)}
         for key, make in makers.items():
-            if key not in own:
-                make()
+            sink = make() if key not in own else None
+            if isinstance(sink, ListeningSink) and sink.port not in freed:
+                sink.try_port()
 
     def exchange(self, makers: Mapping[Hashable, Callable[[], Sink]]) -> None:
         """Have the sinks of `makers`, by key: keep those there are, close those not named, make and open the others.

@@ -49,6 +49,7 @@ _FAREWELL_S = 0.5
 _JOIN_S = 0.5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _LONGEST_PREFIX = 200
+_MOST_TROUBLES = 8
 
 
 def checked_topic(prefix: str | None) -> str:
@@ -62,16 +63,17 @@ def checked_topic(prefix: str | None) -> str:
 
 
 class _Troubles:
-    """Tells every trouble of a connection once, until it has been well for a while."""
+    """Tells every trouble of a connection once, and no more than a few, until it has been well for a while."""
 
     def __init__(self, name: str) -> None:
         self._name, self._told = name, set[str]()
 
     def tell(self, text: str) -> None:
         """Log it, unless it was."""
-        if text not in self._told:
+        if text not in self._told and len(self._told) < _MOST_TROUBLES:
             self._told.add(text)
-            logger.warning("%s: %s; trying again.", self._name, text.rstrip("."))
+            end = " Trying again." if text.endswith("?") else "; trying again."
+            logger.warning("%s: %s%s", self._name, text.rstrip("."), end)
 
     def over(self) -> None:
         """Log that the connection is back, where it was away."""

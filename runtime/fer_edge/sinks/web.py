@@ -70,6 +70,15 @@ class WebSink:
         """End the server."""
         self.server.__exit__(kind, error, trace)
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.server.port
+
+    def try_port(self) -> None:
+        """Raise UsageError where it could not listen now."""
+        self.server.try_port()
+
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Keep the newest result for whoever looks."""
         self.view.put(frame, result)
