@@ -21,6 +21,29 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_behind_a_link_the_target_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk/target")
+    for text in ("one", "two"):
+        with atomic_write(tmp_path / "link") as temporary:
+            temporary.write_text(text)
+        assert (tmp_path / "disk" / "target").read_text() == text
+    assert (tmp_path / "link").is_symlink() and len(list((tmp_path / "disk").iterdir())) == 1
+
+
+def test_a_name_of_255_bytes_is_written(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / ("é" * 127)) as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / ("é" * 127)).read_text() == "whole"
+
+
+def test_a_device_is_written_and_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/null")
+    with atomic_write(tmp_path / "link") as temporary:
+        temporary.write_text("gone")
+    assert (tmp_path / "link").is_symlink() and Path("/dev/null").is_char_device()
+
+
 def test_an_unwritable_place_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"), atomic_write(tmp_path / "file" / "below"):
