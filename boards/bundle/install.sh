@@ -39,7 +39,8 @@ clean_environment() {
 defaults() {
     action=install signers='' engine_wheel='' service=yes purge=no downgrade=no config='' units='' bin='' prefix=''
     made='' staging='' unfinished='' wrote_unit=no old='' old_previous='' switched=no group=fer-edge-config
-    here=$(cd -P -- "$(dirname -- "$0")" && pwd)
+    here=$(dirname -- "$0")
+    here=$(cd -P -- "$here" && pwd)
     if [ "$(id -u)" -eq 0 ]; then
         prefix=/opt/fer-edge bin=/usr/local/bin units=/etc/systemd/system
     else
@@ -108,6 +109,7 @@ check_place() {
 
 # Copy the bundle, and what else is read of other people's folders, to where nobody else can write; verify the copy.
 stage() {
+    [ -f "$here/SHA256SUMS" ] || fail "no SHA256SUMS beside install.sh. Copy the bundle again."
     rm -rf -- "$prefix"/.staging.*
     staging=$(mktemp -d "$prefix/.staging.XXXXXX")
     TMPDIR=$staging
@@ -166,7 +168,7 @@ install_release() {
     check_version
     old=$(target_of current)
     old_previous=$(target_of previous)
-    if is_same_bundle && smoke "$prefix/current" >/dev/null 2>&1; then
+    if is_same_bundle_as "$old" && smoke "$prefix/current" >/dev/null 2>&1; then
         say "${old#releases/} is installed already"
         return 0
     fi
@@ -183,13 +185,14 @@ install_release() {
     say "$id is in use; try: $bin/fer-edge --version"
 }
 
-target_of() { readlink -- "$prefix/$1" 2>/dev/null || true; }
+target_of() { [ ! -L "$prefix/$1" ] || readlink -- "$prefix/$1"; }
 
-is_same_bundle() { cmp -s "$here/SHA256SUMS" "$prefix/current/SHA256SUMS"; }
+is_same_bundle_as() { [ -n "$1" ] && cmp -s "$here/SHA256SUMS" "$prefix/$1/SHA256SUMS"; }
 
 # A folder of its own, also where this very bundle is in use already and has come to harm.
 choose_id() {
-    base=$VERSION-$(sha256sum "$here/SHA256SUMS" | cut -c1-12)
+    digest=$(sha256sum "$here/SHA256SUMS")
+    base=$VERSION-$(printf '%.12s' "$digest")
     id=$base number=1
     while [ "releases/$id" = "$old" ] || [ "releases/$id" = "$old_previous" ]; do
         number=$((number + 1)) id=$base.$number
@@ -239,7 +242,7 @@ smoke() {
 
 # A rename over the old link: whoever starts fer-edge finds the old release or the new one, never none.
 switch_to() {
-    if [ -n "$old" ] && ! is_same_bundle; then point previous "$old"; fi
+    if [ -n "$old" ] && ! is_same_bundle_as "$old"; then point previous "$old"; fi
     switched=yes
     point current "$1"
 }
@@ -403,10 +406,10 @@ remove_link() {
 }
 
 remove_old_releases() {
-    in_use=$(target_of current)
-    before=$(target_of previous)
+    before=$old
+    if is_same_bundle_as "$old"; then before=$old_previous; fi
     for folder in "$prefix"/releases/*; do
-        case releases/${folder##*/} in "$in_use" | "$before") ;; *) rm -rf -- "$folder" ;; esac
+        case releases/${folder##*/} in "releases/$id" | "$before") ;; *) rm -rf -- "$folder" ;; esac
     done
 }
 

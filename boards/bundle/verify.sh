@@ -8,7 +8,8 @@
 # is not empty, somebody in it signed the list.
 verify_bundle() {
     cd -P -- "$1" || fail "$1 cannot be entered."
-    [ -z "$(find . ! -type f ! -type d)" ] || fail "the bundle holds something that is neither file nor folder. Copy it again."
+    odd=$(find . ! -type f ! -type d) || fail "$1 cannot be searched."
+    [ -z "$odd" ] || fail "the bundle holds something that is neither file nor folder. Copy it again."
     [ -f SHA256SUMS ] || fail "no SHA256SUMS beside install.sh. Copy the bundle again."
     verify_signature "$2"
     # sha256sum takes capitals and other separators too; one spelling only, so that no byte of the list can change.

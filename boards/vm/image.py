@@ -82,7 +82,7 @@ def build_image(arch: str, suite: str, cache: Path = CACHE) -> Image:
     root = image.folder / "root"
     root.mkdir(parents=True)
     with registered_emulator() if arch == "arm64" else nullcontext():
-        _run(_bootstrap(arch, suite, image.folder, root))
+        run(_bootstrap(arch, suite, image.folder, root))
     _settle(root)
     _pack(image, root)
     shutil.rmtree(root)
@@ -128,11 +128,12 @@ def _pack(image: Image, root: Path) -> None:
     for path, pattern in ((image.kernel, "vmlinuz-*"), (image.initrd, "initrd.img-*")):
         (source,) = (root / "boot").glob(pattern)
         shutil.copyfile(source, path)
-    _run(["truncate", "-s", _SIZE, str(image.root)])
-    _run(["mkfs.ext4", "-q", "-F", "-L", "root", "-d", str(root), str(image.root)])
+    run(["truncate", "-s", _SIZE, str(image.root)])
+    run(["mkfs.ext4", "-q", "-F", "-L", "root", "-d", str(root), str(image.root)])
 
 
-def _run(command: Sequence[str]) -> None:
+def run(command: Sequence[str]) -> None:
+    """Run a command of the host. Raises EmulationError with its last line where it fails."""
     finished = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if finished.returncode != 0:
         reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
@@ -143,7 +144,7 @@ def _run(command: Sequence[str]) -> None:
 def overlay(image: Image) -> Iterator[Path]:
     """A disk that begins as the image's root and takes every write; removed afterwards."""
     disk = image.folder / "disk.qcow2"
-    _run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image.root), str(disk)])
+    run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image.root), str(disk)])
     try:
         yield disk
     finally:
