@@ -468,7 +468,7 @@ _REQUESTS = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     b"GET /events?token=x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nCookie: fer_edge_token=x\r\n\r\n",
     b"POST /?a=b%20c HTTP/1.0\r\nHost: [::1]:8000\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
-    b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n2\r\nhi\r\n0\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n",
     b"HEAD /page.css HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nRange: bytes=0-1\r\n\r\n",
 )
 
