@@ -249,7 +249,7 @@ def _make_words(random: Random) -> bytes:
         value = random.choice(VALUES)
         text = value if isinstance(value, str) else str(value)
         words += [key.option.flag] if key.option.parse is None else [f"{key.option.flag}={text}"]
-    return "\n".join(words).replace("\0", "").encode("utf-8", "surrogateescape" if random.random() < 0.5 else "replace")
+    return "\n".join(words).replace("\0", "").encode("utf-8", "surrogatepass")
 
 
 def _run_words(path: Path) -> None:
