@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -85,8 +86,8 @@ def _mutate_table(table: Any, random: Random) -> None:
             break
         node = node[key]
     if isinstance(node, list) or random.random() < 0.7:
-        node[key] = random.choice(VALUES)
+        node[key] = deepcopy(random.choice(VALUES))
     elif random.random() < 0.5:
         del node[key]
     else:
-        node[f"{key}{random.choice(('', 's', '_', chr(0xD800)))}"] = random.choice(VALUES)
+        node[f"{key}{random.choice(('', 's', '_', chr(0xD800)))}"] = deepcopy(random.choice(VALUES))

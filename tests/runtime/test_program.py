@@ -122,6 +122,32 @@ def test_sighup_reads_the_configuration_again_and_keeps_what_did_not_change(tmp_
     assert whole == sorted(set(whole)), "the stream was not opened again, so its index goes on"
 
 
+WRONG = (
+    *('[output]\nkeep_files = "²"', "[model]\nthreads = 100000", "[model]\nthreads = 99999999999999999999", "\x00"),
+    *('[output]\njsonl = "a\\u0000b"', "[output]\nrotate_mb = 1e308", "[source]\naddress = [[[1]]]", "[[["),
+    *('[model]\nfile = "/dev/zero"', "[camera]\nwidth_px = nan", "[web]\naddress = 2020-01-01", "a = " + "[" * 5000),
+)
+
+
+@needs_detector
+def test_no_wrong_value_in_the_file_ends_a_service_or_changes_it(tmp_path):
+    out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
+    with MjpegServer() as server:
+        right = f'[source]\naddress = "http://127.0.0.1:{server.port}/"\n[output]\nquiet = true\njsonl = "{out}"\n'
+        config.write_text(right)
+        with started("--config", config) as process:
+            wait_for_lines(out, 3, process)
+            for wrong in WRONG:
+                section = wrong.partition("\n")[0]
+                config.write_text(right.replace(f"{section}\n", f"{wrong}\n") if section in right else right + wrong)
+                process.send_signal(signal.SIGHUP)
+                wait_for_lines(out, out.read_bytes().count(b"\n") + 3, process)
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert errors.count("configuration not taken over") == len(WRONG)
+
+
 @needs_detector
 def test_sighup_on_a_file_goes_on_where_it_was(clip, tmp_path):
     out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
