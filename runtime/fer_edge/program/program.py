@@ -62,7 +62,7 @@ class Program:
         refuse_overwriting(settings)
         self._settings, self._supervisor, self._signals = settings, supervisor, signals
         self._pipeline: Pipeline = make_pipeline(settings)
-        self._source: Source = make_source(settings, supervisor.waiting)
+        self._source: Source = make_source(settings, supervisor)
         self._openings = 0
         # What is added to the times and numbers of the source's frames, and what the next frame's would be.
         self._begin_s, self._begin_index = 0.0, 0
@@ -185,7 +185,7 @@ class Program:
         if (new.source, new.camera) == (self._settings.source, self._settings.camera):
             return None
         try:
-            return make_source(new, self._supervisor.waiting)
+            return make_source(new, self._supervisor, patient=False)
         except SourceError as error:
             logger.warning("the new source is not taken over: %s", _reason(error))
             return None
