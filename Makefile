@@ -4,9 +4,10 @@
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
 #   BOARD=pi5             the board bundle and arm64-install work for; `make boards` lists them
 #   CACHE=data/x.npz      what train and evaluate read in place of FER2013: a cache of `python -m train annotations`
-#   TARGET=x86            what INT8 is for: x86, armv8, armv8.2-dot or jetson-trt
+#   TARGET=x86            CPU the INT8 model is built for: x86, armv8, armv8.2-dot or jetson-trt
 #   RECIPES=default       what quantize tries: default, all, or names with commas between
-#   MAX_DROP=0.3          points of accuracy INT8 may lose; FORCE=1 writes a model that fails the gate all the same
+#   MAX_DROP=0.3          points of accuracy INT8 may lose; FORCE=1 writes the best candidate even if it fails the gate
+#   ACCEPT_TOO_FEW=1      write INT8 that keeps every limit on faces that are too few to prove it
 #   FACES=data/fer2013.npz  faces for calibration and gate; a folder with one sub-folder of images a class will do
 #   PYTHON=python3.11     the interpreter the environment is made with
 
@@ -23,7 +24,7 @@ BOARD   ?= pi5
 TARGET  ?= x86
 RECIPES ?= default
 QUANTIZE_OPTIONS = --target $(TARGET) --recipes $(RECIPES) $(if $(FACES),--faces $(FACES)) \
-	$(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(FORCE),--force)
+	$(if $(MAX_DROP),--max-drop $(MAX_DROP)) $(if $(ACCEPT_TOO_FEW),--accept-too-few) $(if $(FORCE),--force)
 PYTHON  ?= python3
 VENV    := .venv
 RUN     := $(VENV)/bin/python
@@ -32,11 +33,6 @@ FOLDER  := artifacts/$(MODEL)
 # Expanded when the recipe has come to it, and not before the files are made.
 PLAN_MODELS = $$(ls build/compared/$(PLAN_NAME)/*/*.fp32.tflite build/compared/$(PLAN_NAME)/*/*.int8.tflite)
 PLAN_NAME = $(notdir $(basename $(PLAN)))
-# The core whose instructions an INT8 file for TARGET is judged by.
-CORE_armv8 := cortex-a72
-CORE_armv8.2-dot := cortex-a76
-CORE    := $(CORE_$(TARGET))
-COUNTED := build/instructions/$(MODEL).csv
 CHECKPOINT := models/$(MODEL)/$(MODEL).safetensors
 # Ours, smallest first.
 FAMILY  := fer-nano fer-small fer-base
@@ -94,7 +90,7 @@ train: $(READY) $(DATA) ## train RECIPE, resuming where an earlier start got to
 ablation: $(READY) $(DATA) ## train the variants of PLAN=train/ablations/NAME.toml and compare them: float, INT8, instructions
 	@test -f "$(PLAN)" || { echo "make: name a plan: make ablation PLAN=train/ablations/mobilenetv3.toml" >&2; exit 2; }
 	$(TRAIN_ENV) $(RUN) -m train ablate $(PLAN)
-	$(RUN) -m quantize.compare runs/ablation-$(PLAN_NAME)/*.safetensors --artefacts build/compared/$(PLAN_NAME) \
+	$(RUN) -m quantize compare runs/ablation-$(PLAN_NAME)/*.safetensors --artefacts build/compared/$(PLAN_NAME) \
 		--out docs/ablations/$(PLAN_NAME)/int8.csv
 	$(RUN) -m boards instructions --or-skip --fresh $(PLAN_MODELS) --out docs/ablations/$(PLAN_NAME)/instructions.csv
 	$(RUN) -m boards variants docs/ablations/$(PLAN_NAME)
@@ -115,16 +111,10 @@ export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden
 	$(RUN) -m export $(CHECKPOINT)
 
 quantize: $(READY) $(DATA) ## float -> the fastest INT8 ONNX and TFLite that keep their accuracy, for TARGET
-	$(RUN) -m quantize $(FOLDER) $(QUANTIZE_OPTIONS)
-ifneq ($(CORE),)
-	@# Where cores can be emulated the candidates are counted, and the second search, which makes nothing anew, judges.
-	$(RUN) -m boards instructions --or-skip --fresh --cpu $(CORE) --out $(COUNTED) \
-		$$(ls $(FOLDER)/$(MODEL).fp32.* $(FOLDER)/.search/*/model.* | grep -E '\.(onnx|tflite)$$')
-	if [ -f $(COUNTED) ]; then $(RUN) -m quantize $(FOLDER) $(QUANTIZE_OPTIONS) --instructions $(COUNTED); fi
-endif
+	$(RUN) -m boards quantize $(FOLDER) $(QUANTIZE_OPTIONS)
 
 search: $(READY) $(DATA) ## every recipe on MODEL, kept as docs/measured/MODEL/search.csv; prints the table of docs/
-	$(RUN) -m quantize $(FOLDER) --recipes all --target $(TARGET) --checkpoint $(CHECKPOINT)
+	$(RUN) -m boards quantize $(FOLDER) --recipes all --target $(TARGET) --checkpoint $(CHECKPOINT)
 	mkdir -p $(MEASURED) && cp $(FOLDER)/quantize.csv $(MEASURED)/search.csv
 	$(RUN) -m quantize table $(MEASURED)/search.csv
 

@@ -1,34 +1,38 @@
 """`python -m quantize SOURCE`: the fastest INT8 that keeps its accuracy; quantize.csv says what was measured.
 
 SOURCE is an artefact folder, a checkpoint (.safetensors), or a float .onnx that carries a contract.
-`python -m quantize inspect SOURCE` looks into an INT8 .onnx layer by layer; `python -m quantize curve SOURCE` measures
-how many calibration faces are enough; `python -m quantize table CSV` prints a quantize.csv as Markdown.
+`python -m quantize inspect SOURCE` looks into an INT8 .onnx layer by layer; `curve SOURCE` measures how many
+calibration faces are enough; `compare CHECKPOINT...` says what INT8 costs several networks; `table CSV` prints a
+quantize.csv as Markdown; `simulate` says how often the gate passes a good and a bad file. `make quantize` counts the
+instructions of an Arm target's candidates besides, under emulation.
 
-Exit codes: 0 every kind of file has a model that passed the gate, 1 one has not (see quantize.csv), 2 bad usage or
-nothing to calibrate with, 4 float models, contract or calibration cache refused.
+Exit codes: 0 every kind of file has an INT8 model that passed the gate; 1 one has not, or its faces are too few to
+tell: deploy.json then names the float or fp16 file; 2 bad usage or nothing to calibrate with; 4 float models, contract
+or calibration cache refused.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from fer_edge.errors import run_reporting
 
+from quantize.counter import InstructionCounter
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse and run; the exit code."""
+
+def main(arguments: list[str] | None = None, counter: InstructionCounter | None = None) -> int:
+    """Parse and run; the exit code. `counter` counts instructions for the Arm targets."""
     words = sys.argv[1:] if arguments is None else arguments
-    jobs = {"inspect": (_inspect_parser, _inspect), "curve": (_curve_parser, _curve)}
-    jobs["table"] = (_table_parser, _table)
-    parser, run = jobs.get(words[0] if words else "", (_parser, _run))
-    options = parser().parse_args(words[1:] if words and words[0] in jobs else words)
+    parser, run = _JOBS.get(words[0] if words else "", (_parser, lambda options: _run(options, counter)))
+    options = parser().parse_args(words[1:] if words and words[0] in _JOBS else words)
     return run_reporting("quantize", lambda: run(options))
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace, counter: InstructionCounter | None) -> None:
     from quantize import session
 
-    session.run_search(options)
+    session.run_search(options, counter)
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -47,6 +51,21 @@ def _table(options: argparse.Namespace) -> None:
     from quantize import report
 
     print(report.markdown(options.csv))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from quantize.compare import compare_all
+
+    compare_all(options.checkpoints, options.faces, options.artefacts, options.count, options.out)
+    print(options.out.read_text(), end="")
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from quantize import simulate
+
+    found = simulate.simulate(options.float, options.files, options.faces, options.split, options.draws)
+    simulate.write(found, options.csv)
+    print(simulate.table(options.csv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,13 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-drop", type=float, metavar="POINTS", help="points of accuracy that INT8 may lose (0.3)")
     parser.add_argument(
-        "--force", action="store_true", help="write the best model even if it fails; its contract says so"
+        "--min-agreement", type=float, metavar="PERCENT", help="faces with the same top class as float (98)"
     )
     parser.add_argument(
-        "--instructions",
-        type=Path,
-        metavar="CSV",
-        help="instructions counted under emulation, for the Arm targets (boards/instructions.csv)",
+        "--accept-too-few",
+        action="store_true",
+        help="where the faces are too few to tell, write what keeps every limit on them; its contract says so",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write the best candidate even if it fails the gate, and mark it as forced in its contract",
     )
     parser.add_argument("--save-cache", type=Path, metavar="PATH", help="write the calibration cache there")
     return parser
@@ -133,6 +156,33 @@ def _table_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _compare_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m quantize compare",
+        description="Export and quantize each network in a folder of its own, past the gate, and compare.",
+    )
+    parser.add_argument("checkpoints", type=Path, nargs="+", help=".safetensors files, such as those of an ablation")
+    parser.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"), help="face cache of `make data`")
+    parser.add_argument("--artefacts", type=Path, default=Path("build/compared"), help="folder of their files")
+    parser.add_argument("--count", type=int, help="calibration faces (512)")
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write")
+    return parser
+
+
+def _simulate_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m quantize simulate",
+        description="How often the gate passes INT8 files, by the number of faces that judge them.",
+    )
+    parser.add_argument("float", type=Path, help="the float model")
+    parser.add_argument("files", type=Path, nargs="+", help="INT8 files of it, a good and a bad one")
+    parser.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"), help="face cache of `make data`")
+    parser.add_argument("--split", default="PublicTest", help="split the faces are drawn from (PublicTest)")
+    parser.add_argument("--draws", type=int, default=400, help="times each number of faces is drawn (400)")
+    parser.add_argument("--csv", type=Path, default=Path("docs/measured/gate.csv"), help="written")
+    return parser
+
+
 def _counts(text: str) -> tuple[int, ...]:
     return _numbers(text, 1)
 
@@ -151,6 +201,14 @@ def _numbers(text: str, least: int) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(wanted)
     return numbers
 
+
+_JOBS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
+    "inspect": (_inspect_parser, _inspect),
+    "curve": (_curve_parser, _curve),
+    "table": (_table_parser, _table),
+    "compare": (_compare_parser, _compare),
+    "simulate": (_simulate_parser, _simulate),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

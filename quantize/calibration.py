@@ -14,7 +14,7 @@ from fer_edge.faces import LabelledFaces
 from fer_edge.files import atomic_write
 
 from export.contracts import PRODUCER
-from quantize import onnx_graph, onnx_ptq, tflite_ptq
+from quantize import onnx_graph, onnx_ptq, tflite_graph
 from quantize.faces import DEFAULT_SEED
 from quantize.ranges import QUANTILE, Range, Ranges, collect_ranges
 from quantize.source import FloatModels
@@ -126,7 +126,7 @@ def observed(models: FloatModels, kind: str, faces: LabelledFaces) -> Iterable[d
     if kind == "onnx":
         graph = models.graph
         return onnx_graph.activations(graph, graph.body, onnx_ptq.observed_tensors(graph), faces.images)
-    return tflite_ptq.activations(models.tflite, faces.images)
+    return tflite_graph.activations(models.tflite, faces.images)
 
 
 _Item = TypeVar("_Item", bound=dict[str, Any])

@@ -10,16 +10,15 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from fer_edge.classifier import Classifier
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
 
 from quantize import onnx_graph, onnx_ptq
-from quantize.candidates import put_contract
 from quantize.faces import FaceSets
-from quantize.measure import answers_of, score
+from quantize.measure import Runnable, score
 from quantize.ranges import collect_ranges
 from quantize.recipes import Recipe
+from quantize.sensitivity import Choice
 from quantize.source import FloatModels
 
 COUNTS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -50,7 +49,8 @@ def measure(
     judged, reference = faces.evaluation, models.classifiers["onnx"]
     if judged is None:
         raise UsageError(f"no faces to judge {reference.contract.task} on: their truth is not known.")
-    float_answers = answers_of(reference, judged.images)
+    float_predictions = Runnable.of(reference).predict(judged.images)
+    choice = Choice(onnx_ptq.optional_operators(models.graph))
     points = []
     for count, seed in tqdm([(c, s) for c in counts for s in seeds], desc="calibration curve", leave=False):
         drawn = faces.training.balanced(count, seed)
@@ -59,10 +59,11 @@ def measure(
         for method, ranges in collect_ranges(batches, METHODS).items():
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "model.onnx"
-                onnx.save(onnx_ptq.quantized(models.graph, ranges, dataclasses.replace(recipe, ranges=method)), path)
-                put_contract(path, models.classifiers["onnx"].contract)
-                answers = answers_of(Classifier(path), judged.images)
-                same = score(answers, float_answers, None, reference.contract.task_spec.kind).agreement
+                made = onnx_ptq.quantized(models.graph, ranges, dataclasses.replace(recipe, ranges=method), choice)
+                onnx.save(made, path)
+                predictions = Runnable.opened(path, reference.contract).predict(judged.images)
+                kind = reference.contract.task_spec.kind
+                same = score(predictions, float_predictions, None, kind).agreement
             name = f"{judged.dataset} {judged.split}"
             points.append(Point(models.name, method, count, seed, round(same, 4), name, len(judged)))
     return points

@@ -16,6 +16,7 @@ from quantize.onnx_graph import FloatGraph, activations
 from quantize.qdq_graph import ConvCount
 from quantize.ranges import Ranges
 from quantize.recipes import ONNXRUNTIME, Recipe
+from quantize.sensitivity import Choice, decibels
 
 FACES = 64
 _MAX_DB = 99.0
@@ -23,6 +24,7 @@ _MAX_DB = 99.0
 _SUSPECTS = 5
 # What leaving the layers before it float as well must bring, to be worth their time.
 _WORTH_DB = 3.0
+_INTEGER = (*onnx_ptq.CONVOLUTIONS, "Add", "Mul", "MaxPool", "AveragePool", "Concat", "Resize")
 _NOT_COMPUTING = ("QuantizeLinear", "DequantizeLinear", "Identity", "Cast")
 
 
@@ -65,17 +67,6 @@ class Inspection:
         return sorted(self.layers, key=lambda layer: layer.snr_db)[:count]
 
 
-def with_names(path: Path, names: Mapping[str, str]) -> onnx.ModelProto:
-    """An INT8 file with its tensors under the names they had before they were shortened."""
-    model = onnx.load(path)
-    for node in model.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    for tensor in model.graph.initializer:
-        tensor.name = names.get(tensor.name, tensor.name)
-    return model
-
-
 def layers_of(graph: FloatGraph, model: onnx.ModelProto, faces: NDArray[np.uint8]) -> tuple[Layer, ...]:
     """Compare every tensor the float body and the INT8 model share, on faces (n, h, w) uint8."""
     read = _as_read(model)
@@ -93,7 +84,7 @@ def layers_of(graph: FloatGraph, model: onnx.ModelProto, faces: NDArray[np.uint8
             kind = f"{owner.op_type}+Relu"
         before = min((ratios[name] for name in owner.input if name in ratios), default=_MAX_DB)
         # The others read integers too, as a mean does, and compute in float.
-        integer = owner.op_type in Recipe.ops and node.output[0] in integers
+        integer = owner.op_type in _INTEGER and node.output[0] in integers
         layers.append(Layer(owner.name, kind, own, before - own, integer))
     return tuple(layers)
 
@@ -130,17 +121,16 @@ def _ratios_db(
             values = first[name].astype(np.float64)
             signal[name] += float((values**2).sum())
             noise[name] += float(((values - second[other]) ** 2).sum())
-    return {name: _decibels(signal[name], noise[name]) for name in pairs}
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise <= signal * 10 ** (-_MAX_DB / 10):
-        return _MAX_DB
-    return max(10 * math.log10(signal / noise), -_MAX_DB) if signal > 0 else -_MAX_DB
+    return {name: decibels(signal[name], noise[name]) for name in pairs}
 
 
 def exclusion(
-    graph: FloatGraph, layers: tuple[Layer, ...], ranges: Ranges, recipe: Recipe, faces: NDArray[np.uint8]
+    graph: FloatGraph,
+    layers: tuple[Layer, ...],
+    ranges: Ranges,
+    recipe: Recipe,
+    choice: Choice,
+    faces: NDArray[np.uint8],
 ) -> Exclusion | None:
     """The layer that, left float, brings the logits closest to float; None where none brings a decibel.
 
@@ -153,10 +143,10 @@ def exclusion(
         return Exclusion((suspects[0].name,), layers[-1].snr_db, math.nan)
 
     def tried(excluded: tuple[str, ...]) -> Exclusion:
-        without = replace(recipe, exclude=(*recipe.exclude, *excluded))
-        return Exclusion(excluded, before, _logits_db(graph, ranges, without, faces))
+        without = replace(choice, float_layers=(*choice.float_layers, *excluded))
+        return Exclusion(excluded, before, _logits_db(graph, ranges, recipe, without, faces))
 
-    before = _logits_db(graph, ranges, recipe, faces)
+    before = _logits_db(graph, ranges, recipe, choice, faces)
     alone = max((tried((layer.name,)) for layer in suspects), key=lambda found: found.after_db)
     groups = (tried((layer.name, *_makers(graph, layer.name))) for layer in suspects)
     together = max(groups, key=lambda found: found.after_db)
@@ -178,8 +168,8 @@ def _makers(graph: FloatGraph, layer: str) -> list[str]:
     return found
 
 
-def _logits_db(graph: FloatGraph, ranges: Ranges, recipe: Recipe, faces: NDArray[np.uint8]) -> float:
-    model = onnx_ptq.quantized(graph, ranges, recipe)
+def _logits_db(graph: FloatGraph, ranges: Ranges, recipe: Recipe, choice: Choice, faces: NDArray[np.uint8]) -> float:
+    model = onnx_ptq.quantized(graph, ranges, recipe, choice)
     logits = graph.body.graph.output[0].name
     return _ratios_db(graph, model, {logits: logits}, faces)[logits]
 

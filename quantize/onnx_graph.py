@@ -19,6 +19,7 @@ from quantize.ranges import Range
 
 _BATCH = 32
 _AFFINE = ("Sub", "Add", "Mul", "Div")
+_TO_NCHW = (0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Scaling:
 class FloatGraph:
     """A float ONNX model, its scaling taken off where a raw pixel can be its first integer.
 
-    `body` then takes `input` (n, 1, h, w) float32; where `scaling` is None it takes what the contract says.
+    `body` then takes `input` (n, 1, h, w) float32, whatever the layout of the contract; where `scaling` is None it
+    takes what the contract says.
     """
 
     body: onnx.ModelProto
@@ -71,6 +73,12 @@ def float_graph(path: Path) -> FloatGraph:
             model.graph.node.remove(node)
         drop_unused(model.graph)
         retype_input(model.graph, normalised, TensorProto.FLOAT)
+        if contract.input.layout == "NHWC":
+            dims = model.graph.input[0].type.tensor_type.shape.dim
+            channels = onnx.TensorShapeProto.Dimension()
+            channels.CopyFrom(dims[3])
+            dims.insert(1, channels)
+            del dims[4]
     del model.graph.value_info[:]  # it may still describe what was taken off
     model = onnx.shape_inference.infer_shapes(model)
     return FloatGraph(model, model.graph.input[0].name, contract, scaling)
@@ -92,25 +100,36 @@ def _normalise(model: onnx.ModelProto) -> None:
 
 
 def _scaling_head(model: onnx.ModelProto, contract: ModelContract) -> tuple[list[onnx.NodeProto], Scaling | None]:
-    """The nodes from the input that are Cast or arithmetic with one number, and what they do to a pixel together."""
+    """The nodes from the input that are Cast, arithmetic with one number or a change of layout, and what they do."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     readers = Counter(name for node in model.graph.node for name in node.input)
     head: list[onnx.NodeProto] = []
     scale, offset, value = 1.0, 0.0, model.graph.input[0].name
+    is_nchw = contract.input.layout == "NCHW"
     for node in model.graph.node:
         number = constants.get(node.input[1]) if len(node.input) == 2 else None
         arithmetic = node.op_type in _AFFINE and number is not None and number.size == 1
+        moves = not is_nchw and _makes_nchw(node, number, contract)
         follows = bool(node.input) and node.input[0] == value and readers[value] == 1
-        if not follows or not (node.op_type == "Cast" or arithmetic):
+        if not follows or not (node.op_type == "Cast" or arithmetic or moves):
             break
-        if number is not None:
+        if arithmetic and number is not None:
             scale, offset = _after(node.op_type, scale, offset, float(number.reshape(())))
+        is_nchw |= moves
         head.append(node)
         value = node.output[0]
     mean = -offset / scale if scale else -1.0
     whole = abs(mean - round(mean)) < 1e-4 and 0 <= round(mean) <= 255
-    fits = contract.input.dtype == "uint8" and contract.input.layout == "NCHW" and head and scale > 0 and whole
+    fits = contract.input.dtype == "uint8" and is_nchw and head and scale > 0 and whole
     return head, Scaling(float(round(mean)), scale) if fits else None
+
+
+def _makes_nchw(node: onnx.NodeProto, shape: NDArray[Any] | None, contract: ModelContract) -> bool:
+    """Whether a node turns (n, h, w, c) into (n, c, h, w); for one channel a reshape does."""
+    if node.op_type == "Transpose":
+        return tuple(next((a.ints for a in node.attribute if a.name == "perm"), ())) == _TO_NCHW
+    wanted = (1, contract.input.height_px, contract.input.width_px)
+    return node.op_type == "Reshape" and shape is not None and tuple(shape.reshape(-1)[1:].tolist()) == wanted
 
 
 def _after(kind: str, scale: float, offset: float, number: float) -> tuple[float, float]:

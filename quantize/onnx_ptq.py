@@ -1,5 +1,7 @@
 """Post-training quantization of ONNX with onnxruntime: INT8 in QDQ form."""
 
+import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,51 +12,57 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from quantize.onnx_graph import FloatGraph
 from quantize.qdq_graph import take_raw_faces
-from quantize.ranges import Ranges, require_ranges
+from quantize.ranges import Range, Ranges, require_ranges
 from quantize.recipes import Recipe
+from quantize.sensitivity import Choice
 
-# Where a graph does arithmetic on feature maps (hard-swish, SimAM, GroupNorm, gates), eight bits for that ruin the
-# answer: there the convolutions alone are integer, and whatever stands between them stays float.
-_ARITHMETIC = {"HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Softmax", "Div", "Sqrt", "Reciprocal", "Exp", "Pow"}
-_CONVOLUTIONS = ("Conv", "Gemm", "MatMul")
+# A Relu or Clip behind one of them is the range of its output and costs nothing.
+CONVOLUTIONS = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
+# What else onnxruntime has integer kernels for, or moves without computing; measuring decides which of them pay.
+_OPTIONAL = ("Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Resize", "Sigmoid", "LeakyRelu")
+_OPTIONAL += ("HardSigmoid", "HardSwish", "Pad")
 # The logits stay float: eight bits for them cost half a point of agreement, and integer kernels give float for free.
 # The global average stays float too, as it is a sum that integers would only round: quantizing it changed no figure.
 _LAST_LAYERS = ["Gemm", "MatMul"]
 
 
-def op_types(graph: FloatGraph, recipe: Recipe | None = None) -> tuple[str, ...]:
-    """The kinds of operators that become integer by `recipe`; without one, those any recipe may make integer."""
-    wanted = Recipe.ops if recipe is None else recipe.ops
-    return tuple(kind for kind in wanted if kind in _CONVOLUTIONS) if does_arithmetic(graph) else wanted
+def optional_operators(graph: FloatGraph) -> tuple[str, ...]:
+    """Kinds of operators in the graph that may be integer or float, the most frequent first."""
+    found = Counter(node.op_type for node in graph.body.graph.node)
+    return tuple(sorted((kind for kind in _OPTIONAL if found[kind]), key=lambda kind: -found[kind]))
 
 
-def does_arithmetic(graph: FloatGraph) -> bool:
-    """Whether such arithmetic stands between layers that may be integer; before the first or after the last it may."""
-    nodes = graph.body.graph.node  # in topological order, as ONNX has it
-    made: set[str] = set()
-    for node in nodes:
-        if node.op_type in _CONVOLUTIONS or made & set(node.input):
-            made.update(node.output)
-    needed: set[str] = set()
-    for node in reversed(nodes):
-        if node.op_type in _ARITHMETIC and made & set(node.input) and needed & set(node.output):
-            return True
-        if node.op_type in _CONVOLUTIONS or needed & set(node.output):
-            needed.update(node.input)
-    return False
+def convolution_layers(graph: FloatGraph) -> dict[str, int]:
+    """The convolutions by name, in graph order, each with its multiplications for one face."""
+    body = graph.body.graph
+    weights = {tensor.name: tuple(tensor.dims) for tensor in body.initializer}
+    shapes = {
+        value.name: [max(dim.dim_value, 1) for dim in value.type.tensor_type.shape.dim]
+        for value in (*body.value_info, *body.output)
+    }
+    return {
+        node.name: math.prod(shapes.get(node.output[0], [1])) * math.prod(weights.get(node.input[1], (1, 1))[1:])
+        for node in body.node
+        if node.op_type == "Conv"
+    }
 
 
-def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
-    """Names of the activations whose ranges quantization may need, in graph order."""
+def observed_tensors(graph: FloatGraph, operators: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Names of the activations whose ranges `operators` need (default: all that may be integer), in graph order."""
     body = graph.body.graph
     constants = {tensor.name for tensor in body.initializer}
     entry = {graph.input: onnx.TensorProto.FLOAT} if graph.scaling is not None else {}
-    kinds = {value.name: value.type.tensor_type.elem_type for value in (*body.value_info, *body.output)} | entry
-    attention, integer = set(_attention(graph)), op_types(graph)
+    kinds = {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*body.value_info, *body.output)
+        if value.type.tensor_type.shape.dim  # one number, such as a regulariser, is no activation
+    } | entry
+    wanted = (*CONVOLUTIONS, *(_OPTIONAL if operators is None else operators))
+    skipped = set(_constant_additions(graph))
     names = (
         name
         for node in body.node
-        if node.op_type in integer and node.name not in attention
+        if node.op_type in wanted and node.name not in skipped
         for name in (*node.input, *node.output)
         # Sums of shapes are integers, and a raw input whose scaling could not be taken off is too.
         if name and name not in constants and kinds.get(name) == onnx.TensorProto.FLOAT
@@ -62,15 +70,16 @@ def observed_tensors(graph: FloatGraph) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe) -> onnx.ModelProto:
+def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe, choice: Choice) -> onnx.ModelProto:
     """The INT8 model: `faces` (n, 1, h, w) goes straight into DequantizeLinear; logits are float32.
 
-    With "u8" activations the faces are uint8, with "s8" int8, the pixel minus 128. With "s8-symmetric" they are uint8
-    and the scaling stays in front, in float. Raises ModelError where `ranges` lacks a tensor.
+    `choice` names the optional operators that become integer and the layers that do not. With "u8" activations the
+    faces are uint8, with "s8" int8, the pixel minus 128. With "s8-symmetric" they are uint8 and the scaling stays in
+    front, in float. Raises ModelError where `ranges` lacks a tensor.
     """
-    pixel = {} if graph.scaling is None else {graph.input: graph.scaling.range()}
+    pixel: dict[str, Range] = {} if graph.scaling is None else {graph.input: graph.scaling.range()}
     needed = {**ranges, **pixel}
-    require_ranges(needed, observed_tensors(graph), "ONNX")
+    require_ranges(needed, observed_tensors(graph, choice.operators), "ONNX")
     model = onnx.ModelProto()
     model.CopyFrom(graph.body)
     quantizer = QDQQuantizer(
@@ -81,8 +90,8 @@ def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe) -> onnx.ModelPr
         activation_qType=QuantType.QUInt8 if recipe.activations == "u8" else QuantType.QInt8,
         tensors_range=_tensors_data(needed),
         nodes_to_quantize=[],
-        nodes_to_exclude=[*recipe.exclude, *_attention(graph)],
-        op_types_to_quantize=list(op_types(graph, recipe)),
+        nodes_to_exclude=[*recipe.exclude, *choice.float_layers, *_constant_additions(graph)],
+        op_types_to_quantize=[*CONVOLUTIONS, *choice.operators],
         extra_options=_options(recipe.activations == "s8-symmetric"),
     )
     # quantize_static takes faces only; the class below it takes ranges, so data and cache go one way.
@@ -102,7 +111,7 @@ def _options(symmetric: bool) -> dict[str, Any]:
     return options
 
 
-def _attention(graph: FloatGraph) -> list[str]:
+def _constant_additions(graph: FloatGraph) -> list[str]:
     """Additions of a constant: of attention (SimAM's energies) or normalisation, never of a shortcut.
 
     Eight bits for them cost an attention network everything, and there is no integer kernel beside them.

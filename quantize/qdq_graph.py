@@ -141,12 +141,38 @@ class ConvCount:
     float_ops: tuple[tuple[str, int], ...] = ()
 
 
+def executed_nodes(model: onnx.ModelProto) -> int:
+    """How many operators onnxruntime executes for one inference, after fusing what it can."""
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        session_of(model.SerializeToString(), optimised)
+        return len(onnx.load(optimised).graph.node)
+
+
 def count_convs(path: Path, *, as_on_arm: bool = False) -> ConvCount:
     """Convolutions and QLinearConv in the graph onnxruntime makes of the file: the file alone proves nothing."""
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         session_of(str(path), optimised, as_on_arm=as_on_arm)
-        kinds = Counter(node.op_type for node in onnx.load(optimised).graph.node)
+        graph = onnx.load(optimised).graph
+    integers = _integers(graph)
+    kinds = Counter(node.op_type for node in graph.node if not _moves_integers(node, integers))
     integer = kinds["QLinearConv"]
     islands = {k: n for k, n in kinds.items() if not k.startswith(("QLinear", "QGemm")) and k not in _MOVES}
     return ConvCount(integer + kinds["Conv"] + kinds["FusedConv"], integer, tuple(sorted(islands.items())))
+
+
+def _integers(graph: onnx.GraphProto) -> set[str]:
+    """Names of the tensors that hold integers, in a graph that onnxruntime has optimised."""
+    found = {value.name for value in graph.input if value.type.tensor_type.elem_type in _INTEGER_TYPES}
+    for node in graph.node:
+        keeps = node.op_type in (*_MOVES, "MaxPool") and node.op_type != "DequantizeLinear"
+        makes = node.op_type == "QuantizeLinear" or node.op_type.startswith(("QLinear", "QGemm"))
+        if makes or (keeps and node.input[0] in found):
+            found.update(node.output)
+    return found
+
+
+def _moves_integers(node: onnx.NodeProto, integers: set[str]) -> bool:
+    """Whether a node chooses among integers, as a MaxPool does, under the name it has for floats."""
+    return node.op_type == "MaxPool" and node.input[0] in integers

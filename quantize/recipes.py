@@ -13,12 +13,16 @@ from quantize.ranges import QUANTILE
 
 ONNXRUNTIME, AI_EDGE = "onnxruntime", "ai-edge-quantizer"
 NNCF, NNCF_ACCURACY, NNCF_QAT = "nncf", "nncf-accuracy-control", "nncf-qat"
-_SUFFIXES = {ONNXRUNTIME: "onnx", NNCF: "onnx", NNCF_ACCURACY: "onnx", NNCF_QAT: "onnx", AI_EDGE: "tflite"}
+ONNX_FP16, TFLITE_FP16 = "onnx-fp16", "tflite-fp16"
+_ONNX = (ONNXRUNTIME, NNCF, NNCF_ACCURACY, NNCF_QAT, ONNX_FP16)
+_SUFFIXES = {**dict.fromkeys(_ONNX, "onnx"), AI_EDGE: "tflite", TFLITE_FP16: "tflite"}
 PIXELS, FLOAT_IO, FULL_INTEGER = "pixels", "float", "full-integer"
+MEASURED, CONVOLUTIONS, EVERYTHING = "measured", "convolutions", "everything"
 _CHOICES = {
     "backend": tuple(_SUFFIXES),
     "ranges": ("quantile", "minmax", "entropy", "percentile"),
     "activations": ("u8", "s8", "s8-symmetric"),
+    "operators": (MEASURED, CONVOLUTIONS, EVERYTHING),
     "bias_correction": ("none", "fast"),
     "io": (PIXELS, FLOAT_IO, FULL_INTEGER),
 }
@@ -26,13 +30,17 @@ _CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One way to make an INT8 model; a backend ignores what is not its own.
+    """One way to make a smaller model; a backend ignores what is not its own.
 
     `ranges`: how calibration makes a range of what it saw (onnxruntime and ai-edge-quantizer). `activations`: unsigned
-    or signed, or signed with zero point 0. `ops`: the kinds of ONNX operations that become integer; all others stay
-    float. `bias_correction`: NNCF's. `io`: what the .tflite takes and gives, the pixel as integer and float logits, or
-    both float, or both integer. `exclude`: layers left float, by the name `inspect` gives them. `steps` and
-    `learning_rate`: of quantization-aware training.
+    or signed, or signed with zero point 0. `operators`: which kinds of operators become integer: those that measuring
+    finds worth it, the convolutions alone, or everything the engine has integer kernels for; `integer`, where it is
+    there, names them, as a recipe beside a model does. `mixed`: layers that lose
+    most go back to float until the outputs agree (`quantize.sensitivity`). `equalize`: cross-layer equalization of the
+    weights first. `bias_correction`: NNCF's, or for onnxruntime the mean error of each convolution taken off its bias.
+    `io`: what the .tflite takes and gives, the pixel as integer and float logits, or both float, or both integer.
+    `exclude`: layers left float, by the name `inspect` gives them. `steps` and `learning_rate`: of quantization-aware
+    training.
     """
 
     name: str
@@ -40,8 +48,11 @@ class Recipe:
     ranges: str = "quantile"
     activations: str = "u8"
     per_channel: bool = True
-    ops: tuple[str, ...] = ("Conv", "Gemm", "MatMul", "Add", "Relu")
-    bias_correction: str = "fast"
+    operators: str = MEASURED
+    integer: tuple[str, ...] | None = None
+    mixed: bool = False
+    equalize: bool = False
+    bias_correction: str = "none"
     io: str = PIXELS
     exclude: tuple[str, ...] = ()
     steps: int = 300
@@ -54,13 +65,19 @@ class Recipe:
 
     @property
     def precision(self) -> str:
+        """What the contract says of the file's numbers, "int8" or "fp16"."""
+        return "fp16" if self.backend in (ONNX_FP16, TFLITE_FP16) else "int8"
+
+    @property
+    def variant(self) -> str:
         """The middle part of the file's name: a winner is chosen among the recipes that share it and the suffix."""
-        return "int8" if self.io == PIXELS else f"int8-{self.io}"
+        return self.precision if self.io == PIXELS else f"{self.precision}-{self.io}"
 
     @property
     def needs_faces(self) -> bool:
         """Whether a calibration cache is not enough."""
-        return self.backend.startswith("nncf") or self.ranges in ("entropy", "percentile")
+        weights = self.equalize or self.mixed or (self.backend == ONNXRUNTIME and self.bias_correction != "none")
+        return self.backend.startswith("nncf") or self.ranges in ("entropy", "percentile") or weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +94,13 @@ class Target:
     cpu: str | None = None
 
 
+DEFAULT_TARGET = "x86"
 # u8 on x86: with s8 only 4 of 26 convolutions of a MobileNet-like network fuse, and it runs four times slower. s8 on
 # Arm: 8 % fewer instructions than u8 on Cortex-A76. TensorRT accepts zero point 0 alone.
 TARGETS = {
     target.name: target
     for target in (
-        Target(name="x86", activations="u8", speed="time"),
+        Target(name=DEFAULT_TARGET, activations="u8", speed="time"),
         Target(name="armv8", activations="s8", speed="instructions", cpu="cortex-a72"),
         Target(name="armv8.2-dot", activations="s8", speed="instructions", cpu="cortex-a76"),
         Target(name="jetson-trt", activations="s8-symmetric", speed="none"),
@@ -91,27 +109,28 @@ TARGETS = {
 DEFAULT, ALL = "default", "all"
 
 
-def recipes_for(target: Target, which: str) -> tuple[Recipe, ...]:
-    """The set `default` (what a calibration cache allows, seconds) or `all`, or recipes of `all` by name, with commas.
+def recipes_for(target: Target, which: str) -> tuple[tuple[Recipe, ...], ...]:
+    """Rungs of recipes, tried in turn until each kind of file has a winner.
 
-    Raises UsageError for an unknown name.
+    `default`: INT8 that takes seconds and needs no faces, then mixed precision, then fp16. `all`: every INT8 recipe,
+    then fp16. Otherwise one rung of recipes by name, with commas between. Raises UsageError for an unknown name.
     """
-    everything = (*_default(target), *_further(target))
+    quick, mixed, further, half = _quick(target), _mixed(target), _further(target), _half(target)
     if which == DEFAULT:
-        return _default(target)
+        return quick, mixed, half
     if which == ALL:
-        return everything
-    known = {recipe.name: recipe for recipe in everything}
+        return (*quick, *mixed, *further), half
+    known = {recipe.name: recipe for recipe in (*quick, *mixed, *further, *half)}
     names = [name.strip() for name in which.split(",")]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(
             f"recipe {unknown[0]!r} is unknown for {target.name}; there are: default, all, {', '.join(known)}."
         )
-    return tuple(known[name] for name in names)
+    return (tuple(known[name] for name in dict.fromkeys(names)),)
 
 
-def _default(target: Target) -> tuple[Recipe, ...]:
+def _quick(target: Target) -> tuple[Recipe, ...]:
     kind = target.activations
     qdq = tuple(
         Recipe(name=f"qdq-{kind}-{ranges}", backend=ONNXRUNTIME, activations=kind, ranges=ranges)
@@ -126,27 +145,44 @@ def _default(target: Target) -> tuple[Recipe, ...]:
     )
 
 
+def _mixed(target: Target) -> tuple[Recipe, ...]:
+    kind = target.activations
+    qdq = Recipe(name=f"qdq-{kind}-mixed", backend=ONNXRUNTIME, activations=kind, mixed=True)
+    return (qdq,) if target.name == "jetson-trt" else (qdq, Recipe(name="tflite-mixed", backend=AI_EDGE, mixed=True))
+
+
+def _half(target: Target) -> tuple[Recipe, ...]:
+    half = Recipe(name="onnx-fp16", backend=ONNX_FP16)
+    return (half,) if target.name == "jetson-trt" else (half, Recipe(name="tflite-fp16", backend=TFLITE_FP16))
+
+
 def _further(target: Target) -> tuple[Recipe, ...]:
     kind = target.activations
     base = Recipe(name="", backend=ONNXRUNTIME, activations=kind)
+    changed = dataclasses.replace
     qdq = (
-        dataclasses.replace(base, name=f"qdq-{kind}-entropy", ranges="entropy"),
-        dataclasses.replace(base, name=f"qdq-{kind}-percentile", ranges="percentile"),
-        dataclasses.replace(base, name=f"qdq-{kind}-per-tensor", per_channel=False),
-        dataclasses.replace(base, name=f"qdq-{kind}-convs", ops=("Conv", "Gemm", "MatMul")),
+        changed(base, name=f"qdq-{kind}-entropy", ranges="entropy"),
+        changed(base, name=f"qdq-{kind}-percentile", ranges="percentile"),
+        changed(base, name=f"qdq-{kind}-per-tensor", per_channel=False),
+        changed(base, name=f"qdq-{kind}-convs", operators=CONVOLUTIONS),
+        changed(base, name=f"qdq-{kind}-everything", operators=EVERYTHING),
+        changed(base, name=f"qdq-{kind}-equalized", equalize=True),
+        changed(base, name=f"qdq-{kind}-corrected", bias_correction="fast"),
     )
     if target.name == "jetson-trt":
         return qdq
     other = "s8" if kind == "u8" else "u8"
-    nncf = Recipe(name="nncf", backend=NNCF, activations=kind)
+    nncf = Recipe(name="nncf", backend=NNCF, activations=kind, bias_correction="fast")
     return (
         *qdq,
-        dataclasses.replace(base, name=f"qdq-{other}-quantile", activations=other),
+        changed(base, name=f"qdq-{other}-quantile", activations=other),
         nncf,
-        dataclasses.replace(nncf, name="nncf-uncorrected", bias_correction="none"),
-        dataclasses.replace(nncf, name=NNCF_ACCURACY, backend=NNCF_ACCURACY),
-        dataclasses.replace(nncf, name=NNCF_QAT, backend=NNCF_QAT),
+        changed(nncf, name="nncf-uncorrected", bias_correction="none"),
+        changed(nncf, name=NNCF_ACCURACY, backend=NNCF_ACCURACY),
+        changed(nncf, name=NNCF_QAT, backend=NNCF_QAT),
         Recipe(name="tflite-per-tensor", backend=AI_EDGE, per_channel=False),
+        Recipe(name="tflite-convs", backend=AI_EDGE, operators=CONVOLUTIONS),
+        Recipe(name="tflite-everything", backend=AI_EDGE, operators=EVERYTHING),
         Recipe(name="tflite-float-io", backend=AI_EDGE, io=FLOAT_IO),
         Recipe(name="tflite-full-integer", backend=AI_EDGE, io=FULL_INTEGER),
     )
@@ -178,7 +214,7 @@ def load_replay(path: Path) -> Replay:
         made_on, drop = table.get("calibration", {}), table.get("max_drop_points")
         return Replay(
             recipe_from(table["recipe"]),
-            str(table.get("target", "x86")),
+            str(table.get("target", DEFAULT_TARGET)),
             int(made_on.get("count", DEFAULT_COUNT)),
             int(made_on.get("seed", DEFAULT_SEED)),
             float(made_on.get("percentile", 100 * QUANTILE)),
@@ -193,7 +229,7 @@ def load_replay(path: Path) -> Replay:
 
 def recipe_from(table: dict[str, Any]) -> Recipe:
     """A recipe from its JSON form. Raises TypeError for an unknown key, ValueError for a value no backend knows."""
-    lists = {key: tuple(table[key]) for key in ("ops", "exclude") if key in table}
+    lists = {key: tuple(table[key]) for key in ("integer", "exclude") if table.get(key) is not None}
     recipe = Recipe(**{**table, **lists})
     for key, choices in _CHOICES.items():
         if getattr(recipe, key) not in choices:

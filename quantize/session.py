@@ -1,69 +1,73 @@
-"""What the command line asks for, put together: sources, faces, calibration, and one of the three jobs."""
+"""What the command line asks for, put together: sources, faces, calibration, and one of the jobs."""
 
 import argparse
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from fer_edge.errors import ModelError, UsageError
+from fer_edge.errors import UsageError
 from fer_edge.files import sha256_of
 
-from export.artefacts import model_path, recipe_path
-from quantize import curve, inspection, report, search, source, tflite_ptq
-from quantize.calibration import Wanted, calibrate
-from quantize.candidates import RESULT, Made, Materials, load
+from quantize import curve, inspection, report, search, source, tflite_graph
+from quantize.calibration import Wanted
+from quantize.counter import InstructionCounter
 from quantize.errors import GateError
-from quantize.faces import Evaluation, open_faces
-from quantize.gate import FAILED, Limits, limits_for, misses
-from quantize.qdq_graph import count_convs
-from quantize.recipes import TARGETS, Recipe, Replay, Target, load_replay, recipes_for
+from quantize.evaluate import float_predictions
+from quantize.faces import open_faces
+from quantize.gate import Limits, limits_for
+from quantize.inspected import inspect, int8_model, of_trial
+from quantize.materials import Materials, gather
+from quantize.recipes import DEFAULT_TARGET, TARGETS, Recipe, Replay, Target, load_replay, recipes_for
+from quantize.soundness import require_sound
 from quantize.source import FloatModels
-from quantize.work import WORK_FOLDER
+from quantize.work import WORK_FOLDER, WorkFolder
 
 
-@dataclass(frozen=True)
-class Inspected:
-    """An INT8 .onnx to look into, the recipe it was made by, and what its shortened tensor names stand for.
+def run_search(options: argparse.Namespace, counter: InstructionCounter | None = None) -> None:
+    """`python -m quantize SOURCE`. Raises GateError where a kind of file has no INT8 model to publish.
 
-    `replay` is what it was calibrated with; None for one that was refused.
+    `counter` counts instructions on the target's core; without one an Arm target's speed is not judged.
     """
-
-    path: Path
-    recipe: Recipe
-    names: dict[str, str]
-    replay: Replay | None = None
-
-
-def run_search(options: argparse.Namespace) -> None:
-    """`python -m quantize SOURCE`. Raises GateError where a kind of file has no model that passed."""
     replay = _replayed(options)
-    target, limits = _target(options.target or "x86"), limits_for(options.max_drop)
-    recipes = _recipes(options, target, replay)
-    models = _open(options)
-    recipes = _with_known_layers(recipes, models)
-    materials = _materials(options, models, target, limits, recipes)
-    outcome = search.search(materials, search.Plan(recipes, options.force, options.instructions))
+    target = _target(options.target or DEFAULT_TARGET)
+    limits = limits_for(options.max_drop, options.min_agreement)
+    models = source.open_source(options.source, options.out)
+    if options.checkpoint is not None:
+        source.require_checkpoint(models, options.checkpoint)
+    rungs = tuple(_with_known_layers(rung, models) for rung in _rungs(options, target, replay))
+    materials = _materials(options, models, target, limits, tuple(recipe for rung in rungs for recipe in rung))
+    work = WorkFolder(models.folder / WORK_FOLDER)
+    require_sound(materials, {suffix: float_predictions(suffix, materials, work) for suffix in models.classifiers})
+    plan = search.Plan(rungs, accept_too_few=options.accept_too_few, force=options.force)
+    outcome = search.search(materials, plan, counter)
+    _print_outcome(outcome, target)
+    if outcome.refused or outcome.unmade:
+        raise GateError(_refusal(outcome, materials))
+    if options.save_cache is not None:
+        materials.calibration.save(options.save_cache)
+
+
+def _print_outcome(outcome: search.Outcome, target: Target) -> None:
     for name, need in outcome.left_out:
         print(f"left out {name}: needs {need}")
+    for name, other in outcome.same_as:
+        print(f"left out {name}: makes the same graph as {other}")
     first = outcome.rows[0]
     print(f"measured on {first.agreement_n} images of {first.agreement_on}, one thread, for {target.name}")
     print(report.table(outcome.rows))
-    if options.save_cache is not None and not (outcome.refused or outcome.unmade):
-        materials.calibration.save(options.save_cache)
-    if outcome.refused or outcome.unmade:
-        raise GateError(_refusal(outcome, materials))
+    for entry in outcome.deployments:
+        print(f"deploy on {entry.target}: {entry.file} ({entry.reason})")
 
 
 def run_inspection(options: argparse.Namespace) -> None:
     """`python -m quantize inspect SOURCE`. Raises ModelError where there is no INT8 .onnx with its recipe."""
-    folder, made = _int8_model(options.source)
+    folder, made = int8_model(options.source)
     models = source.open_artefacts(folder)
-    target, limits = TARGETS["x86"], Limits()
     if made.replay is not None and options.faces.exists():
         _as_made(options, made.replay)
-    materials = _materials(options, models, target, limits, (made.recipe,))
-    found = _inspected(made, materials)
+    materials = _materials(options, models, TARGETS[DEFAULT_TARGET], Limits(), (made.recipe,))
+    found = inspect(made, materials)
     print(inspection.table(found))
     if options.plot is not None:
         inspection.plot(found, options.plot, f"{models.name}, {made.recipe.name}")
@@ -72,11 +76,11 @@ def run_inspection(options: argparse.Namespace) -> None:
 
 def run_curve(options: argparse.Namespace) -> None:
     """`python -m quantize curve SOURCE`. Raises UsageError where there are no faces."""
-    models = _open(options)
+    models = source.open_source(options.source, options.out)
     faces = open_faces(options.faces, models.classifiers["onnx"].contract, 1, 0)
     if faces is None:
         raise UsageError(f"no faces at {options.faces}. Run `make data FER2013=fer2013.csv` first.")
-    recipe = recipes_for(TARGETS["x86"], "default")[0]
+    recipe = recipes_for(TARGETS[DEFAULT_TARGET], "default")[0][0]
     points = curve.measure(models, faces, recipe, options.counts, options.seeds)
     curve.write(points, options.csv)
     print(f"{options.csv} and {options.csv.with_suffix('.png')}: {len(points)} models")
@@ -108,9 +112,11 @@ def _as_made(options: argparse.Namespace, replay: Replay) -> None:
             setattr(options, name, getattr(replay, name))
 
 
-def _recipes(options: argparse.Namespace, target: Target, replay: Replay | None) -> tuple[Recipe, ...]:
-    chosen = recipes_for(target, options.recipes) if replay is None else (replay.recipe,)
-    return tuple(replace(recipe, exclude=(*recipe.exclude, *options.exclude)) for recipe in chosen)
+def _rungs(options: argparse.Namespace, target: Target, replay: Replay | None) -> tuple[tuple[Recipe, ...], ...]:
+    chosen = recipes_for(target, options.recipes) if replay is None else ((replay.recipe,),)
+    return tuple(
+        tuple(replace(recipe, exclude=(*recipe.exclude, *options.exclude)) for recipe in rung) for rung in chosen
+    )
 
 
 def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[Recipe, ...]:
@@ -120,7 +126,7 @@ def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[
     """
     layers = {"onnx": {node.name for node in models.graph.body.graph.node}}
     if "tflite" in models.classifiers:
-        layers["tflite"] = tflite_ptq.layer_names(models.tflite.content)
+        layers["tflite"] = tflite_graph.layer_names(models.tflite.content)
     known = set().union(*layers.values())
     for name in dict.fromkeys(name for recipe in recipes for name in recipe.exclude):
         if name not in known:
@@ -136,13 +142,6 @@ def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[
     )
 
 
-def _open(options: argparse.Namespace) -> FloatModels:
-    models = source.open_source(options.source, options.out)
-    if options.checkpoint is not None:
-        source.require_checkpoint(models, options.checkpoint)
-    return models
-
-
 def _materials(
     options: argparse.Namespace, models: FloatModels, target: Target, limits: Limits, recipes: tuple[Recipe, ...]
 ) -> Materials:
@@ -155,23 +154,6 @@ def _materials(
     return materials
 
 
-def gather(
-    models: FloatModels,
-    wanted: Wanted,
-    recipes: tuple[Recipe, ...],
-    target: Target,
-    limits: Limits,
-    checkpoint: Path | None = None,
-) -> Materials:
-    """What `recipes` work with: faces, calibration, and the images that judge, golden ones where none has a truth."""
-    faces = open_faces(wanted.faces, models.classifiers["onnx"].contract, wanted.count, wanted.seed)
-    methods = tuple(recipe.ranges for recipe in recipes)
-    calibration = calibrate(models, None if faces is None else faces.calibration, wanted, methods)
-    judges = None if faces is None else faces.evaluation
-    evaluation = Evaluation(models.golden if judges is None else judges.images, judges)
-    return Materials(models, calibration, faces, evaluation, checkpoint, target, limits)
-
-
 def _checkpoint(options: argparse.Namespace, models: FloatModels) -> Path | None:
     """The checkpoint the float models came from: the one named, the source itself, or the committed one."""
     named = options.source if options.source.suffix == ".safetensors" else options.checkpoint
@@ -180,67 +162,35 @@ def _checkpoint(options: argparse.Namespace, models: FloatModels) -> Path | None
 
 
 def _refusal(outcome: search.Outcome, materials: Materials) -> str:
-    reasons = "; ".join(
-        f"{row.engine}, {row.recipe}: {row.verdict.removeprefix(FAILED)}"
-        for row in (*(entry.row for entry in outcome.refused), *outcome.unmade)
-    )
-    hints = "".join(
-        f" Of the .onnx, {inspection.advice(_inspected(entry.made, materials).exclusion)}"
-        for entry in outcome.refused
-        if entry.made.recipe.suffix == "onnx" and ("agreement" in entry.row.verdict or "drop" in entry.row.verdict)
-    )
+    reasons = [f"{judged.trial.recipe.name}: {report.verdict_text(judged.verdict)}" for judged in outcome.refused] + [
+        f"{failure.recipe.name} could not be made: {failure.reason}" for failure in outcome.unmade
+    ]
     kept = f"Written: {', '.join(outcome.written)}." if outcome.written else "No INT8 model was written."
-    return f"{reasons}. {kept}{hints} --max-drop allows more, --force writes it all the same."
-
-
-def _inspected(made: Inspected | Made, materials: Materials) -> inspection.Inspection:
-    graph = materials.models.graph
-    images = materials.evaluation.images if materials.faces is None else materials.faces.calibration.images
-    images = images[: inspection.FACES]
-    layers = inspection.layers_of(graph, inspection.with_names(made.path, made.names), images)
-    ranges = materials.calibration.ranges["onnx"]
-    known = ranges.get(made.recipe.ranges, ranges["quantile"])
-    exclusion = inspection.exclusion(graph, layers, known, made.recipe, images)
-    # Signed activations are for Arm, and x86 would leave most of their convolutions unfused.
-    convs = count_convs(made.path, as_on_arm=made.recipe.activations != "u8")
-    return inspection.Inspection(layers, convs, exclusion)
-
-
-def _int8_model(path: Path) -> tuple[Path, Inspected]:
-    """The artefact folder and the INT8 .onnx meant by `path`: a file, or a folder's winner or best refused one."""
-    if path.is_dir():
-        folder = path.resolve()
-        winner = model_path(folder, folder.name, "int8", "onnx")
-        if winner.is_file():
-            return folder, _with_recipe(winner)
-        best = _best_refused(folder)
-        if best is None:
-            raise ModelError(f"{path}: no INT8 .onnx, neither written nor refused. Make one with `make quantize`.")
-        return folder, Inspected(best.path, best.recipe, best.names)
-    if (path.parent / RESULT).is_file() and path.suffix == ".onnx":
-        made = load(path.parent)
-        return path.resolve().parents[2], Inspected(made.path, made.recipe, made.names)
-    return path.resolve().parent, _with_recipe(path)
-
-
-def _best_refused(folder: Path) -> Made | None:
-    """Of the last search's .onnx candidates, made from the float model here, the one the gate has least against."""
-    own = sha256_of(model_path(folder, folder.name, "fp32", "onnx"))
-    kept = [load(result.parent) for result in (folder / WORK_FOLDER).glob(f"*/{RESULT}")]
-    refused = [made for made in kept if made.recipe.suffix == "onnx" and made.float_sha256 == own]
-    verdicts = report.verdicts(folder / report.CSV_NAME)
-    return min(
-        refused,
-        key=lambda made: (misses(verdicts.get(sha256_of(made.path), FAILED)), -made.score.agreement),
-        default=None,
+    hints = "".join(
+        f" Of the .onnx, {inspection.advice(inspect(of_trial(judged.trial), materials).exclusion)}"
+        for judged in outcome.refused
+        if judged.trial.path.suffix == ".onnx" and judged.verdict.failed and _is_about_loss(judged)
     )
+    return f"{'; '.join(reasons)}. {kept}{hints} {_advice(outcome)}"
 
 
-def _with_recipe(path: Path) -> Inspected:
-    recipe = recipe_path(path)
-    if path.suffix != ".onnx" or not path.is_file() or not recipe.is_file():
-        raise ModelError(
-            f"{path}: expected an INT8 .onnx with {recipe.name} beside it, as `make quantize` writes them."
+def _is_about_loss(judged: search.Judged) -> bool:
+    return any(miss.interval is not None and miss.unit != "ratio" for miss in judged.verdict.misses)
+
+
+def _advice(outcome: search.Outcome) -> str:
+    """What would let a model through, by what kept it out."""
+    misses = [miss for judged in outcome.refused for miss in judged.verdict.misses]
+    found = []
+    if any(not miss.decided for miss in misses) and not any(judged.verdict.failed for judged in outcome.refused):
+        needed = [judged.verdict.faces for judged in outcome.refused]
+        many = max((n for n in needed if n is not None), default=None)
+        more = "more labelled faces" if many is None else f"about {many:,} labelled faces to judge on"
+        found.append(
+            f"Give {more} (half of a folder calibrates), or --accept-too-few to write what keeps every limit on these."
         )
-    replay = load_replay(recipe)
-    return Inspected(path, replay.recipe, replay.names, replay)
+    if any(miss.decided and "drop" in miss.name for miss in misses):
+        found.append("--max-drop allows more.")
+    if any(miss.decided and miss.name == "agreement" for miss in misses):
+        found.append("--min-agreement allows less.")
+    return " ".join((*found, "--force writes the best all the same."))

@@ -1,6 +1,7 @@
-"""What is quantized: an artefact folder, a checkpoint, or a float ONNX from elsewhere that carries a contract."""
+"""The float models to quantize: an artefact folder, a checkpoint, or a float ONNX that carries a contract."""
 
 import functools
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from export.artefacts import CHECKSUMS, GOLDEN, model_path, staged, write_contra
 from export.golden import GOLDEN_COUNT, Golden, load_golden, synthetic_faces
 from export.metadata import put_in_onnx
 from export.parity import check_parity
-from quantize import onnx_graph, tflite_ptq
+from quantize import onnx_graph, tflite_graph
+from quantize.graph_facts import graph_digest
 from quantize.onnx_graph import FloatGraph
-from quantize.tflite_ptq import FloatModel
+from quantize.tflite_graph import FloatModel
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class FloatModels:
         return self.classifiers["onnx"].contract.checkpoint_sha256
 
     @functools.cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each float graph without its metadata, by suffix."""
+        return {suffix: graph_digest(model.path) for suffix, model in self.classifiers.items()}
+
+    @functools.cached_property
+    def file_digests(self) -> dict[str, str]:
+        """SHA-256 of each float file, by suffix."""
+        return {suffix: sha256_of(model.path) for suffix, model in self.classifiers.items()}
+
+    @functools.cached_property
     def graph(self) -> FloatGraph:
         """The float ONNX, ready to quantize. Raises ModelError."""
         return onnx_graph.float_graph(self.classifiers["onnx"].path)
@@ -49,7 +61,7 @@ class FloatModels:
     @functools.cached_property
     def tflite(self) -> FloatModel:
         """The float TFLite, ready to quantize. Raises ModelError."""
-        return tflite_ptq.float_model(self.classifiers["tflite"].path)
+        return tflite_graph.float_model(self.classifiers["tflite"].path)
 
 
 def open_source(path: Path, out: Path) -> FloatModels:
@@ -123,6 +135,7 @@ def adopt(path: Path, out: Path) -> Path:
         raise UsageError(
             f"{folder} holds a model that was exported from a checkpoint. Rename {path.name}, or give another --out."
         )
+    _require_same_model(model_path(folder, name, "fp32", "onnx"), model, path)
     with staged(folder) as staging:
         target = model_path(staging, name, "fp32", "onnx")
         put_in_onnx(model, original.contract)
@@ -132,6 +145,21 @@ def adopt(path: Path, out: Path) -> Path:
         check_parity(target, golden)
     export_pipeline.remove_stale(folder, original.contract.checkpoint_sha256)
     return folder
+
+
+def _require_same_model(kept: Path, model: onnx.ModelProto, path: Path) -> None:
+    """A folder belongs to one float model. Raises UsageError where `kept` is another one than `model`."""
+    if not kept.is_file():
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        new = Path(temporary) / kept.name
+        onnx.save(model, new)
+        first, second = graph_digest(kept), graph_digest(new)
+    if first != second:
+        raise UsageError(
+            f"{kept.parent} holds another float model ({first[:12]}) than {path} ({second[:12]}). Rename {path.name}, "
+            f"give another --out, or remove {kept.parent} if it is no longer needed."
+        )
 
 
 def _golden_of(model: Classifier) -> Golden:

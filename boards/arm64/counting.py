@@ -9,8 +9,9 @@ from pathlib import Path
 from fer_edge.errors import UsageError
 from fer_edge.files import sha256_of
 
+from boards.arm64.cores import core_named
 from boards.arm64.emulator import GuestError, Mark, run_guest
-from boards.arm64.userland import Userland
+from boards.arm64.userland import EmulationError, Userland, make_userland
 from boards.instructions import InstructionRow
 
 _MAX_SPREAD = 0.01
@@ -26,6 +27,27 @@ def count_instructions(userland: Userland, models: Sequence[Path]) -> list[Instr
         raise UsageError(f"{', '.join(missing)} not found. Make models with `make export quantize`.")
     printed, marks = run_guest(userland, "count.py", [str(path.absolute()) for path in models])
     return counted_rows(userland, models, printed.splitlines(), marks)
+
+
+def count_or_skip(models: Sequence[Path], cpu: str) -> dict[Path, int]:
+    """Instructions of each model on `cpu`, as `quantize` asks (`quantize.counter.InstructionCounter`).
+
+    Prints why, and counts nothing, where this machine cannot emulate; a model that fails there is left out.
+    """
+    try:
+        userland = make_userland(core_named(cpu))
+    except EmulationError as error:
+        print(f"instructions not counted: {error}")
+        return {}
+    try:
+        rows = count_instructions(userland, models)
+        return {path: row.instructions for path, row in zip(models, rows, strict=True)}
+    except GuestError as error:
+        if len(models) == 1:
+            print(f"instructions not counted: {error}")
+            return {}
+    # One of them fails, and ends the run of all.
+    return {path: count for model in models for path, count in count_or_skip([model], cpu).items()}
 
 
 def counted_rows(

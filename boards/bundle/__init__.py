@@ -10,7 +10,7 @@ import numpy as np
 from fer_edge import __version__
 from fer_edge.classifier import Classifier
 from fer_edge.detectors import DATA, DETECTOR_FILES, checked_file
-from fer_edge.errors import UsageError
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.fetch import fetch_detector
 from fer_edge.files import sha256_of
 
@@ -18,10 +18,11 @@ from boards.bundle.archive import pack, sign, write_sums
 from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import PROFILES, Profile, System
 from boards.wheels import check_lock, download
+from quantize.deployment import Deployment, deployment_for
 
 UNIT = "fer-edge.service"
 _HERE = Path(__file__).parent
-_SCRIPTS = ("smoke.py", "README.txt")
+_SCRIPTS = ("install.sh", "smoke.py", "README.txt")
 _GOLDEN_FACES = 8
 
 
@@ -48,7 +49,6 @@ def build_bundle(request: BundleRequest) -> Path:
         wheel = _add_wheels(request.profile, folder)
         for script in _SCRIPTS:
             shutil.copyfile(_HERE / script, folder / script)
-        (folder / "install.sh").write_text(installer())
         shutil.copyfile(PROFILES / f"{request.profile.name}.toml", folder / "profile.toml")
         (folder / "fer-edge.toml").write_text(_configuration(request.profile, model, detector))
         (folder / "bundle.env").write_text(_facts(request.profile, model, detector, wheel))
@@ -63,7 +63,14 @@ def build_bundle(request: BundleRequest) -> Path:
 
 
 def model_file(request: BundleRequest) -> Path:
-    """The artefact the profile asks for; the package's own where artifacts/ has none. Raises UsageError."""
+    """The file that `quantize` found the best for the board's target, INT8 or not (deploy.json).
+
+    Without such an outcome the artefact the profile asks for; the package's own where artifacts/ has none. Raises
+    UsageError where there is none, ModelError where it is not the file that was measured.
+    """
+    chosen = deployed(request)
+    if chosen is not None:
+        return request.artifacts / request.model / chosen.file
     filename = f"{request.model}.{request.profile.model_suffix}"
     for path in (request.artifacts / request.model / filename, DATA / filename):
         if path.is_file():
@@ -71,9 +78,20 @@ def model_file(request: BundleRequest) -> Path:
     raise UsageError(f"{filename} not found. Make it with `make export quantize MODEL={request.model}`.")
 
 
-def installer() -> str:
-    """Return install.sh as a bundle holds it: one file, with the functions of verify.sh inside."""
-    return (_HERE / "install.sh").read_text().replace("#@verify.sh@\n", (_HERE / "verify.sh").read_text())
+def deployed(request: BundleRequest) -> Deployment | None:
+    """What deploy.json names for the board's target; None where `quantize` was not run for it.
+
+    Raises ModelError where the file is missing or was changed since.
+    """
+    target, folder = request.profile.quantize_target, request.artifacts / request.model
+    chosen = None if target is None else deployment_for(folder, target, request.profile.file_type)
+    if chosen is None:
+        return None
+    path = folder / chosen.file
+    if not path.is_file() or sha256_of(path) != chosen.sha256:
+        state = "was changed since it was measured" if path.is_file() else "is not there"
+        raise ModelError(f"{path}, which deploy.json names for {target}, {state}. Run `make quantize TARGET={target}`.")
+    return chosen
 
 
 def forced_past(request: BundleRequest) -> str | None:

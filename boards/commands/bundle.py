@@ -34,12 +34,15 @@ def _profiles(options: argparse.Namespace) -> None:
 def _bundle(options: argparse.Namespace) -> None:
     from fer_edge.files import sha256_of
 
-    from boards.bundle import BundleRequest, build_bundle, forced_past
+    from boards.bundle import BundleRequest, build_bundle, deployed, forced_past
     from boards.profiles import load_profile
 
     request = BundleRequest(
         load_profile(options.board), options.model, options.artifacts, options.out, options.key, options.detector_file
     )
+    chosen = deployed(request)
+    if chosen is not None:
+        print(f"model {chosen.file}, as quantize found for {chosen.target}: {chosen.reason}")
     missed = forced_past(request)
     if missed:
         print(f"warning: {request.model} was forced past its gate: {missed}", file=sys.stderr)

@@ -130,7 +130,8 @@ class Quantization:
     """How an INT8 file was made, and the gate it passed: drops in points of accuracy and macro-F1 against float.
 
     A drop is None where there was no truth to measure it on; agreement is then with float on synthetic inputs. `forced`
-    says that it missed a limit, named in `failed`, and was written all the same.
+    says that it missed a limit, named in `failed`, and was written all the same. Where `failed` is said without
+    `forced`, the faces were too few to decide those limits, and it was accepted.
     """
 
     recipe: Word

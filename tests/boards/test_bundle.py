@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fer_edge.classifier import Classifier
-from fer_edge.errors import UsageError
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import DEFAULT_MODEL
 
 from boards.bundle import BundleRequest, forced_past, model_file
@@ -23,6 +23,7 @@ from boards.bundle.archive import pack, sign, write_sums
 from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import load_profile
 from export.metadata import put_in_tflite
+from quantize.deployment import Deployment, write_deployments
 
 INSTALL_TIMEOUT_S = 1500  # half a minute where the machine is quiet
 
@@ -184,7 +185,7 @@ def test_unknown_words_and_relative_places_are_refused(light: Path, tmp_path: Pa
     assert "unknown argument --fast" in install(light, tmp_path, "--fast").stderr
     assert "expected an absolute path" in install(light, Path("here")).stderr
     assert "no fer-edge in" in install(light, tmp_path, "uninstall").stderr
-    assert "no fer-edge in" in install(light, tmp_path, "rollback").stderr
+    assert "no version before" in install(light, tmp_path, "rollback").stderr
 
 
 @pytest.mark.timeout(4000)
@@ -273,6 +274,28 @@ def test_a_model_that_was_forced_past_its_gate_is_named(tmp_path: Path, default_
     copy = tmp_path / "fer-base" / default_model.name
     copy.write_bytes(put_in_tflite(default_model.read_bytes(), replace(contract, quantization=forced)))
     assert forced_past(request) == "accuracy drop 4.00 points above 0.3"
+
+
+def test_the_file_that_quantize_found_best_for_the_boards_target_is_bundled(
+    tmp_path: Path, default_model: Path
+) -> None:
+    folder = tmp_path / "fer-base"
+    folder.mkdir()
+    shutil.copyfile(default_model, folder / "fer-base.int8.tflite")
+    best = folder / "fer-base.fp16.tflite"
+    shutil.copyfile(default_model, best)
+    digest = hashlib.sha256(best.read_bytes()).hexdigest()
+    entry = Deployment(
+        target="armv8", suffix="tflite", file=best.name, precision="fp16", sha256=digest, reason="INT8 not passed"
+    )
+    write_deployments(folder / "deploy.json", (entry,))
+    assert model_file(BundleRequest(load_profile("pi4"), "fer-base", tmp_path)) == best
+    # The outcome for another target says nothing of this one.
+    other = BundleRequest(load_profile("pi5"), "fer-base", tmp_path)
+    assert model_file(other) == folder / "fer-base.int8.tflite"
+    best.write_bytes(b"changed since")
+    with pytest.raises(ModelError, match=r"names for armv8, was changed since it was measured"):
+        model_file(BundleRequest(load_profile("pi4"), "fer-base", tmp_path))
 
 
 def test_the_smoke_runs_golden_logits_are_the_models(bundle: Path, default_model: Path) -> None:

@@ -23,6 +23,8 @@ def quantized(exported: Path, faces: Path, shared_folder: Path) -> Path:
     """The artefact folder after quantizing with the faces; to be read only."""
     folder = Path(shutil.copytree(exported, shared_folder / "quantized" / exported.name))
     arguments = [folder, "--faces", faces, "--count", COUNT, "--save-cache", shared_folder / "calibration.json"]
+    # 140 drawn faces prove nothing: see test_gate.py.
+    arguments.append("--accept-too-few")
     assert command.main([str(argument) for argument in arguments]) == 0
     return folder
 

@@ -14,12 +14,13 @@ from fer_edge.contract import InputSpec
 from fer_edge.faces import load_faces
 
 from export.contracts import float_contract
+from export.metadata import put_in_tflite
 from export.tflite_model import tflite_of
 from quantize import __main__ as command
-from quantize import tflite_ptq
-from quantize.candidates import put_contract
+from quantize import tflite_graph, tflite_ptq
 from quantize.ranges import collect_ranges
 from quantize.recipes import AI_EDGE, Recipe
+from quantize.sensitivity import Choice
 from tests.export import small
 from tests.quantize import hard
 
@@ -95,13 +96,14 @@ def test_attention_stays_float_in_tflite(faces: Path, tmp_path: Path) -> None:
     network = hard.trained(hard.MobileLike(nn.ReLU, simam=True))
     path = tmp_path / "attention.tflite"
     path.write_bytes(tflite_of(network))
-    model = tflite_ptq.float_model(path)
+    model = tflite_graph.float_model(path)
     images = load_faces(faces, "Training").images[:48]
-    ranges = collect_ranges(tflite_ptq.activations(model, images), ("quantile",))["quantile"]
+    ranges = collect_ranges(tflite_graph.activations(model, images), ("quantile",))["quantile"]
     made = tmp_path / "attention.int8.tflite"
-    made.write_bytes(tflite_ptq.quantized(model, ranges, Recipe(name="tflite-quantile", backend=AI_EDGE)))
-    counted = tflite_ptq.count_convs(made)
+    recipe = Recipe(name="tflite-convs", backend=AI_EDGE)
+    contract = replace(float_contract(small.info(), "1" * 64, layout="NHWC"), input=PIXELS, precision="int8")
+    made.write_bytes(put_in_tflite(tflite_ptq.quantized(model, ranges, recipe, Choice()), contract))
+    counted = tflite_graph.count_convs(made)
     assert counted.convs == counted.int8_convs == 14
     assert "logistic" in dict(counted.float_ops)
-    put_contract(made, replace(float_contract(small.info(), "1" * 64, layout="NHWC"), input=PIXELS, precision="int8"))
     assert np.isfinite(Classifier(made).logits(images[:4])).all()

@@ -19,6 +19,7 @@ from quantize.onnx_graph import FloatGraph, activations, float_graph, session_of
 from quantize.qdq_graph import fold_weights
 from quantize.ranges import collect_ranges
 from quantize.recipes import ONNXRUNTIME, Recipe
+from quantize.sensitivity import Choice
 from tests.export import small
 
 Step = tuple[str, float]
@@ -76,7 +77,7 @@ def test_other_arithmetic_stays_in_front_in_float(steps: tuple[Step, ...], tmp_p
     batches = activations(graph, graph.body, onnx_ptq.observed_tensors(graph), images)
     ranges = collect_ranges(batches, ("minmax",))["minmax"]
     recipe = Recipe(name="minmax", backend=ONNXRUNTIME, ranges="minmax")
-    made = onnx_ptq.quantized(graph, ranges, recipe)
+    made = onnx_ptq.quantized(graph, ranges, recipe, Choice())
     assert made.graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
     first, second = (
         session_of(model.SerializeToString()).run(None, {"faces": images[:, None]})[0] for model in (graph.body, made)
@@ -122,23 +123,3 @@ def test_weights_that_are_quantized_at_run_time_are_folded() -> None:
     assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "MatMul"]
     assert kept["integers"].tolist() == [[2, -4], [2, 1]]
     assert "weight" not in kept
-
-
-@pytest.mark.parametrize(("between", "wanted"), [("Relu", False), ("Sigmoid", True)])
-def test_arithmetic_counts_between_layers_alone(between: str, wanted: bool, tmp_path: Path) -> None:
-    """A Div before the first layer or a Softmax behind the last leaves the shortcuts of a network integer."""
-    model = model_with(TO_PLUS_MINUS_ONE)
-    nodes = model.graph.node
-    nodes[-2].output[0] = "first"
-    second = np.random.default_rng(1).normal(size=(7, 7, 1, 1)).astype(np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(second, "second_weight"))
-    nodes[-1].output[0] = "scores"
-    mean = nodes.pop()
-    nodes.append(helper.make_node(between, ["first"], ["activated"]))
-    nodes.append(helper.make_node("Conv", ["activated", "second_weight"], ["made"]))
-    nodes.append(mean)
-    nodes.append(helper.make_node("Softmax", ["scores"], ["logits"]))
-    onnx.save(model, tmp_path / "model.onnx")
-    graph = float_graph(tmp_path / "model.onnx")
-    assert onnx_ptq.does_arithmetic(graph) is wanted
-    assert ("Add" in onnx_ptq.op_types(graph)) is not wanted

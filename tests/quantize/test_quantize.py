@@ -21,7 +21,7 @@ from fer_edge.metrics import agreement
 from export import __main__ as export_command
 from export.metadata import read_tflite
 from quantize import __main__ as command
-from quantize import qdq_graph, tflite_ptq
+from quantize import qdq_graph, tflite_graph
 from quantize.calibration import load_cache
 from quantize.report import COLUMNS
 
@@ -31,7 +31,8 @@ INT8 = ("small.int8.onnx", "small.int8.tflite")
 
 
 def run(*arguments: object) -> int:
-    return command.main([str(argument) for argument in arguments])
+    """`python -m quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
+    return command.main([*(str(argument) for argument in arguments), "--accept-too-few"])
 
 
 def run_with_cache(artefacts: Path, cache: Path, *more: object) -> int:
@@ -71,7 +72,7 @@ def test_onnx_stays_readable_for_old_runtimes(quantized: Path) -> None:
 
 
 def test_every_tflite_convolution_is_int8(quantized: Path) -> None:
-    counted = tflite_ptq.count_convs(quantized / INT8[1])
+    counted = tflite_graph.count_convs(quantized / INT8[1])
     assert counted.convs == counted.int8_convs == 9
 
 
@@ -140,7 +141,8 @@ def test_one_candidate_of_each_kind_got_a_name_and_it_passed(quantized: Path) ->
     rows = rows_of(quantized)
     named = {row["file"]: row for row in rows if row["file"]}
     assert set(named) == {"small.fp32.onnx", "small.fp32.tflite", *INT8}
-    assert {named[file]["verdict"] for file in INT8} == {"pass"}
+    assert all(named[file]["verdict"].startswith("too few faces: agreement ") for file in INT8)
+    assert {file for file, row in named.items() if row["deploy"] == "yes"} == set(INT8)
     assert all(row["model_sha256"] == sha256_of(quantized / file) for file, row in named.items())
 
 
@@ -151,7 +153,8 @@ def test_the_contract_names_the_recipe_and_the_gate(quantized: Path, file: str) 
     assert made is not None
     assert (made.recipe, made.target) == (recipe["recipe"]["name"], "x86")
     assert (made.max_accuracy_drop_points, made.max_macro_f1_drop_points, made.min_agreement) == (0.3, 0.5, 0.98)
-    assert (made.forced, made.failed) == (False, None)
+    assert not made.forced
+    assert (made.failed or "").endswith("faces would tell")
 
 
 def test_the_cache_gives_the_same_models_as_the_faces(
@@ -345,7 +348,8 @@ def test_committed_models_pass_the_gate_on_fer2013_as_their_cache_says(path: Pat
     name, again = path.parent.name, tmp_path / "calibration.json"
     checkpoint = path.parent / f"{name}.safetensors"
     assert export_command.main([str(checkpoint), "--out", str(tmp_path)]) == 0
-    assert run(tmp_path / name, "--faces", fer2013, "--checkpoint", checkpoint, "--save-cache", again) == 0
+    words = [tmp_path / name, "--faces", fer2013, "--checkpoint", checkpoint, "--save-cache", again]
+    assert command.main([str(word) for word in words]) == 0
     committed, made = (load_cache(p, sha256_of(checkpoint)) for p in (path, again))
     assert committed.description() == made.description()
     for kind in ("onnx", "tflite"):

@@ -17,22 +17,28 @@ import pytest
 from fer_edge.classifier import Classifier
 from fer_edge.errors import ModelError
 from fer_edge.faces import load_faces
-from fer_edge.files import sha256_of
 
 from export.contracts import float_contract
 from export.metadata import put_in_onnx
 from export.onnx_model import onnx_of
 from quantize import __main__ as command
-from quantize import search, tflite_ptq
-from quantize.measure import follows
+from quantize import publish, tflite_ptq
+from quantize.counter import InstructionCounter
+from quantize.measure import is_correlated
 from quantize.recipes import TARGETS, load_replay
 from tests.conftest import ROOT
 from tests.export import small
 from train import checkpoint
 
 
-def run(*arguments: object) -> int:
-    return command.main([str(argument) for argument in arguments])
+def run(*arguments: object, counter: InstructionCounter | None = None) -> int:
+    """`python -m quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
+    return command.main([*(str(argument) for argument in arguments), "--accept-too-few"], counter)
+
+
+def counting(float_count: int, int8_count: int) -> InstructionCounter:
+    """A stand-in for the emulator, which takes minutes to make: float files are given one count, others another."""
+    return lambda models, cpu: {path: float_count if "fp32" in path.name else int8_count for path in models}
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -75,7 +81,6 @@ def own_faces(shared_folder: Path) -> Path:
 def test_calibration_on_blank_images_is_refused_and_advice_given(
     artefacts: Path, blank_faces: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (artefacts / "small.int8.onnx").write_bytes(b"of an earlier run")
     recipes = "qdq-u8-quantile,tflite-minmax"
     assert run(artefacts, "--faces", blank_faces, "--count", 70, "--recipes", recipes) == 1
     error = capfd.readouterr().err
@@ -123,20 +128,6 @@ def test_a_refused_model_can_be_forced_and_its_contract_says_so(artefacts: Path,
     assert made.max_accuracy_drop_points == 2
 
 
-def test_a_contract_with_labels_in_another_order_is_refused(
-    artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    for path in (artefacts / "small.fp32.onnx",):
-        model = onnx.load(path)
-        contract = json.loads((artefacts / "small.fp32.onnx.json").read_text())
-        turned = {**contract, "labels": contract["labels"][::-1]}
-        onnx.helper.set_model_props(model, {"fer_edge": json.dumps(turned)})
-        onnx.save(model, path)
-    assert run(artefacts, "--faces", faces, "--count", 70) == 4
-    assert "its contract says" in capfd.readouterr().err
-    assert int8_files(artefacts) == []
-
-
 def test_a_contract_of_another_input_is_refused(artefacts: Path, faces: Path) -> None:
     model = onnx.load(artefacts / "small.fp32.onnx")
     contract = json.loads((artefacts / "small.fp32.onnx.json").read_text())
@@ -146,40 +137,22 @@ def test_a_contract_of_another_input_is_refused(artefacts: Path, faces: Path) ->
     assert run(artefacts, "--faces", faces) == 4
 
 
-def test_the_instructions_of_a_forced_model_are_found_again(artefacts: Path, faces: Path, tmp_path: Path) -> None:
-    asked = (artefacts, "--faces", faces, "--count", 70, "--recipes", "qdq-s8-quantile", "--target", "armv8")
-    assert run(*asked) == 0
-    candidate = next((artefacts / ".search").glob("*/model.onnx"))
-    counted = {sha256_of(artefacts / "small.fp32.onnx"): 1000, sha256_of(candidate): 1100}
-    table = tmp_path / "counted.csv"
-    lines = [f"any,{sha},onnxruntime,cortex-a72,{count},0" for sha, count in counted.items()]
-    table.write_text("\n".join(["model,model_sha256,engine,cpu,instructions,dot_products", *lines]) + "\n")
-    for _ in range(2):
-        assert run(*asked, "--instructions", table, "--force") == 0
-        (row,) = [row for row in rows_of(artefacts) if row["file"] == "small.int8.onnx"]
-        assert "more work than float on cortex-a72" in row["verdict"]
-    assert run(*asked, "--instructions", table) == 1
+def test_more_instructions_than_float_are_refused_and_counted_once(artefacts: Path, faces: Path) -> None:
+    asked: list[Path] = []
+
+    def counter(models, cpu: str) -> dict[Path, int]:
+        assert cpu == "cortex-a72"
+        asked.extend(models)
+        return counting(1000, 1100)(models, cpu)
+
+    words = (artefacts, "--faces", faces, "--count", 70, "--recipes", "qdq-s8-quantile", "--target", "armv8")
+    assert run(*words, counter=counter) == 1
     assert int8_files(artefacts) == []
-
-
-def test_counted_instructions_that_are_not_there_are_one_line(
-    artefacts: Path, faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    asked = (artefacts, "--faces", faces, "--count", 70, "--recipes", "qdq-s8-quantile", "--target", "armv8")
-    assert run(*asked, "--instructions", tmp_path / "typo.csv") == 2
-    assert "typo.csv not found" in capfd.readouterr().err
-    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
-    assert run(*asked, "--instructions", tmp_path / "binary.csv") == 2
-    assert "not a CSV file" in capfd.readouterr().err
-
-
-def test_a_search_leaves_no_file_its_table_does_not_name(artefacts: Path, faces: Path) -> None:
-    first = "qdq-u8-quantile,tflite-quantile,tflite-float-io"
-    assert run(artefacts, "--faces", faces, "--count", 70, "--recipes", first, "--max-drop", 5) == 0
-    assert "small.int8-float.tflite" in int8_files(artefacts)
-    assert run(artefacts, "--faces", faces, "--count", 70, "--recipes", "qdq-u8-quantile", "--max-drop", 5) == 0
-    assert int8_files(artefacts) == [f"small.int8.onnx{part}" for part in ("", ".json", ".recipe.json")]
-    assert "int8-float" not in (artefacts / "SHA256SUMS").read_text()
+    assert run(*words, "--force", counter=counter) == 0
+    (row,) = [row for row in rows_of(artefacts) if row["file"] == "small.int8.armv8.onnx"]
+    assert row["instructions"] == "1100"
+    assert row["verdict"].startswith("fail: instructions to float's on cortex-a72 1.10")
+    assert len(asked) == 2  # float and candidate, in the first run alone: a contract does not change the graph
 
 
 def test_a_search_that_breaks_off_leaves_the_files_of_the_one_before(
@@ -192,16 +165,16 @@ def test_a_search_that_breaks_off_leaves_the_files_of_the_one_before(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(search, "write_csv", full)
+    monkeypatch.setattr(publish, "write_csv", full)
     assert run(artefacts, "--faces", blank_faces, *asked) == 2
     assert {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()} == before
 
 
-def test_a_model_that_answers_every_face_alike_follows_nobody() -> None:
+def test_a_model_that_predicts_the_same_for_every_face_is_not_correlated() -> None:
     generator = np.random.default_rng(0)
     float_answers = generator.uniform(size=(64, 2)).astype(np.float32)
-    assert follows(float_answers + generator.normal(0, 0.02, (64, 2)).astype(np.float32), float_answers)
-    assert not follows(np.tile(np.float32([1, 0]), (64, 1)), float_answers)
+    assert is_correlated(float_answers + generator.normal(0, 0.02, (64, 2)).astype(np.float32), float_answers)
+    assert not is_correlated(np.tile(np.float32([1, 0]), (64, 1)), float_answers)
 
 
 def test_a_killed_search_leaves_no_final_name_and_resumes(artefacts: Path, faces: Path) -> None:
@@ -210,7 +183,7 @@ def test_a_killed_search_leaves_no_final_name_and_resumes(artefacts: Path, faces
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "runtime")))}
     job = subprocess.Popen([sys.executable, "-m", "quantize", *arguments], cwd=ROOT, env=environment)
     work = artefacts / ".search"
-    while job.poll() is None and not (finished := [p for p in work.glob("*/result.json") if p.parent.name[0] != "."]):
+    while job.poll() is None and not (finished := [p for p in work.glob("*/trial.json") if p.parent.name[0] != "."]):
         time.sleep(0.02)
     job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
@@ -222,13 +195,18 @@ def test_a_killed_search_leaves_no_final_name_and_resumes(artefacts: Path, faces
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps  # taken over, not made again
 
 
-def test_candidates_of_other_limits_or_faces_are_not_taken_over(artefacts: Path, faces: Path) -> None:
+def trials_in(folder: Path) -> set[str]:
+    return {path.name for path in (folder / ".search").iterdir() if path.is_dir()}
+
+
+def test_trials_of_other_faces_are_built_again_and_those_of_other_limits_are_not(artefacts: Path, faces: Path) -> None:
     one = (artefacts, "--faces", faces, "--recipes", "qdq-u8-quantile", "--count")
     assert run(*one, 70) == 0
-    (first,) = (artefacts / ".search").iterdir()
+    first = trials_in(artefacts)
+    assert run(*one, 70, "--max-drop", 5) == 0
+    assert trials_in(artefacts) == first
     assert run(*one, 77) == 0
-    (second,) = (artefacts / ".search").iterdir()
-    assert first.name != second.name
+    assert not trials_in(artefacts) & first
 
 
 def test_a_recipe_beside_a_model_makes_the_same_model_again(quantized: Path, artefacts: Path, faces: Path) -> None:
@@ -312,36 +290,26 @@ def test_too_few_own_faces_are_an_error_with_the_count_found(
     assert "1 of 13 are not" in capfd.readouterr().err
 
 
-def test_signed_activations_for_arm_count_as_arm_fuses_them(artefacts: Path, faces: Path, tmp_path: Path) -> None:
+def test_signed_activations_for_arm_count_as_arm_fuses_them(artefacts: Path, faces: Path) -> None:
     recipes = ("--recipes", "qdq-s8-quantile,qdq-s8-minmax", "--target", "armv8.2-dot")
     assert run(artefacts, "--faces", faces, "--count", 70, *recipes) == 0
-    (row,) = [row for row in rows_of(artefacts) if row["file"] == "small.int8.onnx"]
+    (row,) = [row for row in rows_of(artefacts) if row["file"] == "small.int8.armv8.2-dot.onnx"]
     assert row["recipe"].startswith("qdq-s8-")
     assert (row["int8_convs"], row["convs"]) == ("9", "9")
-    assert "speed on cortex-a76 not measured" in row["verdict"]
-    model = Classifier(artefacts / "small.int8.onnx")
+    model = Classifier(artefacts / "small.int8.armv8.2-dot.onnx")
     assert (model.contract.input.dtype, model.contract.input.low) == ("int8", -128)
-
-    table = tmp_path / "instructions.csv"
-    shas = {r["file"]: r["model_sha256"] for r in rows_of(artefacts) if r["file"]}
-    counts = {"small.fp32.onnx": 1000, "small.int8.onnx": 1100}
-    lines = [f"{name},{shas[name]},onnxruntime,cortex-a76,{count},0" for name, count in counts.items()]
-    table.write_text("\n".join(["model,model_sha256,engine,cpu,instructions,dot_products", *lines]) + "\n")
-    run(artefacts, "--faces", faces, "--count", 70, *recipes, "--instructions", table)
-    (judged,) = [row for row in rows_of(artefacts) if row["instructions"] == "1100"]
-    assert judged["verdict"] == "fail: more work than float on cortex-a76: instruction ratio 1.10 above 1"
 
 
 def test_tensorrt_gets_zero_points_of_zero_and_float_biases(artefacts: Path, faces: Path) -> None:
     assert run(artefacts, "--faces", faces, "--count", 70, "--target", "jetson-trt") == 0
-    graph = onnx.load(artefacts / "small.int8.onnx").graph
+    graph = onnx.load(artefacts / "small.int8.jetson-trt.onnx").graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     quantizers = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert quantizers
     zeros = [constants[node.input[2]] for node in quantizers]
     assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    assert int8_files(artefacts) == [f"small.int8.onnx{part}" for part in ("", ".json", ".recipe.json")]
+    assert int8_files(artefacts) == [f"small.int8.jetson-trt.onnx{part}" for part in ("", ".json", ".recipe.json")]
 
 
 def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(artefacts: Path, faces: Path) -> None:
@@ -366,6 +334,7 @@ def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(art
         (("--recipes", "default,magic"), "recipe 'default' is unknown"),
         (("--recipe", "nowhere.json"), "not a recipe"),
         (("--max-drop", "-1"), "--max-drop"),
+        (("--min-agreement", "101"), "--min-agreement 101"),
         (("--percentile", "20"), "--percentile 20"),
     ],
 )
@@ -412,7 +381,7 @@ def test_every_target_has_recipes_of_distinct_names() -> None:
     from quantize.recipes import recipes_for
 
     for target in TARGETS.values():
-        names = [recipe.name for recipe in recipes_for(target, "all")]
+        names = [recipe.name for rung in recipes_for(target, "all") for recipe in rung]
         assert len(names) == len(set(names)) >= 6
 
 

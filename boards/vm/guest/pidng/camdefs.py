@@ -1,5 +1,0 @@
-"""See pidng."""
-
-
-class Picamera2Camera:
-    """Not used."""

@@ -1,5 +1,0 @@
-"""See pidng."""
-
-
-class PICAM2DNG:
-    """Not used."""

@@ -1,0 +1,170 @@
+"""A float TFLite model before quantization: cut behind the scaling of pixels, and what happens inside it."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from fer_edge.errors import ModelError
+
+from export.metadata import read_tflite, write_tflite
+from export.tflite_model import INPUT, operator_name
+from quantize.onnx_graph import Scaling
+from quantize.qdq_graph import ConvCount
+
+# Always integer. The last layer stays float: a thousandth of the work, it costs half a point of agreement in 8 bits.
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "RELU", "RELU6")
+_MOVES = ("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "CONCATENATION", "PAD", "PADV2", "MIRROR_PAD")
+# What else ai-edge-quantizer makes integer; measuring decides which of them pay.
+_OPTIONAL = ("ADD", "MEAN", "MUL", "SUB", "SUM", "AVERAGE_POOL_2D", "MAX_POOL_2D", "HARD_SWISH", "LOGISTIC", "RSQRT")
+_OPTIONAL += ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", *_MOVES)
+FLOAT32, INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
+_SCALING = ["cast", "sub", "mul"]
+_CONVS = ("conv_2d", "depthwise_conv_2d")
+_NOT_COMPUTING = {"quantize", "dequantize", *(name.lower() for name in _MOVES)}
+
+
+@dataclass(frozen=True)
+class FloatModel:
+    """A float .tflite cut behind its scaling: `content` takes (1, h, w, 1) float32, (pixel - mean) * scale.
+
+    `scaled_inside` is the same model cut behind its Cast alone: it takes raw pixels as float32.
+    """
+
+    content: bytes
+    scaled_inside: bytes
+    input: str
+    normalised_name: str
+    scaling: Scaling
+
+    def normalised(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One raw face (h, w) uint8 -> what the content takes, (1, h, w, 1) float32."""
+        return ((face[None, :, :, None].astype(np.float32) - self.scaling.mean) * self.scaling.scale).astype(np.float32)
+
+
+def float_model(path: Path) -> FloatModel:
+    """Read a float model that `export` wrote. Raises ModelError where it does not begin with CAST, SUB.
+
+    The converter folds MUL into a convolution that nothing pads, wholly or beside other readers of the pixels: then the
+    content takes pixel - mean, and its scale is 1.
+    """
+    model = read_tflite(path.read_bytes())
+    graph = model.subgraphs[0]
+    names = [operator_name(model, operator) for operator in graph.operators[: len(_SCALING)]]
+    if names[:2] != _SCALING[:2]:
+        raise ModelError(f"{path}: expected a graph that begins with CAST, SUB, MUL. Export it again: `make export`.")
+    head = graph.operators[: 3 if names == _SCALING and _only_reader(graph, graph.operators[2]) else 2]
+    mean, *scales = (_constant(model, operator.inputs[1]) for operator in head[1:])
+    normalised, pixels = int(head[-1].outputs[0]), int(head[0].outputs[0])
+    name = graph.tensors[normalised].name.decode()
+    scaling = Scaling(mean=mean, scale=scales[0] if scales else 1.0)
+    return FloatModel(_cut(model, len(head), normalised), _cut(model, 1, pixels), INPUT, name, scaling)
+
+
+def _only_reader(graph: Any, operator: Any) -> bool:
+    """Whether nobody else reads what `operator` reads first."""
+    return sum(int(operator.inputs[0]) in other.inputs for other in graph.operators) == 1
+
+
+def _cut(model: Any, operators: int, entry: int) -> bytes:
+    """The model without its first operators, taking the tensor `entry` as its input `faces`."""
+    cut = copy.deepcopy(model)
+    graph = cut.subgraphs[0]
+    graph.tensors[graph.inputs[0]].name = b"raw"
+    graph.tensors[entry].name = INPUT.encode()
+    graph.operators, graph.inputs = graph.operators[operators:], [entry]
+    for signature in cut.signatureDefs or []:
+        signature.inputs[0].tensorIndex = entry
+    return write_tflite(cut)
+
+
+def _constant(model: Any, tensor: int) -> float:
+    data = model.buffers[model.subgraphs[0].tensors[tensor].buffer].data
+    return float(np.frombuffer(bytes(data), np.float32)[0])
+
+
+def optional_operators(model: FloatModel) -> tuple[str, ...]:
+    """Kinds of operators in the model that may be integer or float, the most frequent first."""
+    content = read_tflite(model.content)
+    found = Counter(operator_name(content, operator).upper() for operator in content.subgraphs[0].operators)
+    return tuple(sorted((kind for kind in _OPTIONAL if found[kind]), key=lambda kind: -found[kind]))
+
+
+def convolution_layers(model: FloatModel) -> dict[str, int]:
+    """The convolutions by the name of what they make, in graph order, each with its multiplications."""
+    content = read_tflite(model.content)
+    tensors = content.subgraphs[0].tensors
+    found = {}
+    for operator in content.subgraphs[0].operators:
+        if (kind := operator_name(content, operator)) in _CONVS:
+            weights, made = tensors[operator.inputs[1]].shape, tensors[operator.outputs[0]]
+            taps = int(np.prod(weights[1:3])) * (int(weights[3]) if kind == "conv_2d" else 1)
+            found[made.name.decode()] = int(np.prod(made.shape)) * taps
+    return found
+
+
+def observed_tensors(model: FloatModel, operators: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Names of the activations whose ranges `operators` need (default: all there are), in graph order."""
+    content = read_tflite(model.content)
+    graph = content.subgraphs[0]
+    wanted = None if operators is None else {*CONVOLUTIONS, *operators}
+    made = [*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)]
+    used = {
+        tensor
+        for operator in graph.operators
+        if wanted is None or operator_name(content, operator).upper() in wanted
+        for tensor in (*operator.inputs, *operator.outputs)
+    }
+    tensors = (graph.tensors[tensor] for tensor in made if tensor in used)
+    # One number, such as a regulariser, is no activation; nor are integers.
+    return tuple(t.name.decode() for t in tensors if t.type == FLOAT32 and t.shape is not None and len(t.shape))
+
+
+def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Run faces (n, h, w) uint8 one by one: for each, every observed tensor, (1, ...) float32."""
+    names = set(observed_tensors(model)) - {model.input}
+    # Without the XNNPACK delegate, which would swallow the tensors between its first and last operator.
+    interpreter = Interpreter(
+        model_content=model.content,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]["index"]
+    details = [detail for detail in interpreter.get_tensor_details() if detail["name"] in names]
+    for face in faces:
+        interpreter.set_tensor(entry, model.normalised(face))
+        interpreter.invoke()
+        yield {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in details}
+
+
+def layer_names(content: bytes) -> set[str]:
+    """What the operators of a .tflite are called: the tensors they make, each fused name by itself."""
+    graph = read_tflite(content).subgraphs[0]
+    tensors = (graph.tensors[output].name.decode() for operator in graph.operators for output in operator.outputs)
+    return {name for tensor in tensors for name in tensor.split(";")}
+
+
+def count_convs(path: Path) -> ConvCount:
+    """Convolutions of the file, those whose input, weights and output are int8, and what computes in float."""
+    model = read_tflite(path.read_bytes())
+    graph = model.subgraphs[0]
+    convs = [operator for operator in graph.operators if operator_name(model, operator) in _CONVS]
+
+    def of_type(tensors: tuple[int, ...], kind: int) -> bool:
+        return all(graph.tensors[tensor].type == kind for tensor in tensors)
+
+    integer = sum(of_type((*conv.inputs[:2], *conv.outputs), INT8) for conv in convs)
+    islands = Counter(
+        name
+        for operator in graph.operators
+        if of_type(tuple(operator.outputs), FLOAT32) and (name := operator_name(model, operator)) not in _NOT_COMPUTING
+    )
+    return ConvCount(len(convs), integer, tuple(sorted(islands.items())))
