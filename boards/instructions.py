@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
+from fer_edge.tables import read_csv
 
 INSTRUCTIONS = Path("boards/instructions.csv")
 
@@ -42,11 +43,7 @@ def read_instructions(path: Path = INSTRUCTIONS) -> list[InstructionRow]:
     """The rows of the CSV. Raises DataError naming what is wrong in it."""
     if not path.is_file():
         raise DataError(f"{path} not found. Make it with `make instructions`.")
-    with open(path, newline="") as stream:
-        reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{path}: columns {', '.join(reader.fieldnames or ())}; expected {', '.join(COLUMNS)}.")
-        return [_parsed(cells, f"{path}, row {number}") for number, cells in enumerate(reader, start=2)]
+    return read_csv(path, InstructionRow)
 
 
 def write_instructions(rows: Iterable[InstructionRow], path: Path = INSTRUCTIONS) -> None:
@@ -61,11 +58,3 @@ def write_instructions(rows: Iterable[InstructionRow], path: Path = INSTRUCTIONS
 def merged(old: Iterable[InstructionRow], new: Iterable[InstructionRow]) -> list[InstructionRow]:
     """`old` with every row of `new` in the place of its predecessor."""
     return list({row.key: row for row in (*old, *new)}.values())
-
-
-def _parsed(cells: dict[str, str], where: str) -> InstructionRow:
-    try:
-        counts = {name: int(cells[name]) for name in ("instructions", "dot_products")}
-    except (TypeError, ValueError):
-        raise DataError(f"{where}: instructions and dot_products must be whole numbers.") from None
-    return InstructionRow(**{**cells, **counts})  # type: ignore[arg-type]

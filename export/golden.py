@@ -5,13 +5,13 @@ The inputs are synthetic, so that they may be shipped: no face of a dataset is i
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fer_edge.arrays import read_arrays
 from fer_edge.errors import ModelError
 
 from train.fer2013 import SIDE_PX
@@ -19,6 +19,7 @@ from train.pixels import normalise
 
 GOLDEN_COUNT = 64
 _SEED = 20130
+_REMEDY = "Export the model again with `make export`."
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ def golden_of(network: nn.Module) -> Golden:
 
 def load_golden(path: Path) -> Golden:
     """Read what `Golden.save` wrote. Raises ModelError where the file is missing or damaged."""
-    try:
-        with np.load(path) as arrays:
-            return Golden(arrays["inputs"], arrays["logits"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ModelError(f"{path}: no golden vectors ({error}). Export the model again with `make export`.") from None
+    arrays = read_arrays(path, ModelError, what="golden vectors", remedy=_REMEDY)
+    inputs, logits = arrays.get("inputs"), arrays.get("logits")
+    if inputs is None or logits is None or inputs.ndim != 3 or logits.ndim != 2 or len(inputs) != len(logits):
+        raise ModelError(f"{path}: not golden vectors (no inputs with as many logits). {_REMEDY}")
+    return Golden(inputs, logits)
 
 
 def synthetic_faces(count: int) -> NDArray[np.uint8]:

@@ -6,17 +6,17 @@ import multiprocessing
 import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import tomllib
 import torch
 from tqdm import tqdm
 
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
+from fer_edge.tables import Range, build, read_toml
 
 from train import architectures, cache, checkpoint, loop, publish, recipe
 from train.cost import cost_of
@@ -24,7 +24,6 @@ from train.fer2013 import SPLITS
 from train.recipe import Recipe
 from train.workers import joined
 
-_KEYS = {"recipe", "seeds", "common", "rows", "target_accuracy"}
 _FIELDS = (
     *("row", "model", "parameters", "mmac", "epochs", "seeds", "split", "n"),
     *("accuracy", "accuracy_lowest", "accuracy_highest", "macro_f1", "target_accuracy", "epochs_to_target"),
@@ -53,6 +52,17 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class _PlanFile:
+    """A plan as its TOML file has it."""
+
+    recipe: str
+    seeds: tuple[Annotated[int, Range(0, 2**31)], ...]
+    rows: tuple[dict[str, Any], ...]
+    common: dict[str, Any] = field(default_factory=dict)
+    target_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
 class RowResult:
     """A variant's figures, of the averaged weights after the last epoch on PublicTest (n faces); one value a seed.
 
@@ -76,31 +86,28 @@ def load_plan(path: Path) -> Plan:
     """
     if not path.is_file():
         raise UsageError(f"{path}: not found; expected a TOML file like train/ablations/fer-nano.toml.")
-    try:
-        plan = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not TOML: {error}.") from None
-    if set(plan) - _KEYS or not {"recipe", "seeds", "rows"} <= set(plan):
-        raise UsageError(f"{path}: found {', '.join(sorted(plan))}; expected recipe, seeds, rows and perhaps common.")
-    table, _ = recipe.read_table(plan["recipe"])
-    target = plan.get("target_accuracy")
-    if target is not None and not (isinstance(target, float) and 0 < target < 1):
-        raise UsageError(f"{path}: target_accuracy is {target!r}, expected a fraction between 0 and 1.")
-    common = _merged(table, plan.get("common", {}))
+    plan = build(_PlanFile, read_toml(path), str(path), UsageError)
+    table, _ = recipe.read_table(plan.recipe)
+    if plan.target_accuracy is not None and not 0 < plan.target_accuracy < 1:
+        raise UsageError(
+            f"{path}: target_accuracy is {plan.target_accuracy:g}, expected a fraction between 0 and 1, not per cent."
+        )
+    common = _merged(table, plan.common)
     rows = []
-    for row in plan["rows"]:
+    for row in plan.rows:
         if not isinstance(row.get("name"), str):
             raise UsageError(f"{path}: a row without a name.")
         own = {key: value for key, value in row.items() if key != "name"}
         name = f"{path.stem}-{_slug(row['name'])}"
         rows.append(Row(row["name"], recipe.from_table({**_merged(common, own), "name": name}, f"{path}, {name}")))
-    return Plan(path.stem, tuple(rows), tuple(plan["seeds"]), target)
+    return Plan(path.stem, tuple(rows), plan.seeds, plan.target_accuracy)
 
 
 def _merged(table: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(table)
     for key, value in changes.items():
-        merged[key] = _merged(table.get(key, {}), value) if isinstance(value, dict) else value
+        old = table.get(key)
+        merged[key] = _merged(old if isinstance(old, dict) else {}, value) if isinstance(value, dict) else value
     return merged
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer_edge.arrays import read_arrays
 from fer_edge.errors import DataError, ModelError
 from fer_edge.files import atomic_write
 
@@ -118,14 +118,12 @@ class TableAttributes:
     """Attributes computed before and kept in a file, found by a digest of the pixels. Raises DataError."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            with np.load(path) as arrays:
-                digests, self._values = arrays["digests"], arrays["values"]
-                self.names = tuple(arrays["names"].tolist())
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise DataError(
-                f"{path}: no table of attributes ({error}). Make one with `python -m train attributes`."
-            ) from None
+        remedy = "Make one with `python -m train attributes`."
+        arrays = read_arrays(path, DataError, what="a table of attributes", remedy=remedy)
+        digests, values, names = (arrays.get(name, np.zeros(())) for name in ("digests", "values", "names"))
+        if values.dtype.kind not in "fiu" or (*digests.shape, *names.shape) != values.shape or values.ndim != 2:
+            raise DataError(f"{path}: not a table of attributes (its arrays do not fit each other). {remedy}")
+        self._values, self.names = values, tuple(names.tolist())
         self._path, self._rows = path, {digest: row for row, digest in enumerate(digests.tolist())}
 
     def values(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -20,11 +20,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import tomllib
+from typing import Annotated
 
 from fer_edge.errors import FerEdgeError, UsageError
+from fer_edge.tables import Text, build, read_toml
 
+Name = Annotated[str, Text(100)]
 _POLL_S = 1.0
 _NICENESS = 5
 
@@ -37,33 +38,30 @@ class CampaignError(FerEdgeError):
 class Job:
     """Arguments of `python -m train`, and the names of the jobs that must end first."""
 
-    name: str
-    command: tuple[str, ...]
-    needs: tuple[str, ...] = ()
+    name: Name
+    command: tuple[Annotated[str, Text(4096)], ...]
+    needs: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True)
+class _PlanFile:
+    """A plan as its TOML file has it."""
+
+    job: tuple[Job, ...] = ()
 
 
 def load_plan(path: Path) -> tuple[Job, ...]:
     """The jobs of a plan, in its order. Raises UsageError."""
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: expected a plan in TOML ({error}).") from None
-    entries = table.pop("job", [])
-    if table or not isinstance(entries, list) or not entries:
-        raise UsageError(f"{path}: found {', '.join(table) or 'no job'}, expected [[job]] tables alone.")
-    jobs = tuple(_job(entry, f"{path}, job {number}") for number, entry in enumerate(entries, start=1))
+    jobs = build(_PlanFile, read_toml(path), str(path), UsageError).job
+    if not jobs:
+        raise UsageError(f"{path}: no [[job]], expected one or more.")
+    for number, job in enumerate(jobs, start=1):
+        if not job.name or Path(job.name).name != job.name or not job.command:
+            raise UsageError(
+                f"{path}, job {number}: expected a name fit for a file, and a command of one text or more."
+            )
     _check_order(jobs, path)
     return jobs
-
-
-def _job(entry: object, where: str) -> Job:
-    keys = {"name": str, "command": list, "needs": list}
-    if not isinstance(entry, dict) or any(not isinstance(entry[key], keys.get(key, ())) for key in entry):
-        raise UsageError(f"{where}: found {entry!r}, expected name = TEXT, command = [TEXT...], needs = [NAME...].")
-    name, command, needs = entry.get("name", ""), entry.get("command", []), entry.get("needs", [])
-    if not name or Path(name).name != name or not command or not all(isinstance(one, str) for one in command + needs):
-        raise UsageError(f"{where}: expected a name fit for a file, and a command of one text or more.")
-    return Job(name, tuple(command), tuple(needs))
 
 
 def _check_order(jobs: Sequence[Job], path: Path) -> None:

@@ -1,20 +1,18 @@
 """A training recipe: a TOML file, read into frozen dataclasses that know every key."""
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_origin
-
-import tomllib
+from typing import Annotated, Any
 
 from fer_edge.errors import UsageError
 from fer_edge.noise import NOISES, STEPS
+from fer_edge.tables import Range, build, read_toml
 
 from train.fer2013 import SIDE_PX
 
 RECIPES = Path(__file__).parent / "recipes"
-_LIST_OF = {str: "names", int: "whole numbers"}
+Count = Annotated[int, Range(1, 10**6)]
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class Schedule:
     cost less (progressive resizing). Validation is always at the full 48.
     """
 
-    epochs: int = 60
-    batch: int = 128
+    epochs: Count = 60
+    batch: Count = 128
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     warmup_epochs: float = 2.0
@@ -136,7 +134,7 @@ class Recipe:
 
     name: str
     architecture: str
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] = field(default_factory=dict)
     task: str = "expression7"
     beside: dict[str, float] = field(default_factory=dict)
     labels: Labels = Labels()
@@ -158,10 +156,7 @@ def read_table(name_or_path: str) -> tuple[dict[str, Any], str]:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise UsageError(f"recipe {name_or_path!r} not found; there are: {known}. A path must end in .toml.")
-    try:
-        return tomllib.loads(path.read_text()), str(path)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not TOML: {error}.") from None
+    return read_toml(path), str(path)
 
 
 def seeded(recipe: Recipe, seed: int) -> Recipe:
@@ -173,27 +168,9 @@ def seeded(recipe: Recipe, seed: int) -> Recipe:
 
 def from_table(table: dict[str, Any], where: str) -> Recipe:
     """Build a Recipe from parsed TOML; `where` names it in errors."""
-    sections = {
-        "labels": Labels,
-        "augmentation": Augmentation,
-        "schedule": Schedule,
-        "distillation": Distillation,
-        "noise": Noise,
-        "finetuning": Finetuning,
-    }
-    values: dict[str, Any] = {"arguments": {}, **table}
-    for key in ("name", "architecture"):
-        if not isinstance(values.get(key), str):
-            raise UsageError(f"{where}: expected a string {key!r}.")
-    for key, section in sections.items():
-        if key in values:
-            values[key] = _section(section, values[key], f"{where}, [{key}]")
-    _refuse_unknown(values, Recipe, where)
-    recipe = Recipe(**values)
-    if min(recipe.schedule.epochs, recipe.schedule.batch) < 1 or not isinstance(recipe.arguments, dict):
-        raise UsageError(f"{where}: epochs and batch must be 1 or more, arguments a table.")
-    if not isinstance(recipe.task, str) or not _are_weights(recipe.beside):
-        raise UsageError(f"{where}: expected task to be a name, and [beside] a table of names with weights above 0.")
+    recipe = build(Recipe, table, where, UsageError)
+    if min(recipe.beside.values(), default=1.0) <= 0:
+        raise UsageError(f"{where}, beside: weights are {list(recipe.beside.values())}, expected numbers above 0.")
     if recipe.schedule.precision not in ("fp32", "bf16"):
         raise UsageError(f"{where}: precision is {recipe.schedule.precision!r}, expected fp32 or bf16.")
     _check_noise(recipe.noise, where)
@@ -222,10 +199,6 @@ def _check_sizes(recipe: Recipe, where: str) -> None:
         )
 
 
-def _are_weights(table: Any) -> bool:
-    return isinstance(table, dict) and all(type(value) in (int, float) and value > 0 for value in table.values())
-
-
 def _check_noise(noise: Noise, where: str) -> None:
     unknown = sorted(set(noise.kinds) - set(NOISES))
     if unknown or noise.schedule not in ("mixed", "curriculum") or not 1 <= noise.steps <= STEPS:
@@ -235,32 +208,3 @@ def _check_noise(noise: Noise, where: str) -> None:
         )
     if not 0 <= noise.share <= 1 or (noise.share > 0 and not noise.kinds):
         raise UsageError(f"{where}, [noise]: share is {noise.share} of kinds {list(noise.kinds)}; expected 0 to 1.")
-
-
-def _section(section: type, values: dict[str, Any], where: str) -> Any:
-    if not isinstance(values, dict):
-        raise UsageError(f"{where}: found {values!r}, expected a table.")
-    _refuse_unknown(values, section, where)
-    fields = {field.name: field for field in dataclasses.fields(section)}
-    return section(**{key: _typed(value, fields[key].type, f"{where}: {key}") for key, value in values.items()})
-
-
-def _typed(value: Any, kind: Any, what: str) -> Any:
-    """`value` as the field wants it. A whole number may stand for a fraction; a list becomes a tuple."""
-    if get_origin(kind) is tuple:
-        item = get_args(kind)[0]
-        if not isinstance(value, list) or not all(type(entry) is item for entry in value):
-            raise UsageError(f"{what} is {value!r}, expected a list of {_LIST_OF[item]}.")
-        return tuple(value)
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise UsageError(f"{what} is {value!r}, expected a {kind.__name__}.")
-    return value
-
-
-def _refuse_unknown(values: dict[str, Any], section: type, where: str) -> None:
-    known = [field.name for field in dataclasses.fields(section)]
-    for key in values:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}."
-            raise UsageError(f"{where}: unknown key {key!r}; {hint}")

@@ -49,7 +49,7 @@ def fresh_chroot(core: Core, cache: Path = CACHE) -> Iterator[Chroot]:
     if os.geteuid() != 0:
         raise EmulationError("a chroot needs root. Run `make arm64-smoke`, which does not.")
     source = make_root(core, (cache / core.suite / "root").absolute())
-    with tempfile.TemporaryDirectory(dir=cache.absolute()) as folder, _registered():
+    with tempfile.TemporaryDirectory(dir=cache.absolute()) as folder, registered_emulator():
         root = Path(folder) / "root"
         subprocess.run(["cp", "-a", str(source), str(root)], check=True)
         _settle(root)
@@ -67,7 +67,7 @@ def _settle(root: Path) -> None:
 
 
 @contextmanager
-def _registered() -> Iterator[None]:
+def registered_emulator() -> Iterator[None]:
     """Have the kernel start arm64 programs with QEMU, unless it does so already; undone at the end.
 
     Flag F opens QEMU now, so that the root need not hold it.

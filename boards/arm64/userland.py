@@ -94,7 +94,7 @@ def make_root(core: Core, root: Path) -> Path:
         partial.parent.mkdir(parents=True, exist_ok=True)
         command = ["mmdebstrap", "--quiet", "--arch=arm64", "--variant=extract"]
         command += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--include={','.join(_PACKAGES)}"]
-        _run([*command, core.suite, str(partial), *_mirror()])
+        _run([*command, core.suite, str(partial), *debian_mirror()])
         for folder in ("proc", "sys/devices/system/cpu", "dev", "tmp"):
             (partial / folder).mkdir(parents=True, exist_ok=True)
         (partial / stamp.name).write_text(" ".join(_PACKAGES))
@@ -124,7 +124,7 @@ def _make_site(core: Core, lock: Path, site: Path) -> Path:
     return site
 
 
-def _mirror() -> list[str]:
+def debian_mirror() -> list[str]:
     """The Debian mirror this machine uses itself; mmdebstrap's own default where it uses none."""
     if shutil.which("apt-get") is None:
         return []

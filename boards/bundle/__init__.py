@@ -22,7 +22,7 @@ from quantize.deployment import Deployment, deployment_for
 
 UNIT = "fer-edge.service"
 _HERE = Path(__file__).parent
-_SCRIPTS = ("install.sh", "smoke.py", "README.txt")
+_SCRIPTS = ("smoke.py", "README.txt")
 _GOLDEN_FACES = 8
 
 
@@ -49,6 +49,7 @@ def build_bundle(request: BundleRequest) -> Path:
         wheel = _add_wheels(request.profile, folder)
         for script in _SCRIPTS:
             shutil.copyfile(_HERE / script, folder / script)
+        (folder / "install.sh").write_text(installer())
         shutil.copyfile(PROFILES / f"{request.profile.name}.toml", folder / "profile.toml")
         (folder / "fer-edge.toml").write_text(_configuration(request.profile, model, detector))
         (folder / "bundle.env").write_text(_facts(request.profile, model, detector, wheel))
@@ -76,6 +77,11 @@ def model_file(request: BundleRequest) -> Path:
         if path.is_file():
             return path
     raise UsageError(f"{filename} not found. Make it with `make export quantize MODEL={request.model}`.")
+
+
+def installer() -> str:
+    """Return install.sh as a bundle holds it: one file, with the functions of verify.sh inside."""
+    return (_HERE / "install.sh").read_text().replace("#@verify.sh@\n", (_HERE / "verify.sh").read_text())
 
 
 def deployed(request: BundleRequest) -> Deployment | None:

@@ -2,18 +2,21 @@
 # Install, upgrade, roll back or remove fer-edge on this board. Nothing is downloaded.
 #
 #   ./install.sh [install|rollback|uninstall] [--prefix DIR] [--bin DIR] [--config FILE] [--units DIR]
-#                [--signers FILE] [--engine-wheel FILE] [--no-service] [--purge]
+#                [--signers FILE] [--engine-wheel FILE] [--downgrade] [--no-service] [--purge]
 #
 # PREFIX/releases/<id>   one folder a release, with its own venv
 # PREFIX/current         link to the release in use; PREFIX/previous to the one before
 #
-# The whole file is one function, so that a copy that was cut off does nothing.
+# The bundle is copied first, into a folder of this program alone; the copy is verified, and installed from. The release
+# in use and the one before are untouched until the new one has passed. The whole file is one function, so that a copy
+# that was cut off does nothing.
 set -eu
 
 main() {
-    umask 022 # the service runs as a user of its own, who must be able to read all this
+    clean_environment
     defaults
     parse "$@"
+    lock
     case $action in
         install) install_release ;;
         rollback) roll_back ;;
@@ -21,16 +24,27 @@ main() {
     esac
 }
 
-say() { echo "install.sh: $*"; }
-fail() { echo "install.sh: $*" >&2; exit "${code:-2}"; }
+say() { printf 'install.sh: %s\n' "$*"; }
+fail() { printf 'install.sh: %s\n' "$*" >&2; exit "${code:-2}"; }
+
+# Settings of this machine for pip and Python are not for the bundle, which is complete. Python itself runs with -I.
+clean_environment() {
+    for name in $(env | sed -n 's/^\(PIP_[A-Za-z0-9_]*\|PYTHON[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
+    unset CDPATH VIRTUAL_ENV
+    PIP_CONFIG_FILE=/dev/null # no file at all; pip's --isolated would still read /etc/pip.conf
+    export PIP_CONFIG_FILE
+    umask 022 # the service runs as a user of its own, who must be able to read all this
+}
 
 defaults() {
-    action=install signers='' engine_wheel='' service=yes purge=no config='' units='' bin='' prefix=''
-    here=$(cd "$(dirname "$0")" && pwd)
+    action=install signers='' engine_wheel='' service=yes purge=no downgrade=no config='' units='' bin='' prefix=''
+    made='' staging='' unfinished='' wrote_unit=no old='' old_previous='' switched=no group=fer-edge-config
+    here=$(dirname -- "$0")
+    here=$(cd -P -- "$here" && pwd)
     if [ "$(id -u)" -eq 0 ]; then
         prefix=/opt/fer-edge bin=/usr/local/bin units=/etc/systemd/system
     else
-        prefix=${XDG_DATA_HOME:-$HOME/.local/share}/fer-edge bin=$HOME/.local/bin units='' service=no
+        prefix=${XDG_DATA_HOME:-${HOME:?}/.local/share}/fer-edge bin=${HOME:?}/.local/bin units='' service=no
     fi
 }
 
@@ -40,64 +54,80 @@ parse() {
         case $1 in
             --no-service) service=no; shift; continue ;;
             --purge) purge=yes; shift; continue ;;
+            --downgrade) downgrade=yes; shift; continue ;;
             --prefix | --bin | --config | --units | --signers | --engine-wheel) ;;
             *) fail "unknown argument $1. See the head of this file." ;;
         esac
         [ $# -ge 2 ] || fail "$1 needs a value."
         case $1 in
-            --prefix) prefix=$2 ;;
-            --bin) bin=$2 ;;
-            --config) config=$2 ;;
-            --units) units=$2 service=yes ;;
-            --signers) signers=$(realpath "$2") ;;
-            --engine-wheel) engine_wheel=$(realpath "$2") ;;
+            --prefix) prefix=$(place "$1" "$2") ;;
+            --bin) bin=$(place "$1" "$2") ;;
+            --config) config=$(place "$1" "$2") ;;
+            --units) units=$(place "$1" "$2") service=yes ;;
+            --signers) signers=$(given_file "$1" "$2") ;;
+            --engine-wheel) engine_wheel=$(given_file "$1" "$2") ;;
         esac
         shift 2
     done
-    case $prefix in /*) ;; *) fail "--prefix $prefix: expected an absolute path." ;; esac
     [ -n "$config" ] || if [ "$prefix" = /opt/fer-edge ]; then config=/etc/fer-edge/fer-edge.toml; else config=$prefix/fer-edge.toml; fi
+}
+
+# These paths are written into a unit, a configuration file and the first line of programs.
+place() {
+    case $2 in /*) ;; *) fail "$1 $2: expected an absolute path." ;; esac
+    case $2 in
+        *[]:\"\$\\\`\&\|\;\(\)\<\>\*\?[\'\#\!~{}^]* | *[[:cntrl:]]*)
+            fail "$1 $2: pip cannot write a program into a path with one of : \" \$ \\ \` & | ; ( ) < > * ? [ ] ' # ! ~ { } ^. Choose another." ;;
+    esac
+    realpath -ms -- "$2"
+}
+
+given_file() {
+    [ -f "$2" ] || fail "$1 $2: not found."
+    realpath -- "$2"
+}
+
+# One at a time: two would take each other's unfinished work for remains. The folder itself is the lock.
+lock() {
+    if [ "$action" = install ]; then check_place; else [ -d "$prefix/releases" ] || fail "no fer-edge in $prefix."; fi
+    trap clean_up EXIT
+    trap 'exit 130' INT TERM HUP
+    mkdir -p -- "$prefix"
+    exec 9<"$prefix"
+    flock -n 9 || fail "another install.sh is at work in $prefix. Wait for it."
 }
 
 # --- before anything is changed ------------------------------------------------------------------------------------
 
-verify() {
-    cd "$here"
-    [ -f SHA256SUMS ] || fail "no SHA256SUMS beside install.sh. Copy the bundle again."
-    verify_signature
-    # sha256sum takes capitals and other separators too; one spelling only, so that no byte of the list can change.
-    if grep -qvE '^[0-9a-f]{64}  \./[A-Za-z0-9._+/-]+$' SHA256SUMS; then
-        fail "SHA256SUMS is damaged. Copy the bundle again."
-    fi
-    [ -z "$(find . ! -type f ! -type d)" ] || fail "the bundle holds something that is neither file nor folder. Copy it again."
-    listed=$(cut -c67- SHA256SUMS | LC_ALL=C sort)
-    present=$(find . -type f ! -path ./SHA256SUMS ! -path ./SHA256SUMS.sig | LC_ALL=C sort)
-    [ "$listed" = "$present" ] || fail "the bundle's files are not those SHA256SUMS lists. Copy the bundle again."
-    sha256sum --check --strict --quiet SHA256SUMS || fail "a file is not what it was when it was bundled. Copy it again."
+check_place() {
+    parent=$prefix
+    while [ ! -d "$parent" ]; do made=$parent parent=$(dirname -- "$parent"); done
+    [ -w "$parent" ] || fail "$parent cannot be written. Use sudo, or --prefix DIR."
+    free_mb=$(($(df -k --output=avail -- "$parent" | tail -n 1) / 1024))
+    [ "$free_mb" -ge 800 ] || fail "$parent has $free_mb MB free, 800 are needed."
 }
 
-verify_signature() {
-    if [ -z "$signers" ]; then
-        [ -f SHA256SUMS.sig ] || return 0
-        command -v ssh-keygen >/dev/null || { say "signature not checked: no ssh-keygen here"; return 0; }
-        ssh-keygen -Y check-novalidate -n fer-edge -s SHA256SUMS.sig <SHA256SUMS >/dev/null 2>&1 ||
-            fail "the signature does not fit SHA256SUMS. Copy the bundle again."
-        say "signed, but by whom was not checked; --signers FILE does"
-        return 0
-    fi
-    [ -f "$signers" ] || fail "--signers $signers: not found."
-    [ -f SHA256SUMS.sig ] || fail "--signers was given, but the bundle is not signed."
-    command -v ssh-keygen >/dev/null || fail "--signers needs ssh-keygen: apt install openssh-client"
-    who=$(ssh-keygen -Y find-principals -f "$signers" -s SHA256SUMS.sig 2>/dev/null | head -n 1) || who=''
-    [ -n "$who" ] || fail "SHA256SUMS is not signed by anybody in $signers."
-    ssh-keygen -Y verify -f "$signers" -I "$who" -n fer-edge -s SHA256SUMS.sig <SHA256SUMS >/dev/null 2>&1 ||
-        fail "the signature of $who does not fit SHA256SUMS. Copy the bundle again."
-    say "signed by $who"
+# Copy the bundle, and what else is read of other people's folders, to where nobody else can write; verify the copy.
+stage() {
+    [ -f "$here/SHA256SUMS" ] || fail "no SHA256SUMS beside install.sh. Copy the bundle again."
+    rm -rf -- "$prefix"/.staging.*
+    staging=$(mktemp -d "$prefix/.staging.XXXXXX")
+    TMPDIR=$staging
+    export TMPDIR
+    cp -R -P -- "$here/." "$staging/bundle" || fail "the bundle cannot be copied to $staging."
+    mkdir "$staging/given"
+    for given in "$signers" "$engine_wheel"; do [ -z "$given" ] || cp -- "$given" "$staging/given/"; done
+    verify_bundle "$staging/bundle" "${signers:+$staging/given/${signers##*/}}"
+    here=$staging/bundle engine_wheel=${engine_wheel:+$staging/given/${engine_wheel##*/}}
+    chmod -R go+rX "$here"
 }
+
+#@verify.sh@
 
 check_machine() {
     machine=$(uname -m)
     [ "$machine" = "$ARCH" ] || fail "this bundle is for $ARCH, this machine is $machine. Take another BOARD."
-    python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail "no python3 here: apt install python3"
+    python=$(python3 -I -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail "no python3 here: apt install python3"
     wanted='' needs_glibc=''
     for pair in $PYTHONS; do
         wanted="$wanted ${pair%:*}"
@@ -106,184 +136,326 @@ check_machine() {
     [ -n "$needs_glibc" ] || fail "this bundle is for Python$wanted, this machine has $python."
     glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2) || glibc=''
     [ -n "$glibc" ] || fail "glibc $needs_glibc or newer is needed; this system has another C library."
-    oldest=$(printf '%s\n%s\n' "$glibc" "$needs_glibc" | sort -V | head -n 1)
-    [ "$oldest" = "$needs_glibc" ] || fail "glibc $needs_glibc or newer is needed, this machine has $glibc."
-    python3 -c 'import venv, ensurepip' 2>/dev/null || fail "Python's venv is missing: apt install python3-venv"
-    if [ "$SYSTEM_SITE_PACKAGES" = yes ] && ! python3 -c 'import picamera2' 2>/dev/null; then
+    is_older "$glibc" "$needs_glibc" && fail "glibc $needs_glibc or newer is needed, this machine has $glibc."
+    python3 -I -c 'import venv, ensurepip' 2>/dev/null || fail "Python's venv is missing: apt install python3-venv"
+    if [ "$SYSTEM_SITE_PACKAGES" = yes ] && ! python3 -I -c 'import picamera2' 2>/dev/null; then
         say "no picamera2 here, so no CSI camera (apt install python3-picamera2); USB cameras and files work"
     fi
 }
 
-check_place() {
-    parent=$prefix
-    while [ ! -d "$parent" ]; do parent=$(dirname "$parent"); done
-    [ -w "$parent" ] || fail "$parent cannot be written. Use sudo, or --prefix DIR."
-    free_mb=$(($(df -Pk "$parent" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d' ' -f4) / 1024))
-    [ "$free_mb" -ge 600 ] || fail "$parent has $free_mb MB free, 600 are needed."
+# An older bundle may be signed, and have a fault that was mended since.
+check_version() {
+    [ "$downgrade" = no ] && [ -f "$prefix/current/bundle.env" ] || return 0
+    in_use=$(fact VERSION "$prefix/current")
+    is_older "$VERSION" "$in_use" || return 0
+    fail "version $VERSION is older than $in_use, which is in use. Say --downgrade, or go back with: install.sh rollback"
 }
+
+fact() { sed -n "s/^$1=\"\(.*\)\"\$/\1/p" "$2/bundle.env"; }
+
+is_older() { [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sortable | LC_ALL=C sort -V | head -n 1)" = "$(echo "$1" | sortable)" ]; }
+
+# sort -V puts ~ before the end of a word, so that 1.0rc1 comes before 1.0.
+sortable() { sed -E 's/\.?(dev|a|b|rc)([0-9])/~\1\2/; s/~dev/~~dev/'; }
 
 # --- install -------------------------------------------------------------------------------------------------------
 
 install_release() {
-    verify
+    stage
+    # shellcheck source=/dev/null
     . "$here/bundle.env"
     check_machine
-    check_place
-    [ -z "$engine_wheel" ] || [ -f "$engine_wheel" ] || fail "--engine-wheel $engine_wheel: not found."
-    id=$VERSION-$(sha256sum "$here/SHA256SUMS" | cut -c1-12)
-    release=$prefix/releases/$id
-    old=$(readlink "$prefix/current" 2>/dev/null || true)
-    if [ "$old" = "releases/$id" ] && smoke "$release" >/dev/null 2>&1; then
-        say "$id is installed already"
+    check_version
+    old=$(target_of current)
+    old_previous=$(target_of previous)
+    if is_same_bundle_as "$old" && smoke "$prefix/current" >/dev/null 2>&1; then
+        say "${old#releases/} is installed already"
         return 0
     fi
+    choose_id
     say "installing $id into $release"
-    trap 'rm -rf "$release.part"; rm -f "$prefix/.current.part"' EXIT
-    trap 'exit 130' INT TERM HUP
     fill_release
-    switch_to "releases/$id"
     install_configuration
-    install_service
+    switch_to "releases/$id"
+    link_command
+    install_service "$release"
     check_in_use
-    rm -f "$bin/.fer-edge.part" 2>/dev/null || true
-    mkdir -p "$bin"
-    ln -s "$prefix/current/venv/bin/fer-edge" "$bin/.fer-edge.part"
-    mv -fT "$bin/.fer-edge.part" "$bin/fer-edge"
+    switched=no unfinished='' made=''
     remove_old_releases
     say "$id is in use; try: $bin/fer-edge --version"
 }
 
-# Build the release beside its place. A venv cannot be moved, so it is made under its final name, and taken away again
-# unless the smoke run passes; `current` does not know of it before that.
+target_of() { [ ! -L "$prefix/$1" ] || readlink -- "$prefix/$1"; }
+
+is_same_bundle_as() { [ -n "$1" ] && cmp -s "$here/SHA256SUMS" "$prefix/$1/SHA256SUMS"; }
+
+# A folder of its own, also where this very bundle is in use already and has come to harm.
+choose_id() {
+    digest=$(sha256sum "$here/SHA256SUMS")
+    base=$VERSION-$(printf '%.12s' "$digest")
+    id=$base number=1
+    while [ "releases/$id" = "$old" ] || [ "releases/$id" = "$old_previous" ]; do
+        number=$((number + 1)) id=$base.$number
+    done
+    release=$prefix/releases/$id
+}
+
+# Build the release in its place, because a venv cannot be moved. `current` does not know of it before it has passed.
 fill_release() {
-    rm -rf "$release"
+    rm -rf -- "$release"
+    unfinished=$release
     mkdir -p "$release"
     if ! build_venv || ! copy_files || ! smoke "$release"; then
-        rm -rf "$release"
         code=4 fail "the new release does not work; nothing was changed${old:+, $old stays in use}."
     fi
+    sync -f "$release" 2>/dev/null || sync # a power cut must not find a link to files that were never written
 }
 
 build_venv() {
     sees=''
     [ "$SYSTEM_SITE_PACKAGES" = no ] || sees=--system-site-packages
-    python3 -m venv $sees "$release/venv" || return 1
-    pip="$release/venv/bin/python -m pip --disable-pip-version-check --no-input"
+    python3 -I -m venv ${sees:+"$sees"} "$release/venv" || return 1
     # The bundle's own versions, whatever the system has: --ignore-installed.
-    $pip install --quiet --no-index --find-links "$here/wheels" --no-deps --require-hashes --ignore-installed \
-        -r "$here/requirements-$python.txt" || return 1
+    pip install --find-links "$here/wheels" --require-hashes --ignore-installed -r "$here/requirements-$python.txt" || return 1
     [ -n "$engine_wheel" ] || return 0
-    say "taking $ENGINE from $engine_wheel"
-    $pip uninstall --quiet --yes "$ENGINE" && $pip install --quiet --no-index --no-deps "$engine_wheel"
+    say "taking $ENGINE from ${engine_wheel##*/}"
+    pip uninstall --yes "$ENGINE" && pip install "$engine_wheel"
+}
+
+pip() {
+    action_of_pip=$1
+    shift
+    [ "$action_of_pip" = uninstall ] || set -- --no-index --no-deps --only-binary :all: "$@"
+    "$release/venv/bin/python" -I -m pip --isolated --disable-pip-version-check --no-input --quiet "$action_of_pip" "$@"
 }
 
 copy_files() {
-    cp -R "$here/model" "$here/detector" "$here/smoke.npz" "$here/smoke.py" "$here/profile.toml" "$here/bundle.env" \
-        "$here/SHA256SUMS" "$release/" || return 1
-    chmod -R go+rX "$release"
+    for name in model detector smoke.npz smoke.py profile.toml bundle.env SHA256SUMS fer-edge.service; do
+        [ ! -e "$here/$name" ] || cp -R -- "$here/$name" "$release/" || return 1
+    done
+    filled "$here/fer-edge.toml" >"$release/fer-edge.toml" && chmod -R go+rX "$release"
 }
 
 smoke() {
-    "$1/venv/bin/python" "$1/smoke.py" "$1" "$MODEL" "$DETECTOR" "$DETECTOR_FILE"
+    "$1/venv/bin/python" -I "$1/smoke.py" "$1" "$MODEL" "$DETECTOR" "$DETECTOR_FILE"
 }
 
 # A rename over the old link: whoever starts fer-edge finds the old release or the new one, never none.
 switch_to() {
-    before=$(readlink "$prefix/current" 2>/dev/null || true)
-    ln -sfn "$1" "$prefix/.current.part"
-    mv -fT "$prefix/.current.part" "$prefix/current"
-    if [ -n "$before" ] && [ "$before" != "$1" ]; then
-        ln -sfn "$before" "$prefix/.previous.part"
-        mv -fT "$prefix/.previous.part" "$prefix/previous"
-    fi
+    if [ -n "$old" ] && ! is_same_bundle_as "$old"; then point previous "$old"; fi
+    switched=yes
+    point current "$1"
 }
 
-# The service must come up with the new release, where there is one; else the release before comes back.
+point() {
+    ln -sfn -- "$2" "$prefix/.$1.part"
+    mv -fT -- "$prefix/.$1.part" "$prefix/$1"
+}
+
+# The new release did not come up: everything as it was.
+switch_back() {
+    switched=no
+    if [ -n "$old_previous" ]; then point previous "$old_previous"; else rm -f -- "$prefix/previous"; fi
+    if [ -z "$old" ]; then
+        rm -f -- "$prefix/current"
+        remove_link
+        [ "$wrote_unit" = no ] || rm -f -- "$units/fer-edge.service"
+        return 0
+    fi
+    point current "$old"
+    install_service "$prefix/$old"
+    restart_service >/dev/null || true
+}
+
+# Whatever ended the program: an unfinished release is not left in use, and nothing half-made is left behind.
+# shellcheck disable=SC2317 # called by a trap
+clean_up() {
+    status=$?
+    trap - EXIT
+    set +e
+    if [ "$switched" = yes ]; then switch_back; fi
+    rm -rf -- ${unfinished:+"$unfinished"} ${staging:+"$staging"}
+    rm -f -- "$prefix/.current.part" "$prefix/.previous.part"
+    rmdir -- "$prefix/releases" 2>/dev/null
+    [ -z "$made" ] || find "$made" -depth -type d -empty -delete 2>/dev/null
+    exit "$status"
+}
+
 check_in_use() {
     if smoke "$prefix/current" >/dev/null && restart_service; then return 0; fi
-    if [ -n "$old" ] && [ "$old" != "releases/$id" ]; then
-        switch_to "$old"
-        rm -f "$prefix/previous"
-        restart_service || true
-        rm -rf "$release"
-        code=4 fail "$id did not come up; rolled back to $old."
-    fi
-    code=4 fail "$id did not come up, and there is no version before it."
+    if [ -z "$old" ]; then code=4 fail "$id did not come up, and there is no version before it."; fi
+    switch_back
+    code=4 fail "$id did not come up; rolled back to $old."
 }
 
+link_command() {
+    mkdir -p "$bin"
+    rm -f -- "$bin/.fer-edge.part"
+    ln -s -- "$prefix/current/venv/bin/fer-edge" "$bin/.fer-edge.part"
+    mv -fT -- "$bin/.fer-edge.part" "$bin/fer-edge"
+}
+
+# --- configuration and service -------------------------------------------------------------------------------------
+
+# filled FILE: print it with the folder of the release in use in place of @RELEASE@.
+filled() { sed "s|@RELEASE@|$(for_sed "$prefix/current")|g" "$1"; }
+
+for_sed() { printf '%s\n' "$1" | sed 's/[&|\\]/\\&/g'; }
+
+# It is where passwords of cameras and brokers are kept: the service may read it, and nobody else.
 install_configuration() {
     fresh=$release/fer-edge.toml
-    sed "s|@RELEASE@|$prefix/current|g" "$here/fer-edge.toml" >"$fresh"
-    chmod 644 "$fresh"
-    if [ ! -f "$config" ]; then
-        mkdir -p "$(dirname "$config")"
-        cp "$fresh" "$config"
+    if [ ! -e "$config" ]; then
+        mkdir -p "$(dirname -- "$config")"
+        (umask 077 && cp -- "$fresh" "$config.part") && mv -f -- "$config.part" "$config"
     elif ! cmp -s "$fresh" "$config"; then
         say "$config is kept; the new version's stands in $prefix/current/fer-edge.toml"
     fi
+    protect_configuration
 }
 
+protect_configuration() {
+    if [ -L "$config" ] || [ ! -O "$config" ]; then return 0; fi # somebody else's choice
+    if has_group; then
+        chgrp "$group" "$config"
+        chmod u=rw,g=r,o= "$config"
+    elif uses_system_units; then
+        say "no group $group could be made: every user of this machine can read $config; keep secrets in files of their own"
+        chmod 644 "$config"
+    else
+        chmod 600 "$config"
+    fi
+}
+
+uses_system_units() { [ "$service" = yes ] && [ "$units" = /etc/systemd/system ] && [ "$(id -u)" -eq 0 ]; }
+
+# The service's user exists only while it runs, so a group of its own lets it read the configuration.
+has_group() {
+    uses_system_units || return 1
+    getent group "$group" >/dev/null || groupadd --system "$group" 2>/dev/null
+}
+
+# install_service RELEASE: write the unit that RELEASE was made with.
 install_service() {
-    [ "$service" = yes ] && [ -f "$here/fer-edge.service" ] || return 0
+    [ "$service" = yes ] && [ -f "$1/fer-edge.service" ] || return 0
     mkdir -p "$units"
-    sed -e "s|^ExecStart=[^ ]*|ExecStart=$prefix/current/venv/bin/fer-edge|" -e "s|--config [^ ]*|--config $config|" \
-        "$here/fer-edge.service" >"$units/.fer-edge.service.part"
+    program=$(for_sed "$(in_unit "$prefix/current/venv/bin/fer-edge")")
+    settings=$(for_sed "$(in_unit "$config")")
+    groups=s/x/x/
+    if has_group; then groups="s/^SupplementaryGroups=.*/& $group/"; fi
+    sed -e "s|^ExecStart=[^ ]*|ExecStart=$program|" -e "s|--config [^ ]*|--config $settings|" -e "$groups" \
+        "$1/fer-edge.service" >"$units/.fer-edge.service.part"
     chmod 644 "$units/.fer-edge.service.part"
-    mv -f "$units/.fer-edge.service.part" "$units/fer-edge.service"
+    [ -f "$units/fer-edge.service" ] || wrote_unit=yes
+    mv -f -- "$units/.fer-edge.service.part" "$units/fer-edge.service"
+}
+
+# Another installation's unit is not ours to remove.
+has_own_unit() {
+    [ "$service" = yes ] && [ -n "$units" ] && [ -f "$units/fer-edge.service" ] &&
+        grep -qF "ExecStart=$(in_unit "$prefix/current/venv/bin/fer-edge") " "$units/fer-edge.service"
+}
+
+# In a unit a % begins a specifier, and a blank ends a word outside quotes.
+in_unit() {
+    case $1 in
+        *[!A-Za-z0-9/._+-]*) printf '"%s"\n' "$(printf '%s\n' "$1" | sed 's/%/%%/g')" ;;
+        *) printf '%s\n' "$1" ;;
+    esac
 }
 
 has_systemd() {
-    [ "$service" = yes ] && [ "$units" = /etc/systemd/system ] && [ -d /run/systemd/system ] &&
-        [ -f "$units/fer-edge.service" ]
+    uses_system_units && [ -d /run/systemd/system ] && [ -f "$units/fer-edge.service" ]
 }
 
 restart_service() {
     has_systemd || return 0
     systemctl daemon-reload
-    if ! systemctl is-enabled --quiet fer-edge; then
+    if ! systemctl is-enabled --quiet fer-edge && ! systemctl is-active --quiet fer-edge; then
         say "start it at boot with: sudo systemctl enable --now fer-edge"
         return 0
     fi
-    # It counts as started with its first frame.
-    [ -z "$engine_wheel" ] || say "the service starts; TensorRT may build its engine first, which takes minutes"
-    systemctl restart fer-edge && sleep 5 && systemctl is-active --quiet fer-edge
+    systemctl restart --no-block fer-edge
+    wait_for_service
+}
+
+# It counts as started with its first frame. That a camera is unplugged is no fault of a release: exit code 3 is a source
+# that was lost, and a service that waits for one goes on waiting.
+wait_for_service() {
+    looks=0 running=0 ended=0
+    while [ "$looks" -lt 45 ]; do
+        sleep 2
+        looks=$((looks + 1))
+        case $(systemctl show --value -p SubState fer-edge) in
+            running) running=$((running + 1)) ended=0 ;;
+            auto-restart* | failed | dead) running=0 ended=$((ended + 1)) ;;
+            *) running=0 ended=0 ;;
+        esac
+        if [ "$running" -ge 3 ]; then return 0; fi
+        # Between stop and start of a restart the service is dead for a moment.
+        if [ "$ended" -ge 2 ]; then
+            [ "$(systemctl show --value -p ExecMainStatus fer-edge)" = 3 ] || return 1
+            break
+        fi
+    done
+    say "the service runs, but has had no picture yet: is the camera there? journalctl -u fer-edge"
+}
+
+remove_link() {
+    case $(readlink -- "$bin/fer-edge" 2>/dev/null || true) in "$prefix"/*) rm -f -- "$bin/fer-edge" ;; esac
 }
 
 remove_old_releases() {
-    in_use=$(readlink "$prefix/current")
-    before=$(readlink "$prefix/previous" 2>/dev/null || true)
+    before=$old
+    if is_same_bundle_as "$old"; then before=$old_previous; fi
     for folder in "$prefix"/releases/*; do
-        case releases/${folder##*/} in "$in_use" | "$before") ;; *) rm -rf "$folder" ;; esac
+        case releases/${folder##*/} in "releases/$id" | "$before") ;; *) rm -rf -- "$folder" ;; esac
     done
 }
 
 # --- going back, going away ----------------------------------------------------------------------------------------
 
 roll_back() {
-    before=$(readlink "$prefix/previous" 2>/dev/null || true)
-    [ -n "$before" ] && [ -d "$prefix/$before" ] || fail "there is no version before the one in use in $prefix."
+    old=$(target_of current)
+    before=$(target_of previous)
+    if [ -z "$before" ] || [ "$before" = "$old" ] || [ ! -d "$prefix/$before" ]; then
+        fail "there is no version before the one in use in $prefix."
+    fi
+    # shellcheck source=/dev/null
     . "$prefix/$before/bundle.env"
     smoke "$prefix/$before" || code=4 fail "$before does not work either; nothing was changed."
-    switch_to "$before"
+    point current "$before"
+    point previous "$old"
+    install_service "$prefix/$before"
     restart_service || code=4 fail "$before is in use again, but its service does not start: journalctl -u fer-edge"
     say "$before is in use again"
 }
 
 uninstall() {
-    [ -d "$prefix/releases" ] || fail "no fer-edge in $prefix."
+    made=$prefix
+    if has_own_unit; then remove_service; fi
+    remove_link
+    rm -rf -- "$prefix/releases" "$prefix/current" "$prefix/previous" "$prefix"/.staging.*
+    if [ "$purge" = yes ]; then rm -f -- "$config"; elif [ -f "$config" ]; then say "$config is kept; --purge removes it"; fi
+    say "fer-edge is removed"
+}
+
+remove_service() {
     if has_systemd; then
         systemctl disable --quiet --now fer-edge || true
         systemctl clean --what=cache fer-edge || true # TensorRT's engines, of no use to anybody else
     fi
-    if [ "$service" = yes ] && [ -n "$units" ]; then rm -f "$units/fer-edge.service"; fi
-    if has_link "$bin/fer-edge"; then rm -f "$bin/fer-edge"; fi
-    rm -rf "$prefix/releases" "$prefix/current" "$prefix/previous"
-    if [ "$purge" = yes ]; then rm -f "$config"; elif [ -f "$config" ]; then say "$config is kept; --purge removes it"; fi
-    rmdir "$prefix" 2>/dev/null || true
-    say "fer-edge is removed"
+    rm -f -- "$units/fer-edge.service"
+    if [ "$purge" = yes ] && uses_system_units; then purge_system; fi
+    [ ! -d /run/systemd/system ] || systemctl daemon-reload || true
 }
 
-has_link() { case $(readlink "$1" 2>/dev/null || true) in "$prefix"/*) return 0 ;; *) return 1 ;; esac; }
+# The results are below private/: that is where systemd keeps what belongs to a user that exists only while it runs.
+purge_system() {
+    rm -rf -- "$units/fer-edge.service.d" "$units/fer-edge.service.wants" /etc/fer-edge /etc/credstore/fer-edge.*
+    for folder in /var/lib /var/cache /var/log; do rm -rf -- "$folder/fer-edge" "$folder/private/fer-edge"; done
+    if getent group "$group" >/dev/null; then groupdel "$group" || true; fi
+}
 
 main "$@"
 exit 0

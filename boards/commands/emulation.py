@@ -15,14 +15,14 @@ def register(commands: Commands) -> None:
     instructions.add_argument("--cpu", action="append", help="cortex-a53, -a72 or -a76 (default: a72 and a76)")
     instructions.add_argument("--fresh", action="store_true", help="forget the rows of earlier runs")
     instructions.add_argument("--out", type=Path, default=Path("boards/instructions.csv"))
-    _add_or_skip(instructions)
+    add_or_skip(instructions)
     instructions.set_defaults(run=_instructions)
 
     smoke = commands.add_parser("arm64-smoke", help="the runtime on emulated cores: same faces, logits and counts")
     smoke.add_argument("folder", type=Path, help="an artefact folder such as artifacts/fer-base")
     smoke.add_argument("--photo", type=Path, default=Path("media/astronaut.png"))
     smoke.add_argument("--cpu", action="append", help="a core (default: cortex-a72 and -a76)")
-    _add_or_skip(smoke)
+    add_or_skip(smoke)
     smoke.set_defaults(run=_smoke)
 
     install = commands.add_parser("arm64-install", help="a bundle installed, upgraded and rolled back in a chroot")
@@ -32,12 +32,13 @@ def register(commands: Commands) -> None:
     install.set_defaults(run=_install)
 
 
-def _add_or_skip(command: argparse.ArgumentParser) -> None:
+def add_or_skip(command: argparse.ArgumentParser) -> None:
+    """Add --or-skip, for CI."""
     command.add_argument("--or-skip", action="store_true", help="end well, saying so, where QEMU is not installed")
 
 
 @contextlib.contextmanager
-def _skipping(options: argparse.Namespace, what: str) -> Iterator[None]:
+def skipping(options: argparse.Namespace, what: str) -> Iterator[None]:
     """With --or-skip a machine that cannot emulate is said, and no error."""
     from boards.arm64.userland import EmulationError
 
@@ -50,7 +51,7 @@ def _skipping(options: argparse.Namespace, what: str) -> Iterator[None]:
 
 
 def _instructions(options: argparse.Namespace) -> None:
-    with _skipping(options, "instructions"):
+    with skipping(options, "instructions"):
         _count(options)
 
 
@@ -71,7 +72,7 @@ def _count(options: argparse.Namespace) -> None:
 
 
 def _smoke(options: argparse.Namespace) -> None:
-    with _skipping(options, "arm64-smoke"):
+    with skipping(options, "arm64-smoke"):
         _smoke_cores(options)
 
 

@@ -1,12 +1,11 @@
 """What each board is and gets: one TOML file a board, validated when it is read."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tomllib
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
 from fer_edge.errors import UsageError
+from fer_edge.tables import Range, Text, build, read_toml
 
 from boards.arm64.cores import CORES
 from boards.wheels import LOCKS, Target, workbench_versions
@@ -17,22 +16,18 @@ _DETECTOR_INPUTS = {"mediapipe": 192, "yunet": 320}
 _SUFFIXES = {"ai-edge-litert": "tflite", "tflite-runtime": "tflite", "onnxruntime": "onnx"}
 # The web page, /metrics and MQTT: pure Python and small, so that a bundle leaves nothing to be downloaded.
 _EXTRAS = ("microdot", "prometheus-client", "paho-mqtt")
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Range(1, 10**6)]
+Line = Annotated[str, Text(200)]
 
 
-class _Table(BaseModel):
-    """A table of the TOML file: an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class System(_Table):
+@dataclass(frozen=True, kw_only=True)
+class System:
     """An operating system the bundle installs on, with exact versions of what goes into its venv."""
 
-    os: str
-    python: Annotated[str, Field(pattern=r"^3\.\d+$")]
-    glibc: Annotated[str, Field(pattern=r"^2\.\d+$")]
-    requirements: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+==[^=]+$")], ...], Field(strict=False)]
+    os: Line
+    python: Annotated[str, Text(10, r"3\.[0-9]+", "3.11")]
+    glibc: Annotated[str, Text(10, r"2\.[0-9]+", "2.36")]
+    requirements: tuple[Annotated[str, Text(100, r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", "numpy==2.4.6")], ...]
 
     @property
     def wheels(self) -> tuple[str, ...]:
@@ -46,73 +41,74 @@ class System(_Table):
         return pins.get(package)
 
 
-class EngineChoice(_Table):
+@dataclass(frozen=True, kw_only=True)
+class EngineChoice:
     """What runs the networks. `providers` are onnxruntime's, in the order they are tried."""
 
     name: Literal["ai-edge-litert", "tflite-runtime", "onnxruntime"]
     threads: Count
-    excluded: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    providers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    excluded: tuple[Line, ...] = ()
+    providers: tuple[Line, ...] = ()
 
 
-class ModelChoice(_Table):
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
     """Which artefact of a model is bundled: fp16 is the float file, halved by TensorRT on the board."""
 
     precision: Literal["int8", "fp16", "fp32"]
 
 
-class DetectorChoice(_Table):
+@dataclass(frozen=True, kw_only=True)
+class DetectorChoice:
     """The face detector and the side of its square input."""
 
     name: Literal["mediapipe", "yunet"]
     input_px: Count
 
 
-class Camera(_Table):
+@dataclass(frozen=True, kw_only=True)
+class Camera:
     """The stack that reads the camera; frames larger than this buy nothing on the board."""
 
     stack: Literal["picamera2", "v4l2"]
     width_px: Count
     height_px: Count
-    buffer_count: Annotated[int, Field(ge=1, le=8)]
+    buffer_count: Annotated[int, Range(1, 8)]
 
 
-class Probes(_Table):
+@dataclass(frozen=True, kw_only=True)
+class Probes:
     """Where temperature (thousandths of a degree), throttling and power are read; absent where there is no probe."""
 
-    temperature: str
-    throttled: str | None = None
-    power: str | None = None
+    temperature: Line
+    throttled: Line | None = None
+    power: Line | None = None
     throttles_at_c: Count | None = None
 
 
-class Profile(_Table):
+@dataclass(frozen=True, kw_only=True)
+class Profile:
     """One board. `name` is that of its file; `emulated_as` is QEMU's name of its core."""
 
-    name: str
-    title: str
+    name: Line
+    title: Line
     arch: Literal["aarch64", "x86_64"]
-    cpu: str
+    cpu: Line
     cores: Count
     memory_mb: Count
     dot_product: bool
-    emulated_as: str | None = None
-    note: str
-    system: Annotated[tuple[System, ...], Field(min_length=1, strict=False)]
+    emulated_as: Line | None = None
+    note: Line
+    system: tuple[System, ...]
     engine: EngineChoice
     model: ModelChoice
     detector: DetectorChoice
     camera: Camera
     probes: Probes
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Profile":
-        for problem in self._problems():
-            raise ValueError(problem)
-        return self
-
-    def _problems(self) -> list[str]:
-        found = []
+    def problems(self) -> list[str]:
+        """What of it does not fit together."""
+        found = [] if self.system else ["no [[system]]"]
         if self.engine.threads > self.cores:
             found.append(f"{self.engine.threads} threads on {self.cores} cores")
         if self.emulated_as not in (None, *CORES):
@@ -182,14 +178,13 @@ def load_profile(name: str, folder: Path = PROFILES) -> Profile:
     path = folder / f"{name}.toml"
     if not path.is_file():
         raise UsageError(f"board {name!r} has no profile; there are: {', '.join(profile_names(folder))}.")
-    try:
-        return Profile(name=name, **tomllib.loads(path.read_text()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML ({error}).") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "profile"
-        raise UsageError(f"{path}: {where}: {first['msg']}.") from None
+    table = read_toml(path)
+    if "name" in table:
+        raise UsageError(f"{path}: unknown key 'name'; a board is named by its file.")
+    profile = build(Profile, {"name": name, **table}, f"{path}: profile", UsageError)
+    for problem in profile.problems():
+        raise UsageError(f"{path}: {problem}.")
+    return profile
 
 
 def profile_names(folder: Path = PROFILES) -> list[str]:

@@ -17,6 +17,7 @@ logger = logging.getLogger("fer_edge")
 # Outputs that cannot be used are reported when the first one comes, and again after this long if more have come.
 _REPORT_AGAIN_S = 3600.0
 # Rounding may take a probability a little beyond 0 or 1.
+_MOST_FACES = 256
 _TOLERANCE = 0.01
 
 
@@ -105,6 +106,10 @@ class Classifier:
             raise ModelError(
                 f"{self.path}: the contract says {spec.dtype} input {expected}, the model takes "
                 f"{engine.input.dtype} {engine.input.shape[1:]}. Export it again."
+            )
+        if engine.input.shape[0] != -1 and not 1 <= engine.input.shape[0] <= _MOST_FACES:
+            raise ModelError(
+                f"{self.path}: takes {engine.input.shape[0]} faces at once, expected 1 to {_MOST_FACES} or any number."
             )
 
     def _check_output(self) -> None:

@@ -1,10 +1,13 @@
 """The `fer-edge` command: run (the default), bench, mqtt-clear, models, doctor."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 from fer_edge import OPENCV_MAX_PIXELS, __version__
 from fer_edge.arguments import ArgumentParser, file_path
@@ -24,7 +27,21 @@ _COMMANDS = {
 
 def entry_point() -> None:
     """Console script."""
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))
+
+
+def end_process(exit_code: int) -> NoReturn:
+    """End this process, also where a driver hangs.
+
+    A thread that hangs in native code and comes back while Python ends is ended by Python through C++, which aborts the
+    process. So where one is left behind nothing is torn down: all that matters is closed and written already.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)
 
 
 def main(arguments: Sequence[str]) -> int:

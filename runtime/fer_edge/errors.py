@@ -30,6 +30,10 @@ class SourceError(FerEdgeError):
     exit_code = 3
 
 
+class SourceAbsentError(SourceError):
+    """A camera or stream that is away or silent at the moment, and may be plugged in or switched on later."""
+
+
 class ModelError(FerEdgeError):
     """A model, contract or detector that is refused."""
 

@@ -1,6 +1,6 @@
 """Labelled faces on disk, as calibration, the accuracy gate and the benchmark read them."""
 
-import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.arrays import read_arrays
 from fer_edge.errors import DataError, SourceError
 from fer_edge.picture_file import kind_of_file, read_image
 from fer_edge.tasks import CLASSES, TASKS
 from fer_edge.truth import LABELS_OF, truth_of
 
 _CACHE_ARRAYS = ("images", "labels", "splits", "label_names", "split_names")
+_VOTES = 10
+_REMEDY = "Make it again with `make data`."
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
@@ -115,6 +118,10 @@ def load_task_faces(
         return load_faces(path, split).in_order_of(labels)
     chosen = _split_of(arrays, path, split)
     truth = truth_in(arrays, task)[chosen]
+    if (truth.ndim == 1) != (TASKS[task].kind == CLASSES) or (truth.ndim == 2 and truth.shape[1] != len(labels)):
+        raise DataError(
+            f"{path}: the truth of {task} has shape {truth.shape[1:]} a face, expected {len(labels)} labels."
+        )
     images, dataset = arrays["images"][chosen], dataset_of(arrays)
     if truth.ndim == 1:
         known = truth >= 0
@@ -152,15 +159,53 @@ def read_cache(path: Path) -> dict[str, NDArray[Any]]:
     """
     if not path.is_file():
         raise DataError(f"{path} not found. Make it with `make data FER2013=fer2013.csv FERPLUS=fer2013new.csv`.")
-    try:
-        with np.load(path) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        missing = set(_CACHE_ARRAYS) - set(arrays)
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a face cache ({error}). Make it again with `make data`.") from None
-    if missing:
-        raise DataError(f"{path}: not a face cache (no {sorted(missing)[0]}). Make it again with `make data`.")
+    arrays = read_arrays(path, DataError, what="a face cache", remedy=_REMEDY)
+    for problem in _problems(arrays):
+        raise DataError(f"{path}: not a face cache ({problem}). {_REMEDY}")
     return arrays
+
+
+def _problems(arrays: dict[str, NDArray[Any]]) -> Iterator[str]:
+    """What of a cache's arrays does not fit together."""
+    yield from (f"no {name}" for name in _CACHE_ARRAYS if name not in arrays)
+    for name in ("label_names", "split_names"):
+        names = arrays[name]
+        if names.ndim != 1 or names.dtype.kind != "U" or not 0 < len(names) == len(set(names.tolist())):
+            yield f"{name} is not a list of different texts"
+    images = arrays["images"]
+    if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
+        yield f"images are {images.dtype} {images.shape[:4]}, expected uint8 (n, height, width)"
+    count = len(images)
+    for name, least, meanings in (("labels", -1, "label_names"), ("splits", 0, "split_names")):
+        yield from _problems_of_numbers(name, arrays[name], (count,), (least, len(arrays[meanings]) - 1))
+    if "votes" in arrays:
+        yield from _problems_of_numbers("votes", arrays["votes"], (count, _VOTES), (0, 127))
+    if "subjects" in arrays:
+        yield from _problems_of_numbers("subjects", arrays["subjects"], (count,), (-1, 2**40))
+    for name in ("dataset", "origin"):
+        if name in arrays and (arrays[name].ndim != 0 or arrays[name].dtype.kind != "U"):
+            yield f"{name} is not a text"
+    for name in (name for name in arrays if name.startswith("truth_")):
+        yield from _problems_of_truth(name, arrays, count)
+
+
+def _problems_of_numbers(
+    name: str, array: NDArray[Any], shape: tuple[int, ...], bounds: tuple[int, int]
+) -> Iterator[str]:
+    if array.shape != shape or array.dtype.kind not in "iu":
+        yield f"{name} are {array.dtype} {array.shape[:4]}, expected whole numbers {shape}"
+    elif array.size and not bounds[0] <= int(array.min()) <= int(array.max()) <= bounds[1]:
+        yield f"{name} from {array.min()} to {array.max()}, expected {bounds[0]} to {bounds[1]}"
+
+
+def _problems_of_truth(name: str, arrays: dict[str, NDArray[Any]], count: int) -> Iterator[str]:
+    """Classes (n,) as whole numbers, values (n, ...) as floats."""
+    truth, task = arrays[name], name.removeprefix("truth_")
+    if truth.ndim == 1:
+        names = LABELS_OF.get(task, arrays["label_names"])
+        yield from _problems_of_numbers(name, truth, (count,), (-(2**31), len(names) - 1))
+    elif truth.ndim == 0 or len(truth) != count or truth.dtype.kind != "f":
+        yield f"{name} is {truth.dtype} {truth.shape[:4]}, expected ({count},) or ({count}, k) numbers"
 
 
 def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None) -> LabelledFaces:

@@ -1,5 +1,6 @@
 """Reading only what is a file of a size to be expected, and writing so that nothing half-written is ever seen."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -13,6 +14,9 @@ from fer_edge.redaction import redacted
 
 # More than any classifier of faces, less than what would put a small board out of memory for a mistaken name.
 MODEL_BYTES = 1 << 29
+# Seconds of results that a power cut may cost. Linux writes by itself about as often what has been waiting, so this
+# costs a memory card next to no further writing.
+DEFAULT_FSYNC_S = 30.0
 
 
 @contextmanager
@@ -60,30 +64,45 @@ def _size(count: int) -> str:
     return f"{count} {unit}"
 
 
-# Seconds of results that a power cut may cost. Linux writes by itself about as often what has been waiting, so this
-# costs a memory card next to no further writing.
-DEFAULT_FSYNC_S = 30.0
-
-
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block succeeds, remove it when it fails.
 
-    Raises UsageError where the folder cannot be written.
+    Behind a symbolic link the target is replaced and the link stays. A device or a pipe is yielded itself. The file is
+    on the disk before it gets its name, so a power cut leaves the old one or the new one. Raises UsageError where the
+    folder cannot be written.
     """
     if not path.name or path.is_dir():
         raise UsageError(f"cannot write '{path}': it names a folder. Give the name of a file.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    target = Path(os.path.realpath(path))
+    # Hashed, because a long name with something added may be too long for a name.
+    temporary = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}. Choose a folder you may write to.") from None
     try:
         yield temporary
-        temporary.replace(path)
+        _sync(temporary)
+        temporary.replace(target)
+        _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has nothing to synchronise
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

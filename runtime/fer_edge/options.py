@@ -14,7 +14,7 @@ from typing import Any
 from fer_edge.arguments import file_path
 from fer_edge.credentials import EXPOSED, closing, exposed_secrets, fill_in
 from fer_edge.errors import UsageError
-from fer_edge.redaction import quoted, redacted
+from fer_edge.redaction import quoted
 from fer_edge.settings import Option, Settings
 from fer_edge.tables import kind_of, nearest, read_toml
 
@@ -134,13 +134,13 @@ def read_config(path: Path) -> dict[str, Any]:
     values = {}
     for section, table in read_toml(path).items():
         if section not in sections:
-            raise UsageError(f"{path}: [{redacted(section)}] is unknown{nearest(section, sections)}")
+            raise UsageError(f"{path}: [{quoted(section)[1:-1]}] is unknown{nearest(section, sections)}")
         if not isinstance(table, dict):
             raise UsageError(f"{path}: {section} is a value, expected a section [{section}] with keys.")
         for name, value in table.items():
             if (section, name) not in known:
                 names = [other for place, other in known if place == section]
-                raise UsageError(f"{path}: [{section}] {redacted(name)} is unknown{nearest(name, names)}")
+                raise UsageError(f"{path}: [{section}] {quoted(name)[1:-1]} is unknown{nearest(name, names)}")
             values[f"{section}.{name}"] = _value(known[section, name], value, f"{path}: [{section}] {name}")
     return values
 

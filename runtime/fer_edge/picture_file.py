@@ -40,6 +40,10 @@ _SPECIAL = {
 }
 
 
+class PictureTooLargeError(SourceError):
+    """A picture that would take more memory or time than is allowed."""
+
+
 def check_file(path: Path, expected: str) -> None:
     """Raise SourceError where `path` is no readable file with something in it; `expected` says what it should be.
 
@@ -117,12 +121,12 @@ def decode_image(
 def _check_size(header: PictureHeader, name: str, limit: PictureLimit) -> None:
     most = limit.megapixels / 2 if header.kind in _HEAVY_KINDS else limit.megapixels
     if header.pixels > most * 1e6:
-        raise SourceError(
+        raise PictureTooLargeError(
             f"{name}: {header.width_px}x{header.height_px} are {header.pixels / 1e6:.1f} million pixels; the limit for "
             f"{header.kind} is {most:g} million. {limit.remedy}"
         )
     if header.passes * header.pixels > _MAX_PASSES_AT_LIMIT * limit.megapixels * 1e6:
-        raise SourceError(
+        raise PictureTooLargeError(
             f"{name}: a JPEG of {header.passes} scans over {header.pixels / 1e6:.1f} million pixels, which would take "
             "minutes to decode. Save it again as a baseline JPEG."
         )

@@ -108,7 +108,23 @@ class CameraSettings:
     silence_s: float = _setting(
         20.0, "--silence", "seconds without a frame before it is opened again", parse=seconds, metavar="S"
     )
-    tries: int = _setting(10, "--tries", "failed reopenings in a row before it is given up", parse=whole, metavar="N")
+    snapshot_s: float = _setting(
+        1.0,
+        "--snapshot-interval",
+        "seconds between two requests to a camera that sends one picture a request",
+        parse=seconds,
+        metavar="S",
+    )
+    other_hosts: bool = _switch(
+        "--other-hosts", "let redirects and playlists (HLS, DASH) of an http:// address lead to other hosts"
+    )
+    tries: int | None = _setting(
+        None,
+        "--tries",
+        "give up after N failed reopenings in a row (10 if absent; under systemd it is tried without end)",
+        parse=whole,
+        metavar="N",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from fer_edge.errors import DataError, FerEdgeError, UsageError
-from fer_edge.files import read_bytes
+from fer_edge.files import open_regular, read_bytes
 from fer_edge.redaction import HIDDEN
 
 Refusal = type[FerEdgeError]
@@ -34,7 +34,7 @@ Row = TypeVar("Row")
 _SHOWN_CHARS = 40
 # TOML's reader takes time by the square of the nesting, so what people write by hand is held to what people write.
 _TEXT_BYTES = 1 << 18
-_CSV_BYTES = 1 << 26
+_CSV_BYTES, _HEADER_BYTES = 1 << 26, 1 << 16
 # Whole numbers that a double holds exactly; JSON and TOML writers agree on no larger ones.
 _GREATEST_WHOLE = 2**53
 # The invisible characters that some scripts and emoji are written with; every other format character is refused.
@@ -52,15 +52,16 @@ class Range:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
+        return " to ".join(f"{bound:.15g}" for bound in (self.low, self.high))
 
 
 @dataclass(frozen=True)
 class Text:
-    """Bounds of a text: its length, and what the whole of it must match."""
+    """Bounds of a text: its length, and what the whole of it must match, with an example for the message."""
 
     max_chars: int
     pattern: str | None = None
+    example: str = ""
 
 
 def shown(value: object) -> str:
@@ -270,15 +271,20 @@ class _Builder:
         if reason := unprintable(value):
             raise self.refused(f"{where} holds {reason}.")
         if bound.pattern is not None and not re.fullmatch(bound.pattern, value):
-            raise self.refused(f"{where} is {shown(value)}, expected a text like {bound.pattern}.")
+            raise self.refused(f"{where} is {shown(value)}, expected a text such as {bound.example}.")
 
     def refused(self, message: str) -> FerEdgeError:
         return self.error(message + self.remedy)
 
 
 def csv_header(path: Path, error: Refusal = DataError) -> list[str]:
-    """The names of a CSV file's columns. Raises `error`."""
-    return next(iter(_csv_lines(path, error)), (0, []))[1]
+    """The names of a CSV file's columns, whatever may be wrong behind them; none where it is no CSV. Raises `error`."""
+    with open_regular(path, error) as stream:
+        text = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
+    try:
+        return next(csv.reader(io.StringIO(text, newline="")), [])
+    except csv.Error:
+        return []
 
 
 def csv_cells(path: Path, error: Refusal = DataError) -> Iterator[tuple[str, dict[str, str]]]:
@@ -286,36 +292,33 @@ def csv_cells(path: Path, error: Refusal = DataError) -> Iterator[tuple[str, dic
 
     The columns are those of its first row; every other row has a cell for each of them.
     """
-    lines = _csv_lines(path, error)
-    header = next(lines, (0, []))[1]
-    if repeated := next((name for name in header if header.count(name) > 1), None):
-        raise error(f"{path}: column {shown(repeated)} is there twice.")
-    for number, cells in lines:
-        if len(cells) != len(header):
-            raise error(f"{path}, row {number}: {len(cells)} cells, expected {len(header)}. Is the row cut off?")
-        yield f"{path}, row {number}", dict(zip(header, cells, strict=True))
+    header, rows = _csv(path, error)
+    for where, cells in rows:
+        yield where, dict(zip(header, cells, strict=True))
 
 
 def read_csv(path: Path, kind: type[Row], error: Refusal = DataError) -> list[Row]:
     """The rows of a CSV file whose columns are the fields of the dataclass `kind`, in any order. Raises `error`."""
+    header, rows = _csv(path, error)
     hints = typing.get_type_hints(kind, include_extras=True)
-    header = csv_header(path, error)
-    missing, unknown = [n for n in hints if n not in header], [n for n in header if n not in hints]
-    if missing or unknown:
-        parts = [f"missing {', '.join(missing)}"] * bool(missing) + [
-            f"unknown {', '.join(map(shown, unknown))}"
-        ] * bool(unknown)
-        raise error(f"{path}: other columns than expected: {'; '.join(parts)}.")
-    return [row_of(kind, cells, where, error) for where, cells in csv_cells(path, error)]
+    differences = {
+        "missing": [name for name in hints if name not in header],
+        "unknown": [shown(name) for name in header if name not in hints],
+    }
+    if any(differences.values()):
+        text = "; ".join(f"{word} {', '.join(names[:8])}" for word, names in differences.items() if names)
+        raise error(f"{path}: other columns than expected: {text}.")
+    return [_row(kind, hints, dict(zip(header, cells, strict=True)), where, error) for where, cells in rows]
 
 
 def row_of(kind: type[Row], cells: Mapping[str, str], where: str, error: Refusal = DataError) -> Row:
     """The dataclass `kind` from the cells of its fields; an empty one is None where that is allowed. Raises `error`."""
-    builder = _Builder(error, "")
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return kind(
-        **{name: builder.value(hint, _cell(hint, cells[name]), f"{where}: {name}") for name, hint in hints.items()}
-    )
+    return _row(kind, typing.get_type_hints(kind, include_extras=True), cells, where, error)
+
+
+def _row(kind: type[Row], hints: dict[str, Any], cells: Mapping[str, str], where: str, error: Refusal) -> Row:
+    value = _Builder(error, "").value
+    return kind(**{name: value(hint, _cell(hint, cells[name]), f"{where}: {name}") for name, hint in hints.items()})
 
 
 def _cell(hint: Any, text: str) -> object:
@@ -336,14 +339,31 @@ def _cell(hint: Any, text: str) -> object:
     return text
 
 
-def _csv_lines(path: Path, error: Refusal) -> Iterator[tuple[int, list[str]]]:
+def _csv(path: Path, error: Refusal) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
+    """The columns of a CSV file, and its rows with their places."""
+    lines = _csv_lines(path, error)
+    header = next(lines, ("", []))[1]
+    if repeated := next((name for name in header if header.count(name) > 1), None):
+        raise error(f"{path}: column {shown(repeated)} is there twice.")
+    return header, _whole_rows(lines, len(header), error)
+
+
+def _whole_rows(
+    lines: Iterator[tuple[str, list[str]]], columns: int, error: Refusal
+) -> Iterator[tuple[str, list[str]]]:
+    for where, cells in lines:
+        if len(cells) != columns:
+            raise error(f"{where}: {len(cells)} cells, expected {columns}. Is the row cut off?")
+        yield where, cells
+
+
+def _csv_lines(path: Path, error: Refusal) -> Iterator[tuple[str, list[str]]]:
     """The rows of a CSV file, numbered from 1; empty ones are passed over."""
-    text = read_text(path, error, limit_bytes=_CSV_BYTES)
-    reader = csv.reader(io.StringIO(text, newline=""))
+    reader = csv.reader(io.StringIO(read_text(path, error, limit_bytes=_CSV_BYTES), newline=""))
     number = 0
     try:
         for number, cells in enumerate(reader, start=1):
             if cells:
-                yield number, cells
+                yield f"{path}, row {number}", cells
     except csv.Error as problem:
         raise error(f"{path}, row {number + 1}: not CSV: {_cut(problem)}.") from None

@@ -185,7 +185,7 @@ def test_unknown_words_and_relative_places_are_refused(light: Path, tmp_path: Pa
     assert "unknown argument --fast" in install(light, tmp_path, "--fast").stderr
     assert "expected an absolute path" in install(light, Path("here")).stderr
     assert "no fer-edge in" in install(light, tmp_path, "uninstall").stderr
-    assert "no version before" in install(light, tmp_path, "rollback").stderr
+    assert "no fer-edge in" in install(light, tmp_path, "rollback").stderr
 
 
 @pytest.mark.timeout(4000)

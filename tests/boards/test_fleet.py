@@ -1,4 +1,4 @@
-"""The Ansible role against an sshd on loopback: install a real bundle, measure, collect; again: nothing changes."""
+"""The Ansible role: against an sshd on loopback with a real bundle, and with bundles that must not be trusted."""
 
 import getpass
 import os
@@ -6,14 +6,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fer_edge.bench import read_rows
 
+from boards.bundle.archive import sign
+from tests.boards.tiny_bundle import make_tiny_bundle, seal
 from tests.conftest import ROOT
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
@@ -58,6 +61,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     server.terminate()
     server.wait()
+
+
+LOCAL = "ansible_connection=local ansible_python_interpreter=/usr/bin/python3"
 
 
 def wait_for(port: int) -> None:
@@ -115,10 +121,90 @@ def test_a_bundle_that_was_not_made_says_how_to_make_it(board: str, tmp_path: Pa
     assert "make bundle BOARD=x86-64" in finished.stdout
 
 
-@pytest.mark.timeout(900)
-def test_an_unsigned_bundle_is_refused_where_signers_are_named(board: str, archive: Path, tmp_path: Path) -> None:
-    (tmp_path / "signers").write_text("")
-    finished = play(tmp_path, board, archive, f"fer_edge_signers={tmp_path / 'signers'}")
+# --- nothing of a bundle runs before it is checked -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys `ours` and `theirs`, and `signers` that knows the first."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+    (folder / "signers").write_text(f"release@example {(folder / 'ours.pub').read_text()}")
+    return folder
+
+
+def hostile(folder: Path, ran: Path) -> Path:
+    """A bundle of which every program tells that it was run."""
+    bundle = make_tiny_bundle(folder / "bundle")
+    (bundle / "install.sh").write_text(f"#!/bin/sh\nid >'{ran}'\n")
+    (bundle / "smoke.py").write_text(f"open({str(ran)!r}, 'w').write('smoke')\n")
+    seal(bundle)
+    return bundle
+
+
+def unsigned(bundle: Path, keys: Path) -> None:
+    pass
+
+
+def signed_by_a_stranger(bundle: Path, keys: Path) -> None:
+    sign(bundle / "SHA256SUMS", keys / "theirs")
+
+
+def with_a_file_too_many(bundle: Path, keys: Path) -> None:
+    sign(bundle / "SHA256SUMS", keys / "ours")
+    (bundle / "wheels/more.whl").write_text("more")
+
+
+def changed_after_signing(bundle: Path, keys: Path) -> None:
+    sign(bundle / "SHA256SUMS", keys / "ours")
+    (bundle / "smoke.py").write_text((bundle / "smoke.py").read_text() + "# more\n")
+
+
+def listed_anew_after_signing(bundle: Path, keys: Path) -> None:
+    changed_after_signing(bundle, keys)
+    seal(bundle)
+
+
+def with_a_link_out(bundle: Path, keys: Path) -> None:
+    sign(bundle / "SHA256SUMS", keys / "ours")
+    (bundle / "out").symlink_to("/etc")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        (unsigned, "the bundle is not signed"),
+        (signed_by_a_stranger, "not signed by anybody in signers"),
+        (with_a_file_too_many, "files are not those SHA256SUMS lists"),
+        (changed_after_signing, "a file is not what it was when it was bundled"),
+        (listed_anew_after_signing, "does not fit SHA256SUMS"),
+        (with_a_link_out, "neither file nor folder"),
+    ],
+)
+def test_nothing_of_a_bundle_runs_unless_a_known_signer_vouches_for_all_of_it(
+    tmp_path: Path, keys: Path, tamper: Callable[[Path, Path], None], message: str
+) -> None:
+    bundle = hostile(tmp_path, tmp_path / "ran")
+    tamper(bundle, keys)
+    finished = play(tmp_path, LOCAL, packed(bundle), f"fer_edge_signers={keys / 'signers'}")
     assert finished.returncode != 0
-    assert "the bundle is not signed" in finished.stdout
-    assert not (tmp_path / "target").exists()
+    assert message in " ".join(finished.stdout.split())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_bundle_a_known_signer_vouches_for_is_installed(tmp_path: Path, keys: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    sign(bundle / "SHA256SUMS", keys / "ours")
+    variables = (f"fer_edge_signers={keys / 'signers'}", "fer_edge_bench=false")
+    finished = play(tmp_path, LOCAL, packed(bundle), *variables)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert (tmp_path / "target/current/venv/bin/fer-edge").is_file()
+
+
+def packed(bundle: Path) -> Path:
+    """A .tar.gz of the folder as it is, links included."""
+    archive = bundle.with_name(f"{bundle.name}.tar.gz")
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(bundle, bundle.name)
+    return archive

@@ -37,20 +37,32 @@ def test_the_table_names_every_board(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("cores = 4", "cores = 0", "cores: Input should be greater than 0"),
-        ("cores = 4", 'cores = "4"', "cores: Input should be a valid integer"),
-        ("cores = 4", "cores = 4\nfans = 1", "fans: Extra inputs are not permitted"),
-        ("cores = 4", "", "cores: Field required"),
+        ("cores = 4", "cores = 0", "cores is 0, expected 1 to 1000000"),
+        ("cores = 4", 'cores = "4"', "cores is '4', expected a whole number"),
+        ("cores = 4", "cores = 4\nfans = 1", "unknown key 'fans'; known: arch, camera, cores"),
+        ("cores = 4", "", "cores is missing"),
         ("cores = 4", "cores = 1", "2 threads on 1 cores"),
-        ('precision = "int8"', 'precision = "int4"', "model.precision: Input should be 'int8', 'fp16' or 'fp32'"),
-        ('"ai-edge-litert==2.3.0"', '"ai-edge-litert>=2.3"', r"system.0.requirements.0: String should match"),
+        ('precision = "int8"', 'precision = "int4"', "model, precision is 'int4', expected one of int8, fp16, fp32"),
+        (
+            '"ai-edge-litert==2.3.0"',
+            '"ai-edge-litert>=2.3"',
+            r"system, requirements is 'ai-edge-litert>=2.3', expected a text such as numpy==2.4.6",
+        ),
         ('name = "ai-edge-litert"', 'name = "onnxruntime"', "the mediapipe detector does not run on onnxruntime"),
         ('name = "ai-edge-litert"', 'name = "tflite-runtime"', "does not ask for the engine tflite-runtime"),
         ("input_px = 192", "input_px = 320", "the mediapipe detector takes 192 px"),
-        ("buffer_count = 4", "buffer_count = 40", "camera.buffer_count: Input should be less than or equal to 8"),
+        ("buffer_count = 4", "buffer_count = 40", "camera, buffer_count is 40, expected 1 to 8"),
         ('emulated_as = "cortex-a72"', 'emulated_as = "z80"', "no emulated core 'z80'"),
         ('"ai-edge-litert==2.3.0"', '"ai-edge-litert==2.3.0", "onnxruntime==1.21.0"', "which is excluded"),
-        ("[engine]", "[engine", "not TOML"),
+        ("[engine]", "[engine", "not valid TOML"),
+        ("cores = 4", "cores = " + "9" * 5000, "not valid TOML: Exceeds the limit"),
+        ("cores = 4", "cores = " + "9" * 30, "cores is a huge whole number, expected a smaller one"),
+        ("cores = 4", "cores = nan", "cores is nan, expected a whole number"),
+        ("cores = 4", "cores = " + "[" * 1000 + "]" * 1000, "nested too deeply|cores is a list"),
+        ('title = "Raspberry Pi 4B"', "title = 4", "title is 4, expected text"),
+        ('title = "Raspberry Pi 4B"', 'title = "\\u001b[31m"', r"title holds the character U\+001B"),
+        ("[engine]", "[system]", "system: a list|not valid TOML|Cannot"),
+        ('precision = "int8"', "precision = []", "precision is a list, expected one of int8"),
     ],
 )
 def test_a_wrong_profile_is_refused(before: str, after: str, message: str, tmp_path: Path) -> None:
@@ -58,6 +70,21 @@ def test_a_wrong_profile_is_refused(before: str, after: str, message: str, tmp_p
     assert before in text
     (tmp_path / "mine.toml").write_text(text.replace(before, after))
     with pytest.raises(UsageError, match=rf"mine\.toml: .*{message}"):
+        load_profile("mine", tmp_path)
+
+
+def test_a_profile_saved_by_a_windows_editor_loads(tmp_path: Path) -> None:
+    text = (PROFILES / "pi4.toml").read_text().replace("\n", "\r\n")
+    (tmp_path / "pi4.toml").write_bytes(text.encode("utf-8-sig"))
+    assert load_profile("pi4", tmp_path) == load_profile("pi4")
+    (tmp_path / "pi4.toml").write_bytes(text.replace("Raspberry", "Raspbérry").encode("latin-1"))
+    with pytest.raises(UsageError, match=r"pi4\.toml, line 1: byte 0xE9 is not UTF-8"):
+        load_profile("pi4", tmp_path)
+
+
+def test_a_name_in_a_profile_is_not_its_own_to_choose(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(f'name = "other"\n{(PROFILES / "pi4.toml").read_text()}')
+    with pytest.raises(UsageError, match="unknown key 'name'"):
         load_profile("mine", tmp_path)
 
 

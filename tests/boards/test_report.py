@@ -110,13 +110,13 @@ def edited(path: Path, before: str, after: str) -> Path:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        (",p50_ms,", ",p50_s,", "missing p50_ms; unknown p50_s"),
-        (",ece,", ",ece,mood,", "unknown mood"),
+        (",p50_ms,", ",p50_s,", "missing p50_ms; unknown 'p50_s'"),
+        (",ece,", ",ece,mood,", "unknown 'mood'"),
         (",0.6500,", ",65.0,", "row 2: accuracy is 65, expected a fraction from 0 to 1, not per cent"),
         (",2.0000,1.9000,", ",0.0020,1.9000,", None),
         (",1.9000,2.1000,", ",1900.0,2.1000,", "expected milliseconds in rising order"),
         (",500.0000,", ",0.5000,", "mean_ms 2 and fps 0.5 contradict"),
-        (",1.9000,", ",fast,", "row 2: p50_ms is 'fast', expected float"),
+        (",1.9000,", ",fast,", "row 2: p50_ms is 'fast', expected a number"),
     ],
 )
 def test_a_csv_made_by_hand_is_refused_with_the_column(
@@ -131,12 +131,42 @@ def test_a_csv_made_by_hand_is_refused_with_the_column(
 
 
 def test_other_tables_are_checked_too(measured: Path) -> None:
-    with pytest.raises(DataError, match=r"peers\.csv, row 2: accuracy is 50\.0, expected a fraction"):
+    with pytest.raises(DataError, match=r"peers\.csv, row 2: accuracy is 50, expected a fraction"):
         read_measured([edited(measured / "peers.csv", ",0.5000,", ",50.0,")])
-    with pytest.raises(DataError, match=r"noise\.csv: missing step; unknown nothing"):
+    with pytest.raises(DataError, match=r"noise\.csv: other columns than expected: missing step\."):
         read_measured([edited(measured / "noise.csv", ",step,", ",")])
-    with pytest.raises(DataError, match=r"confusion\.csv, row 2: count is 'few', expected int"):
+    with pytest.raises(DataError, match=r"confusion\.csv, row 2: count is 'few', expected a whole number"):
         read_measured([edited(measured / "confusion.csv", "happy,7", "happy,few")])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (b"Raspberry Pi 5", "Raspbérry Pi 5".encode("latin-1"), "line 2: byte 0xE9 is not UTF-8. Save the file as"),
+        (b"2026-11-22T10:00:00+00:00\r\n", b"2026,1\r\n", "row 2: 34 cells, expected 33"),
+        (b",classify,", b"," + b"x" * 140_000 + b",", "row 2: not CSV: field larger than field limit"),
+        (b",500.0000,", b",nan,", "row 2: fps is nan, expected a finite number"),
+        (b",500.0000,", b",1_0,", "row 2: fps is '1_0', expected a number"),
+        (b",classify,", b",classify," + b"9" * 5000 + b",", r"row 2: 34 cells"),
+        (b",500.0000,", b"," + b"9" * 5000 + b",", r"row 2: fps is inf, expected a finite number"),
+        (b"accuracy,macro_f1", b"accuracy,accuracy", "column 'accuracy' is there twice"),
+    ],
+)
+def test_a_damaged_csv_is_one_line_with_its_row(measured: Path, before: bytes, after: bytes, message: str) -> None:
+    path = measured / "pi5" / "bench.csv"
+    data = path.read_bytes()
+    assert before in data
+    path.write_bytes(data.replace(before, after, 1))
+    with pytest.raises(DataError, match=rf"bench\.csv.*({message})") as refused:
+        read_measured([path])
+    assert len(str(refused.value)) < 400
+
+
+def test_a_csv_as_spreadsheets_save_it_is_read(measured: Path) -> None:
+    path = measured / "pi5" / "bench.csv"
+    before = read_measured([path])
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+    assert read_measured([path]) == before
 
 
 def test_the_same_rows_twice_are_refused(measured: Path) -> None:
@@ -146,7 +176,7 @@ def test_the_same_rows_twice_are_refused(measured: Path) -> None:
 
 
 def test_a_file_that_is_no_table_of_ours_is_refused_when_named_and_passed_over_in_a_folder(measured: Path) -> None:
-    with pytest.raises(DataError, match=r"quantize\.csv: none of the tables of fer-edge \(columns file, engine\)"):
+    with pytest.raises(DataError, match=r"quantize\.csv: none of the tables of fer-edge \(columns 'engine', 'file'\)"):
         read_measured([measured / "quantize.csv"])
     assert len(read_measured([measured]).bench) == 4
 

@@ -300,3 +300,14 @@ def test_sigterm_closes_the_sinks(clip: Path, tmp_path: Path) -> None:
         assert process.wait(5) == 0
     lines = out.read_text().splitlines()
     assert [json.loads(line)["frame_index"] for line in lines] == list(range(len(lines)))
+
+
+def test_a_thread_that_hangs_in_a_driver_does_not_disturb_the_end():
+    """Python would end such a thread through C++ when it comes back, and so abort the whole process."""
+    script = (
+        "import sys, threading, time\nfrom fer_edge.cli import end_process\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "print('all is written')\nend_process(3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "all is written\n", "")

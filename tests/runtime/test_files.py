@@ -1,5 +1,7 @@
 """Atomic writing, and labelled faces on disk."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import DataError, UsageError
-from fer_edge.faces import LabelledFaces, load_faces
+from fer_edge.faces import LabelledFaces, load_faces, read_cache
 from fer_edge.files import atomic_write, sha256_of
 
 
@@ -19,6 +21,29 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_behind_a_link_the_target_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk/target")
+    for text in ("one", "two"):
+        with atomic_write(tmp_path / "link") as temporary:
+            temporary.write_text(text)
+        assert (tmp_path / "disk" / "target").read_text() == text
+    assert (tmp_path / "link").is_symlink() and len(list((tmp_path / "disk").iterdir())) == 1
+
+
+def test_a_name_of_255_bytes_is_written(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / ("é" * 127)) as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / ("é" * 127)).read_text() == "whole"
+
+
+def test_a_device_is_written_and_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/null")
+    with atomic_write(tmp_path / "link") as temporary:
+        temporary.write_text("gone")
+    assert (tmp_path / "link").is_symlink() and Path("/dev/null").is_char_device()
 
 
 def test_an_unwritable_place_is_a_usage_error(tmp_path: Path) -> None:
@@ -68,7 +93,7 @@ def test_reads_a_folder_with_one_subfolder_a_class(tmp_path: Path) -> None:
 def test_a_broken_image_in_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "happy").mkdir()
     (tmp_path / "happy" / "1.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1\.png: not a readable image"):
+    with pytest.raises(DataError, match=r"1\.png: the file is empty"):
         load_faces(tmp_path, "mine")
 
 
@@ -84,3 +109,58 @@ def test_empty_and_absent_places_are_refused(tmp_path: Path) -> None:
         load_faces(tmp_path, "mine")
     with pytest.raises(DataError, match="not found"):
         load_faces(tmp_path / "absent.npz", "mine")
+
+
+def saved(path: Path, **changes: object) -> Path:
+    """A face cache of three faces with some arrays of its own."""
+    arrays: dict[str, object] = {
+        "images": np.zeros((3, 4, 4), np.uint8),
+        "labels": np.array([0, 1, -1], np.int8),
+        "splits": np.array([0, 0, 1], np.int8),
+        "label_names": np.array(["happy", "sad"]),
+        "split_names": np.array(["Training", "PublicTest"]),
+    }
+    np.savez(path, **{name: value for name, value in {**arrays, **changes}.items() if value is not None})  # type: ignore[arg-type]
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": None}, "no labels"),
+        ({"labels": np.array([0, 1])}, r"labels are int64 \(2,\), expected whole numbers \(3,\)"),
+        ({"labels": np.array([0, 1, 2])}, "labels from 0 to 2, expected -1 to 1"),
+        ({"labels": np.array([0.0, 1.0, 1.0])}, "labels are float64"),
+        ({"splits": np.array([0, 5, 0])}, "splits from 0 to 5, expected 0 to 1"),
+        ({"images": np.zeros((3, 16), np.uint8)}, r"images are uint8 \(3, 16\)"),
+        ({"images": np.zeros((3, 4, 4))}, "images are float64"),
+        ({"label_names": np.array(["sad", "sad"])}, "label_names is not a list of different texts"),
+        ({"label_names": np.array([{}, {}])}, "an array of Python objects"),
+        ({"votes": np.ones((3, 9), int)}, r"votes are int64 \(3, 9\), expected whole numbers \(3, 10\)"),
+        ({"truth_valence-arousal": np.zeros((2, 2))}, r"truth_valence-arousal is float64 \(2, 2\)"),
+        ({"truth_expression8": np.array([0, 1, 99])}, "truth_expression8 from 0 to 99"),
+        ({"dataset": np.array([1, 2])}, "dataset is not a text"),
+    ],
+)
+def test_a_cache_whose_arrays_do_not_fit_each_other_is_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=rf"faces\.npz: not a face cache \({message}.*\)\. Make it again"):
+        read_cache(saved(tmp_path / "faces.npz", **changes))
+
+
+def test_a_cache_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, images=np.zeros((100_000, 48, 48), np.uint8))
+    with pytest.raises(DataError, match=r"bomb\.npz: not a face cache \(219 MB unpacked out of \d+ kB\)"):
+        read_cache(path)
+
+
+def test_an_array_that_claims_a_terabyte_is_refused(tmp_path: Path) -> None:
+    path, header = tmp_path / "claims.npz", io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (2**20, 2**20)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+    with pytest.raises(DataError, match=r"an array of shape \(1048576, 1048576\) that does not have its size"):
+        read_cache(path)

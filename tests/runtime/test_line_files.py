@@ -426,6 +426,14 @@ def test_a_folder_with_the_name_of_an_older_file_is_left_alone(tmp_path):
     assert (tmp_path / "out.jsonl.1").is_dir() and frames_in(tmp_path / "out.jsonl.2")
 
 
+def test_a_file_that_cannot_be_renamed_grows_on_instead_of_losing_results(tmp_path, caplog):
+    path = tmp_path / ("x" * 254)  # with .1 its name is too long
+    with sink_for(path, LineOptions(rotation=Rotation(700, 3))) as sink:
+        put(sink, *range(20))
+    assert frames_in(path) == list(range(20))
+    assert caplog.text.count("cannot be renamed and grows beyond its size: File name too long") == 1
+
+
 # --- What did not reach the disk --------------------------------------------------------------------------------
 
 

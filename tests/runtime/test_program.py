@@ -122,6 +122,32 @@ def test_sighup_reads_the_configuration_again_and_keeps_what_did_not_change(tmp_
     assert whole == sorted(set(whole)), "the stream was not opened again, so its index goes on"
 
 
+WRONG = (
+    *('[output]\nkeep_files = "²"', "[model]\nthreads = 100000", "[model]\nthreads = 99999999999999999999", "\x00"),
+    *('[output]\njsonl = "a\\u0000b"', "[output]\nrotate_mb = 1e308", "[source]\naddress = [[[1]]]", "[[["),
+    *('[model]\nfile = "/dev/zero"', "[camera]\nwidth_px = nan", "[web]\naddress = 2020-01-01", "a = " + "[" * 5000),
+)
+
+
+@needs_detector
+def test_no_wrong_value_in_the_file_ends_a_service_or_changes_it(tmp_path):
+    out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
+    with MjpegServer() as server:
+        right = f'[source]\naddress = "http://127.0.0.1:{server.port}/"\n[output]\nquiet = true\njsonl = "{out}"\n'
+        config.write_text(right)
+        with started("--config", config) as process:
+            wait_for_lines(out, 3, process)
+            for wrong in WRONG:
+                section = wrong.partition("\n")[0]
+                config.write_text(right.replace(f"{section}\n", f"{wrong}\n") if section in right else right + wrong)
+                process.send_signal(signal.SIGHUP)
+                wait_for_lines(out, out.read_bytes().count(b"\n") + 3, process)
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert errors.count("configuration not taken over") == len(WRONG)
+
+
 @needs_detector
 def test_sighup_on_a_file_goes_on_where_it_was(clip, tmp_path):
     out, config = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml"
@@ -292,6 +318,45 @@ def test_the_watchdog_is_fed_while_the_loop_waits_for_its_source(tmp_path):
         supervisor = Supervisor({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"})
         supervisor.waiting()
         assert line.recv(100) == b"WATCHDOG=1", "and not READY, which needs a frame"
+        supervisor.waiting("waiting for\ncamera 0")
+        assert [line.recv(100) for _ in range(2)] == [b"READY=1", b"STATUS=waiting for camera 0"]
+        supervisor.waiting("waiting for camera 0")
+        supervisor.frame_done()
+        assert line.recv(100) == b"STATUS=frames come", "READY is said once, a status when it changes"
+
+
+@needs_detector
+def test_a_service_whose_camera_is_away_at_its_start_is_ready_and_waits_until_it_comes(tmp_path):
+    """So that it is not started again and again, and an upgrade is not taken back for a pulled plug."""
+    out, port = tmp_path / "out.jsonl", free_port()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        line.settimeout(60)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1500000"}
+        address = f"http://127.0.0.1:{port}/"
+        with started("--source", address, "--quiet", "--jsonl", out, "--first-frame", "2", **environ) as process:
+            said = [line.recv(1000).decode()]
+            while said.count("WATCHDOG=1") < 4:
+                said.append(line.recv(1000).decode())
+            assert said.count("READY=1") == 1
+            assert f"STATUS=waiting for {address}" in "\n".join(said)
+            with MjpegServer(port):
+                while said[-1] != "STATUS=frames come":
+                    said.append(line.recv(1000).decode())
+                wait_for_lines(out, 3, process)
+                process.terminate()
+                _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert len(errors.splitlines()) == 2
+    assert "Waiting for it" in errors.splitlines()[0] and "frames come again" in errors.splitlines()[1]
+
+
+@needs_detector
+def test_a_camera_that_is_away_at_the_start_is_exit_code_3_once_the_tries_are_used_up(tmp_path):
+    with started("--source", f"http://127.0.0.1:{free_port()}/", "--quiet", "--tries", "1") as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "Waiting for it" in errors and "lost for good after 1 tries" in errors.splitlines()[-1]
 
 
 @needs_detector

@@ -188,3 +188,28 @@ def test_makers_are_checked_without_opening_or_changing_anything():
         group.check({"stays": refuses})
         group.write(*taken(0))
     assert names(stays) == ["enter", "write", "exit"] and names(made[0]) == []
+
+
+def test_an_output_that_cannot_be_opened_at_a_reload_is_tried_again_and_its_losses_count(caplog):
+    bad, clock = Moody("bad", fails="enter"), Clock()
+    with SinkSet(clock_s=clock) as group:
+        with pytest.raises(UsageError):
+            group.exchange({"bad": lambda: bad})
+        group.write(*taken(0))
+        clock.now_s = 2.0
+        group.write(*taken(1))
+        bad.fails = ""
+        clock.now_s = 10.0
+        group.write(*taken(2))
+    assert bad.calls == [("enter", None), ("enter", None), ("enter", None), ("write", 2), ("exit", None)]
+    assert group.lost == {"bad": 2} and caplog.messages == ["bad works again; 2 results were lost."]
+
+
+def test_what_was_lost_is_not_forgotten_when_a_sink_of_the_same_name_takes_over():
+    sinks = {"old": Moody("out", fails="write"), "new": Moody("out")}
+    with SinkSet(clock_s=Clock()) as group:
+        for key, sink in sinks.items():
+            group.exchange({key: lambda sink=sink: sink})
+            group.write(*taken(0))
+        assert group.lost == {"out": 1}
+    assert group.failed == ("out",)

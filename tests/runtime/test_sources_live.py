@@ -1,5 +1,6 @@
 """Live sources: the newest frame wins, silence is noticed, and what is lost comes back or is lost for good."""
 
+import dataclasses
 import functools
 import http.server
 import logging
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.errors import SourceError
+from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.sources import open_source
 from fer_edge.sources.latest import LiveOptions, LiveSource, Shot
 
@@ -102,7 +103,7 @@ def test_a_device_that_ends_is_reopened_and_its_index_goes_on(caplog):
                 break
     assert indices == sorted(set(indices))
     assert [device.closed for device in devices] == [True, True, True]
-    assert caplog.text.count("Reopening") == 2
+    assert caplog.text.count("Waiting for it") == 1, "the same trouble again is counted, not told again"
 
 
 def test_a_device_that_falls_silent_is_reopened():
@@ -128,18 +129,92 @@ def test_a_device_that_never_comes_back_is_lost_for_good(caplog):
     assert readers() == []
 
 
-def test_each_try_waits_twice_as_long_up_to_a_bound(caplog):
-    options = LiveOptions(tries=5, backoff_s=0.01, backoff_max_s=0.05)
+class Hurried(LiveSource):
+    """Notes how long it would wait, and does not."""
+
+    def _wait(self, wait_s, status):
+        self.waits = [*getattr(self, "waits", []), wait_s]
+
+
+def test_each_try_waits_twice_as_long_up_to_a_bound():
+    options = LiveOptions(tries=5, backoff_s=1.0, backoff_max_s=5.0)
     devices = iter([Ticker(1)])
-    with LiveSource("ticker", lambda: next(devices), options) as source, pytest.raises(SourceError):
+    with Hurried("ticker", lambda: next(devices), options) as source, pytest.raises(SourceError):
         list(source)
-    waits = [record.args[1] for record in caplog.records]
-    assert waits == [0.01, 0.02, 0.04, 0.05, 0.05]
+    assert source.waits == [1, 2, 4, 5, 5]
 
 
-def test_a_frame_makes_the_tries_start_anew():
-    with LiveSource("ticker", lambda: Ticker(1, period_s=0.0), QUICK) as source:
+def test_a_device_that_gives_a_frame_at_each_try_is_still_in_trouble(caplog):
+    """Its wait grows, the tries are used up, and the log does not fill."""
+    options = LiveOptions(tries=5, backoff_s=1.0, backoff_max_s=30.0)
+    with (
+        Hurried("ticker", lambda: Ticker(2, period_s=0.0), options) as source,
+        pytest.raises(SourceError, match="lost"),
+    ):
+        list(source)
+    assert source.waits == [1, 2, 4, 8, 16]
+    assert [record.getMessage().split(".")[0] for record in caplog.records] == [
+        "ticker: no more frames come",
+        "ticker: frames come again, after 1 failures",
+    ]
+
+
+def test_frames_for_a_while_make_the_tries_start_anew(caplog):
+    options = dataclasses.replace(QUICK, steady_s=0.0, tries=1)
+    with Hurried("ticker", lambda: Ticker(2, period_s=0.0), options) as source:
         assert [frame.index for frame in first_frames(source, 8)] == list(range(8))
+    assert set(source.waits) == {QUICK.backoff_s}
+
+
+def test_a_device_that_is_away_at_the_start_is_waited_for(caplog):
+    said = []
+    options = dataclasses.replace(QUICK, tries=None, waiting=said.append)
+    devices = [SourceAbsentError("ticker: not plugged in."), SourceAbsentError("ticker: not plugged in."), Ticker()]
+
+    def open_next():
+        found = devices.pop(0)
+        if isinstance(found, SourceError):
+            raise found
+        return found
+
+    with LiveSource("ticker", open_next, options) as source:
+        assert first_frames(source, 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ticker: not plugged in. Waiting for it; it is opened again after 0.01 s, then less often.",
+        "ticker: frames come again, after 2 failures.",
+    ]
+    assert "waiting for ticker: ticker: not plugged in." in said
+
+
+def test_a_device_that_is_away_is_an_error_where_nobody_has_the_patience():
+    def refuse():
+        raise SourceAbsentError("ticker: not plugged in.")
+
+    for options in (dataclasses.replace(QUICK, tries=0), dataclasses.replace(QUICK, patient=False)):
+        with pytest.raises(SourceError, match="not plugged in"):
+            LiveSource("ticker", refuse, options).__enter__()
+    with LiveSource("ticker", refuse, QUICK) as source, pytest.raises(SourceError, match="lost for good after 3 tries"):
+        list(source)
+
+
+def test_a_driver_that_hangs_at_every_try_is_given_up(monkeypatch):
+    monkeypatch.setattr("fer_edge.sources.latest._JOIN_S", 0.02)
+    options = LiveOptions(first_frame_s=0.05, silence_s=0.05, tries=None, backoff_s=0.0)
+    release = threading.Event()
+
+    class Hanging:
+        def read(self):
+            release.wait()
+
+        def close(self):
+            pass
+
+    with LiveSource("ticker", Hanging, options) as source, pytest.raises(SourceError, match="hangs at every try"):
+        list(source)
+    assert len(readers()) == 3
+    release.set()
+    for thread in readers():
+        thread.join()
 
 
 def test_entering_fails_at_once_when_the_device_cannot_be_opened():
@@ -152,7 +227,7 @@ def test_entering_fails_at_once_when_the_device_cannot_be_opened():
 
 
 def test_entering_fails_when_no_first_frame_comes_in_time():
-    slow = LiveOptions(first_frame_s=0.05)
+    slow = LiveOptions(first_frame_s=0.05, tries=0)
     started = time.monotonic()
     with pytest.raises(SourceError, match=r"no frame for 0\.05 s"):
         LiveSource("ticker", lambda: Ticker(period_s=0.3), slow).__enter__()
@@ -188,7 +263,7 @@ def test_a_hanging_driver_does_not_hang_the_program(caplog, monkeypatch):
 @pytest.mark.parametrize("text", ["77", "/dev/video77", "/dev/v4l/by-id/nothing"])
 def test_a_camera_that_is_not_there_is_told_on_entering(text):
     with pytest.raises(SourceError, match="does not exist"):
-        open_source(text).__enter__()
+        open_source(text, LiveOptions(tries=0)).__enter__()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="V4L2 is Linux")
@@ -203,7 +278,7 @@ def test_a_second_csi_camera_by_index_names_the_source_to_use(tmp_path):
 def test_a_device_that_is_no_camera_is_refused(tmp_path):
     not_a_camera = Path("/dev/v4l/../null")
     with pytest.raises(SourceError, match=r"refuses to open|does not exist"):
-        open_source(str(not_a_camera)).__enter__()
+        open_source(str(not_a_camera), LiveOptions(tries=0)).__enter__()
 
 
 # --- CSI camera, by a fake of picamera2 ---------------------------------------------------------------------
@@ -245,7 +320,7 @@ def test_a_csi_camera_is_configured_small_and_given_back(picamera2):
 
 def test_a_csi_camera_that_is_not_attached(picamera2):
     with pytest.raises(SourceError, match=r"libcamera sees 1 camera"):
-        open_source("picamera2:1").__enter__()
+        open_source("picamera2:1", LiveOptions(tries=0)).__enter__()
 
 
 def test_a_csi_camera_gives_a_small_picture_of_the_same_moment_to_detect_in(picamera2):
@@ -271,7 +346,7 @@ def test_a_csi_camera_that_another_program_holds(picamera2, tmp_path):
     """In two processes, as on a board; only the lock is the fake's."""
     lock = str(tmp_path / "camera0")
     environ = {**os.environ, "FAKE_PICAMERA2_LOCK": lock, "PYTHONPATH": os.pathsep.join([FAKES, *sys.path])}
-    command = [sys.executable, "-m", "fer_edge", "--source", "picamera2", "--quiet"]
+    command = [sys.executable, "-m", "fer_edge", "--source", "picamera2", "--quiet", "--tries", "0"]
     picamera2.lock_path = lock
     with open_source("picamera2", QUICK) as source:
         first_frames(source, 1)
@@ -316,7 +391,7 @@ def test_a_stream_comes_back_when_its_server_does(caplog):
             after = [next(frames).index for _ in range(10)]
             restart.join()
     assert before + after == sorted(set(before + after)), "the index goes on across the gap"
-    assert "Reopening" in caplog.text
+    assert "Waiting for it" in caplog.text and "frames come again" in caplog.text
 
 
 def test_a_stream_whose_server_never_comes_back_is_lost_for_good():
@@ -331,7 +406,7 @@ def test_a_stream_whose_server_never_comes_back_is_lost_for_good():
 
 def test_a_host_that_does_not_answer_is_told_on_entering():
     with pytest.raises(SourceError, match=r"no answer from 127\.0\.0\.1 port \d+ \(Connection refused\)"):
-        open_source(f"http://127.0.0.1:{free_port()}/", QUICK).__enter__()
+        open_source(f"http://127.0.0.1:{free_port()}/", dataclasses.replace(QUICK, tries=0)).__enter__()
 
 
 def test_a_host_that_answers_without_video_is_told_apart():

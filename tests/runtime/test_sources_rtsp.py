@@ -46,7 +46,7 @@ def test_an_rtsp_server_killed_and_started_again_is_read_on(caplog):
         with rtsp_server(port):
             after = [next(frames).index for _ in range(12)]
     assert before + after == sorted(set(before + after)), "the index goes on across the gap"
-    assert "Reopening" in caplog.text
+    assert "Waiting for it" in caplog.text
 
 
 def test_a_path_the_server_does_not_have_is_told_on_entering():

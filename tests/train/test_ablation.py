@@ -82,12 +82,15 @@ def test_the_table_has_the_mean_of_the_seeds_and_resumes(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("recipe = ", "not TOML"),
-        ('recipe = "fer-nano"', "expected recipe, seeds, rows"),
-        ('recipe = "fer-nano"\nseeds = [0]\nrow = 1\n[[rows]]\nname = "x"', "expected recipe, seeds, rows"),
+        ("recipe = ", "not valid TOML"),
+        ('recipe = "fer-nano"', "seeds is missing"),
+        ('recipe = "fer-nano"\nseeds = [0]\nrow = 1\n[[rows]]\nname = "x"', "unknown key 'row'; did you mean rows"),
         ('recipe = "fer-nano"\nseeds = [0]\n[[rows]]\nlabels.smoothing = 0.1', "a row without a name"),
-        ('recipe = "fer-nano"\nseeds = [0]\n[[rows]]\nname = "x"\nlabels.smoothin = 0.1', "did you mean 'smoothing'"),
+        ('recipe = "fer-nano"\nseeds = [0]\n[[rows]]\nname = "x"\nlabels.smoothin = 0.1', "did you mean smoothing"),
         ('recipe = "fer-nano"\nseeds = [0]\ntarget_accuracy = 55\n[[rows]]\nname = "x"', "expected a fraction"),
+        ("recipe = 7\nseeds = [0]\nrows = []", "recipe is 7, expected text"),
+        ('recipe = "fer-nano"\nseeds = [0]\nrows = [1]', "rows is 1, expected a table"),
+        ('recipe = "fer-nano"\nseeds = [0]\ncommon.task.x = 1\n[[rows]]\nname = "x"', "task is a table, expected text"),
         ('recipe = "fer-nana"\nseeds = [0]\n[[rows]]\nname = "x"', "'fer-nana' not found"),
     ],
 )

@@ -53,16 +53,16 @@ def test_what_waits_for_a_failed_job_is_left_out_and_the_others_run(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "found no job"),
-        ("jobs = 2\n", "found jobs, expected"),
-        (f"[[job]]\n{HELP}", "expected a name fit for a file"),
+        ("", r"no \[\[job\]\]"),
+        ("jobs = 2\n", "unknown key 'jobs'; did you mean job"),
+        (f"[[job]]\n{HELP}", "name is missing"),
         (f'[[job]]\nname = "../x"\n{HELP}', "expected a name fit for a file"),
         ('[[job]]\nname = "a"\ncommand = []\n', "a command of one text or more"),
-        ('[[job]]\nname = "a"\ncommand = "fit"\n', "expected name = TEXT"),
-        (f'[[job]]\nname = "a"\nwhen = 1\n{HELP}', "expected name = TEXT"),
+        ('[[job]]\nname = "a"\ncommand = "fit"\n', "command is 'fit', expected a list"),
+        (f'[[job]]\nname = "a"\nwhen = 1\n{HELP}', "unknown key 'when'"),
         (f'[[job]]\nname = "a"\n{HELP}needs = ["b"]\n', "needs 'b', expected a job that stands before it"),
         (f'[[job]]\nname = "a"\n{HELP}[[job]]\nname = "a"\n{HELP}', "two jobs are named 'a'"),
-        ("[[job", "expected a plan in TOML"),
+        ("[[job", "not valid TOML"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_refused(tmp_path: Path, text: str, message: str) -> None:

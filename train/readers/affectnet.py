@@ -102,7 +102,7 @@ def _from_folders(root: Path) -> Iterator[_Entry]:
 def _stored(path: Path) -> object:
     try:
         return np.load(path).item()
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise DataError(f"{path}: no annotation ({error}). Is the dataset complete?") from None
 
 

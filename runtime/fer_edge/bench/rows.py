@@ -2,15 +2,14 @@
 
 import csv
 import dataclasses
-import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fer_edge import __version__
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
+from fer_edge.tables import read_csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,40 +66,7 @@ def read_rows(path: Path) -> list[BenchRow]:
     """Read a CSV that `write_rows` wrote. Raises DataError naming the file, the row and the column that is wrong."""
     if not path.is_file():
         raise DataError(f"{path} not found. Make it with `make bench`.")
-    with open(path, newline="") as stream:
-        reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{path}: other columns than the benchmark's: {_difference(reader.fieldnames or ())}.")
-        return [_parse_row(cells, f"{path}, row {number}") for number, cells in enumerate(reader, start=2)]
-
-
-def _difference(found: Sequence[str]) -> str:
-    """How a header differs from COLUMNS."""
-    missing = [name for name in COLUMNS if name not in found]
-    unknown = [name for name in found if name not in COLUMNS]
-    parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(unknown)
-    return "; ".join(parts) or "another order"
-
-
-def _parse_row(cells: dict[str, str], where: str) -> BenchRow:
-    hints = typing.get_type_hints(BenchRow)
-    values: dict[str, Any] = {}
-    for name, text in cells.items():
-        kinds = [kind for kind in typing.get_args(hints[name]) or (hints[name],) if kind is not type(None)]
-        optional = len(typing.get_args(hints[name])) > 0
-        try:
-            values[name] = None if text == "" and optional else _PARSERS[kinds[0]](text)
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f"{where}: {name} is {text!r}, expected {kinds[0].__name__}.") from None
-    return BenchRow(**values)
-
-
-_PARSERS: dict[type, Callable[[str], Any]] = {
-    str: str,
-    int: int,
-    float: float,
-    bool: {"True": True, "False": False}.__getitem__,
-}
+    return read_csv(path, BenchRow)
 
 
 def _cell(value: object) -> object:

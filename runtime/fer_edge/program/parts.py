@@ -14,11 +14,15 @@ from fer_edge.options import keys
 from fer_edge.picture_header import PictureLimit
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
+from fer_edge.program.service import Supervisor
 from fer_edge.program.vitals import Vitals
 from fer_edge.settings import OutputSettings, Settings
 from fer_edge.sinks.base import Sink
 from fer_edge.sources import Source
 from fer_edge.sources.address import IMAGE_SUFFIXES
+
+# Somebody at a terminal learns in three minutes that there is no camera.
+_TRIES = 10
 
 MakeSink = Callable[[], Sink]
 
@@ -43,24 +47,32 @@ def make_pipeline(settings: Settings) -> Pipeline:
     )
 
 
-def make_source(settings: Settings, waiting: Callable[[], None]) -> Source:
-    """The source, not entered yet. A live one calls `waiting` while no frame comes. Raises SourceError."""
+def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = True) -> Source:
+    """The source, not entered yet; one that is away at its start is waited for where `patient`. Raises SourceError.
+
+    The supervisor is told while no frame comes. Where there is one, a source that is away is waited for without end
+    unless --tries says otherwise: starting the program again would not bring it back.
+    """
     from fer_edge.sources import open_source
     from fer_edge.sources.latest import LiveOptions
 
     source, camera = settings.source, settings.camera
+    limit = PictureLimit(source.max_megapixels, "--max-megapixels")
     live = LiveOptions(
         width_px=camera.width_px,
         height_px=camera.height_px,
         buffer_count=camera.buffer_count,
+        snapshot_s=camera.snapshot_s,
+        other_hosts=camera.other_hosts,
+        limit=limit,
         first_frame_s=camera.first_frame_s,
         silence_s=camera.silence_s,
-        tries=camera.tries,
-        waiting=waiting,
+        tries=_TRIES if camera.tries is None and not supervisor.supervised else camera.tries,
+        patient=patient,
+        waiting=supervisor.waiting,
     )
     text = source.address if source.camera is None else str(source.camera)
     assert text is not None, "the command line sees to it that there is a source"
-    limit = PictureLimit(source.max_megapixels, "--max-megapixels")
     return open_source(text, live, real_time=not source.as_fast_as_possible, limit=limit)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from types import TracebackType
 
-from fer_edge.errors import FerEdgeError, SourceError, UsageError
+from fer_edge.errors import SourceError, UsageError
 from fer_edge.frames import Frame
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
@@ -50,6 +50,11 @@ def run_program(settings: Settings, read_again: Callable[[], Settings] | None = 
             raise UsageError(f"results are incomplete: {', '.join(program.failed)} failed on the way.")
 
 
+def _reason(error: BaseException) -> str:
+    """An error as part of one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class Program:
     """All parts of one run. Enter it to open source and sinks."""
 
@@ -57,7 +62,7 @@ class Program:
         refuse_overwriting(settings)
         self._settings, self._supervisor, self._signals = settings, supervisor, signals
         self._pipeline: Pipeline = make_pipeline(settings)
-        self._source: Source = make_source(settings, supervisor.waiting)
+        self._source: Source = make_source(settings, supervisor)
         self._openings = 0
         # What is added to the times and numbers of the source's frames, and what the next frame's would be.
         self._begin_s, self._begin_index = 0.0, 0
@@ -149,7 +154,7 @@ class Program:
             yield frame
 
     def _reload(self, read_again: Callable[[], Settings]) -> None:
-        """Take new settings over, or keep the old ones and say why."""
+        """Take new settings over, or keep the old ones and say why: nothing that is wrong in a file ends a service."""
         try:
             new = read_again()
             refuse_overwriting(new)
@@ -161,8 +166,8 @@ class Program:
             source = self._another_source(new)
             # Before anything is changed: an output that is refused must not leave pictures to sinks of another privacy.
             self._sinks.check(self._makers_of(new, source or self._source, pipeline, pictures))
-        except FerEdgeError as error:
-            logger.warning("configuration not taken over: %s", " ".join(str(error).split()))
+        except (Exception, SystemExit) as error:
+            logger.warning("configuration not taken over: %s", _reason(error))
             return
         self._pipeline, self._pictures = pipeline, pictures
         if source is None or not self._exchange_source(source):
@@ -171,8 +176,8 @@ class Program:
         self._governor = self._make_governor()
         try:
             self._sinks.exchange(self._makers())
-        except UsageError as error:
-            logger.warning("configuration taken over but for an output: %s", " ".join(str(error).split()))
+        except Exception as error:
+            logger.warning("configuration taken over but for an output: %s", _reason(error))
         logger.warning("configuration read again.")
 
     def _another_source(self, new: Settings) -> Source | None:
@@ -180,9 +185,9 @@ class Program:
         if (new.source, new.camera) == (self._settings.source, self._settings.camera):
             return None
         try:
-            return make_source(new, self._supervisor.waiting)
+            return make_source(new, self._supervisor, patient=False)
         except SourceError as error:
-            logger.warning("the new source is not taken over: %s", " ".join(str(error).split()))
+            logger.warning("the new source is not taken over: %s", _reason(error))
             return None
 
     def _exchange_source(self, source: Source) -> bool:
@@ -197,8 +202,8 @@ class Program:
         self._begin_index = self._next_index
         try:
             source.__enter__()
-        except SourceError as error:
-            logger.warning("the new source is not taken over: %s", " ".join(str(error).split()))
+        except Exception as error:
+            logger.warning("the new source is not taken over: %s", _reason(error))
             self._source.__enter__()
             return False
         self._source = source

@@ -20,18 +20,38 @@ class Supervisor:
         self._period_s = int(usec) / 3e6 if usec.isdigit() else 10.0
         self._clock_s = clock_s
         self._fed_at_s = float("-inf")
-        self._ready = False
+        self._ready = self._waits = False
+
+    @property
+    def supervised(self) -> bool:
+        """True where somebody listens, as systemd does to a service of Type=notify."""
+        return bool(self._address)
 
     def frame_done(self) -> None:
         """A frame went through the whole loop."""
+        self._be_ready()
+        if self._waits:
+            self._waits = False
+            self.status("frames come")
+        self._feed()
+
+    def waiting(self, status: str | None = None) -> None:
+        """The loop waits for a frame, or, with a status, for a source that is away to come back.
+
+        A service whose camera is away is ready all the same: it does what it can, and an upgrade must not be taken back
+        because somebody pulled a plug.
+        """
+        if status is not None:
+            self._be_ready()
+            if not self._waits:
+                self._waits = True
+                self.status(status)
+        self._feed()
+
+    def _be_ready(self) -> None:
         if not self._ready:
             self._ready = True
             self._say("READY=1")
-        self._feed()
-
-    def waiting(self) -> None:
-        """The loop waits for a frame, or for its source to be opened again."""
-        self._feed()
 
     def _feed(self) -> None:
         now_s = self._clock_s()
@@ -41,7 +61,7 @@ class Supervisor:
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
-        self._say(f"STATUS={text}")
+        self._say(f"STATUS={' '.join(text.split())}")
 
     def stopping(self) -> None:
         """The program ends in an orderly way."""
@@ -55,6 +75,6 @@ class Supervisor:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
                 line.connect(address)
-                line.sendall(message.encode())
+                line.sendall(message.encode(errors="replace"))
         except OSError:
             return  # a supervisor that went away is no reason to stop

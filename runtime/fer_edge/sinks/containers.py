@@ -62,6 +62,8 @@ def container_of(suffix: str, fps: float) -> Container:
 
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4")
+# What every file system can hold, FAT being the least.
+_MOST_BYTES = 4_000_000_000
 _ANY_SIZE = 1 << 62
 
 
@@ -72,7 +74,7 @@ class Mp4:
     differ from others in the brand, which some players are particular about.
     """
 
-    codec, muxer, max_bytes = "mp4v", ".ismv", _ANY_SIZE
+    codec, muxer, max_bytes = "mp4v", ".ismv", _MOST_BYTES
 
     def __init__(self) -> None:
         self._waiting = bytearray()
@@ -198,7 +200,7 @@ _CUE_MS = 2000
 class Matroska:
     """Matroska: a cluster lasts a second at most."""
 
-    codec, muxer, max_bytes = "mp4v", ".mkv", _ANY_SIZE
+    codec, muxer, max_bytes = "mp4v", ".mkv", _MOST_BYTES
 
     def __init__(self, fps: float) -> None:
         self._fps = fps

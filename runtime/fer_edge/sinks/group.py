@@ -24,6 +24,7 @@ class _Member:
 
     def __init__(self, sink: Sink, key: Hashable) -> None:
         self.sink, self.key = sink, key
+        self._is_open = False
         self._unwritten = 0
         self._lost_now = 0
         self._rest_s = 0.0
@@ -34,11 +35,18 @@ class _Member:
         """What it was not given, and what it took and could not deliver: a sink that sends later counts that itself."""
         return self._unwritten + int(getattr(self.sink, "lost", 0))
 
+    def open(self) -> None:
+        """Raises UsageError."""
+        self.sink.__enter__()
+        self._is_open = True
+
     def write(self, frame: Frame, result: FrameResult, now_s: float) -> None:
         if now_s < self._again_at_s:
             self._lose()
             return
         try:
+            if not self._is_open:
+                self.open()
             self.sink.write(frame, result)
         except Exception as error:  # whatever it is, the loop must go on
             self._fail(error, now_s)
@@ -48,6 +56,8 @@ class _Member:
         self._lost_now, self._rest_s = 0, 0.0
 
     def close(self, why: BaseException | None) -> None:
+        if not self._is_open:
+            return
         try:
             self.sink.__exit__(type(why) if why else None, why, why.__traceback__ if why else None)
         except Exception as error:
@@ -60,6 +70,10 @@ class _Member:
         if not self._lost_now:
             logger.warning("%s failed; it is tried again from time to time: %s", self.sink.name, _reason(error))
         self._lose()
+        self.rest(now_s)
+
+    def rest(self, now_s: float) -> None:
+        """Leave it alone for a while, longer each time."""
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LONGEST_REST_S)
         self._again_at_s = now_s + self._rest_s
 
@@ -88,14 +102,18 @@ class SinkSet:
 
     @property
     def lost(self) -> dict[str, int]:
-        """Results lost by each sink."""
-        return {**self._failed, **{member.sink.name: member.lost for member in self._members}}
+        """Results lost by each sink, and by those before it that had its name."""
+        found = dict(self._failed)
+        for member in self._members:
+            found[member.sink.name] = found.get(member.sink.name, 0) + member.lost
+        return found
 
     def __enter__(self) -> SinkSet:
         """Open all, or none: where one cannot be opened, those before it are closed and its UsageError goes on."""
         with ExitStack() as opened:
             for member in self._members:
-                opened.enter_context(member.sink)
+                member.open()
+                opened.push(lambda kind, error, trace, member=member: member.close(error))
             opened.pop_all()
         return self
 
@@ -123,8 +141,8 @@ class SinkSet:
     def exchange(self, makers: Mapping[Hashable, Callable[[], Sink]]) -> None:
         """Have the sinks of `makers`, by key: keep those there are, close those not named, make and open the others.
 
-        Raises UsageError before anything is changed where one cannot be made, and behind the others where one cannot
-        be opened.
+        Raises UsageError before anything is changed where one cannot be made, and at the end where one cannot be
+        opened; that one is tried again from time to time.
         """
         made = [_Member(make(), key) for key, make in makers.items() if key not in {one.key for one in self._members}]
         for member in [one for one in self._members if one.key not in makers]:
@@ -133,10 +151,11 @@ class SinkSet:
         refused: UsageError | None = None
         for member in made:
             try:
-                member.sink.__enter__()
-                self._members.append(member)
+                member.open()
             except UsageError as error:
                 refused = refused or error
+                member.rest(self._clock_s())
+            self._members.append(member)
         if refused is not None:
             raise refused
 

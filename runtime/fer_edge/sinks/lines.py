@@ -80,7 +80,7 @@ class LineFile:
         self._descriptor, self._target, self._regular = -1, path, True
         self._sync = PeriodicSync(options.fsync_s)
         self._refused = self._torn = b""
-        self._rotating = False
+        self._rotating = self._too_large = False
         try:
             self._open(empty=not options.append and options.rotation is None)
         except (OSError, ValueError) as error:
@@ -113,7 +113,7 @@ class LineFile:
         self._refused = b""
 
     def close(self) -> None:
-        """Close the file; waits a second at most for the disk."""
+        """Close the file; the disk is waited for only briefly."""
         self._leave()
         self._sync.close()
 
@@ -152,7 +152,8 @@ class LineFile:
             os.ftruncate(self._descriptor, 0)
         elif not self._begins_well():
             logger.warning("%s does not hold lines such as these; it is set aside as %s.1.", self._target, self._target)
-            self._rotate()
+            self._set_aside()
+            self._begin()
             return
         self._heal()
         if self._head and self._size() == 0:
@@ -229,20 +230,27 @@ class LineFile:
             return
         size = self._size()
         if size > len(self._head) and size + more_bytes > rotation.max_bytes:
-            self._rotate()
+            try:
+                self._set_aside()
+            except OSError as error:
+                if not self._too_large:
+                    logger.warning("%s cannot be renamed and grows beyond its size: %s.", self._target, error.strerror)
+                self._too_large = True
+                return
+            self._too_large = False
+            self._begin()
 
-    def _rotate(self) -> None:
-        """FILE becomes FILE.1, FILE.1 becomes FILE.2, ...; what is older than the files to keep goes.
+    def _set_aside(self) -> None:
+        """FILE becomes FILE.1, FILE.1 becomes FILE.2, ...; the oldest of those to keep becomes one too many.
 
-        Files move up to the first free name only. Where the new FILE cannot be made, its own name stays free, so that
-        another try moves nothing; and the oldest goes last, when there is a new one.
+        Files move up to the first free name only. Where the new FILE cannot be made then, its own name stays free, so
+        that another try moves nothing; and the oldest is removed last, when there is a new one.
         """
         keep = None if self._options.rotation is None else self._options.rotation.keep
         moving = list(takewhile(Path.exists, islice(_chain(self._target), None if keep is None else keep + 1)))
         for source, aim in reversed(list(zip(moving, _chain(self._target, 1), strict=False))):
             source.replace(aim)
         self._rotating = True
-        self._begin()
 
 
 def _chain(path: Path, first: int = 0) -> Iterator[Path]:

@@ -27,6 +27,7 @@ from fer_edge.identity import board_id, board_name
 from fer_edge.program.vitals import Vitals
 from fer_edge.sinks.home_assistant import discovery
 from fer_edge.sinks.track_events import TrackEvents
+from fer_edge.troubles import Troubles
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
@@ -49,7 +50,6 @@ _FAREWELL_S = 0.5
 _JOIN_S = 0.5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _LONGEST_PREFIX = 200
-_MOST_TROUBLES = 8
 
 
 def checked_topic(prefix: str | None) -> str:
@@ -60,26 +60,6 @@ def checked_topic(prefix: str | None) -> str:
     if wrong or prefix.startswith(("/", "$")) or prefix.endswith("/"):
         raise UsageError(f"--mqtt-topic {prefix[:_LONGEST_PREFIX]!r}: expected a prefix such as home/door.")
     return prefix
-
-
-class _Troubles:
-    """Tells every trouble of a connection once, and no more than a few, until it has been well for a while."""
-
-    def __init__(self, name: str) -> None:
-        self._name, self._told = name, set[str]()
-
-    def tell(self, text: str) -> None:
-        """Log it, unless it was."""
-        if text not in self._told and len(self._told) < _MOST_TROUBLES:
-            self._told.add(text)
-            end = " Trying again." if text.endswith("?") else "; trying again."
-            logger.warning("%s: %s%s", self._name, text.rstrip("."), end)
-
-    def over(self) -> None:
-        """Log that the connection is back, where it was away."""
-        if self._told:
-            self._told.clear()
-            logger.warning("%s: connected again.", self._name)
 
 
 class MqttSink:
@@ -111,7 +91,7 @@ class MqttSink:
         self._stop = threading.Event()
         self._until_s = float("inf")
         self._wait_s = _FIRST_WAIT_S
-        self._troubles = _Troubles(self.name)
+        self._troubles = Troubles()
         self._connected_at_s: float | None = None
         self._welcome: bool | None = None
         self._listens, self._heard = True, False
@@ -162,6 +142,10 @@ class MqttSink:
         if now_s - self._stats_at_s >= _STATS_PERIOD_S:
             self._stats_at_s = now_s
             self._newest["stats"] = json.dumps(self._stats(result))
+
+    def _tell(self, trouble: str) -> None:
+        end = " Trying again." if trouble.endswith("?") else "; trying again."
+        self._troubles.tell(f"{self.name}: {trouble.rstrip('.')}{end}")
 
     def _add_event(self, event: dict[str, Any]) -> None:
         if len(self._waiting) < MAX_WAITING:
@@ -214,7 +198,7 @@ class MqttSink:
                 client.connect(self._broker.host, self._broker.port, KEEPALIVE_S)
                 self._talk(client)
             except Exception as error:  # whatever a network library raises, it is tried again
-                self._troubles.tell(failure(error, self._broker))
+                self._tell(failure(error, self._broker))
             if self._stop.wait(self._wait_s):
                 return
             self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
@@ -240,6 +224,7 @@ class MqttSink:
         if self._connected_at_s is not None and time.monotonic() - self._connected_at_s >= _LASTING_S:
             self._connected_at_s = None
             self._wait_s = _FIRST_WAIT_S
+            self._troubles.relieve(f"{self.name}: connected again.")
             self._troubles.over()
 
     def _is_over(self) -> bool:
@@ -288,7 +273,7 @@ class MqttSink:
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._welcome = not reason.is_failure
         if reason.is_failure:
-            self._troubles.tell(refusal(reason))
+            self._tell(refusal(reason))
             return
         self._connected_at_s = time.monotonic()
         if self._listens:  # to what others say below this prefix
@@ -301,14 +286,14 @@ class MqttSink:
         if self._welcome is False or not reason.is_failure:
             return  # a refusal was told already
         if self._welcome is None:
-            self._troubles.tell(unanswered(self._broker))
+            self._tell(unanswered(self._broker))
         elif self._connected_at_s is not None:
             # Some brokers end the connection of a client that may not subscribe. It can do without.
             self._listens = self._listens and self._heard
             hint = "is another fer-edge connected with this topic prefix?"
-            self._troubles.tell(f"connection lost at once ({reason}); {hint} See --mqtt-topic {self._topic}")
+            self._tell(f"connection lost at once ({reason}); {hint} See --mqtt-topic {self._topic}")
         else:
-            self._troubles.tell(f"connection lost ({reason})")
+            self._tell(f"connection lost ({reason})")
 
     def _on_subscribe(self, client: Client, data: Any, number: int, reasons: Any, properties: Any) -> None:
         self._heard = True

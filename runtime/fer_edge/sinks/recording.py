@@ -53,6 +53,8 @@ class Recording:
         self._writer: cv2.VideoWriter | None = None
         self._thread: threading.Thread | None = None
         self.failure: OSError | None = None
+        # Until there is a frame the file is empty, and can be used by the next run.
+        self._head = b""
         self._size_bytes = self._looked_at_bytes = 0
         self._looked_at_s = self._sought_at_s = float("-inf")
         self.width_px = self.height_px = 0
@@ -131,8 +133,11 @@ class Recording:
         """Put the pieces that `data` completes into the file; why that failed, if it did."""
         try:
             for piece in self._container.split(data):
-                self._look_after()
-                self._put(piece)
+                if piece.frames or self._stored:
+                    self._look_after()
+                    self._put(piece)
+                else:
+                    self._head += piece.data
         except OSError as error:
             return error
         except Exception as error:  # a container that is not what it should be ends the recording, not the thread
@@ -140,8 +145,9 @@ class Recording:
         return None
 
     def _put(self, piece: Piece) -> None:
-        position = self._size_bytes
-        self._append(piece.data)
+        position = self._size_bytes + len(self._head)
+        self._append(self._head + piece.data)
+        self._head = b""
         self._container.stored(piece, position)
         self._stored += piece.frames
         self._sync.wrote(piece.frames)

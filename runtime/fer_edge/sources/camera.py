@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from fer_edge.errors import SourceError
+from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.native import native_text
 from fer_edge.quiet import quiet_opencv
 from fer_edge.redaction import redacted
@@ -31,7 +31,7 @@ def _open(device: int | str, name: str, options: LiveOptions, sysfs: Path) -> Ca
     # Elsewhere OpenCV knows the system's camera interface best.
     capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if on_linux else cv2.CAP_ANY)
     if not capture.isOpened():
-        raise SourceError(
+        raise SourceAbsentError(
             f"{name}: the driver refuses to open it. Is another program using it (`fuser -v /dev/video*`)?"
         )
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.width_px)
@@ -47,8 +47,10 @@ def _check(device: int | str, name: str, sysfs: Path) -> None:
     if not path.exists():
         found = ", ".join(sorted(str(other) for other in Path("/dev").glob("video*"))) or "none"
         shown = redacted(str(path))
-        raise SourceError(
+        raise SourceAbsentError(
             f"{name}: {shown} does not exist; found: {found}. Is it plugged in (`v4l2-ctl --list-devices`)?"
         )
+    if not path.is_char_device():
+        raise SourceError(f"{name}: {redacted(str(path))} is no camera. Expected a V4L2 device such as /dev/video0.")
     if not os.access(path, os.R_OK | os.W_OK):
         raise SourceError(f"{name}: no permission for {path}. Run `sudo usermod -aG video $USER` and log in again.")

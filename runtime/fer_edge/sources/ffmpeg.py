@@ -1,6 +1,10 @@
 """Opening what the FFMPEG inside OpenCV reads, so that no file or stream makes it take more memory than there is."""
 
 import ctypes
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,22 +17,33 @@ from fer_edge.quiet import quiet_opencv
 # FFMPEG keeps up to 16 frames to predict from, and some more for its threads; a picture is decoded once. So a video may
 # have this part of the pixels of a picture: with the default 10 million, 4096x2304.
 _VIDEO_SHARE = 0.4
+_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# What OpenCV takes where the variable is not set.
+_DEFAULT_OPTIONS = "rtsp_flags;prefer_tcp"
+_options_lock = threading.Lock()
 
 
 def open_capture(
-    place: Path | str, name: str, parameters: list[int] | None = None, *, limit: PictureLimit = DEFAULT_LIMIT
+    place: Path | str,
+    name: str,
+    parameters: list[int] | None = None,
+    *,
+    limit: PictureLimit = DEFAULT_LIMIT,
+    options: Mapping[str, str] | None = None,
 ) -> cv2.VideoCapture:
     """A file (by its path) or a stream (by its address), opened by FFMPEG; `isOpened()` tells whether it could be.
 
+    `options` are FFMPEG's own; those the user set by OPENCV_FFMPEG_CAPTURE_OPTIONS come before them.
     Raises SourceError, which begins with `name`, where its frames are larger than 40 % of `limit`.
     """
     quiet_opencv()
     _limit_allocations(limit.bytes)
-    if isinstance(place, Path):
-        with native_path(place, SourceError) as path:
-            capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, parameters or [])
-    else:
-        address = native_text(place, "the stream's address", SourceError)
+    with ExitStack() as opening:
+        opening.enter_context(_capture_options(options or {}))
+        if isinstance(place, Path):
+            address = opening.enter_context(native_path(place, SourceError))
+        else:
+            address = native_text(place, name, SourceError)
         capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, parameters or [])
     width, height = (int(capture.get(number)) for number in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
     most = limit.megapixels * _VIDEO_SHARE
@@ -39,6 +54,22 @@ def open_capture(
             f"pictures. {limit.remedy}"
         )
     return capture
+
+
+@contextmanager
+def _capture_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Hand options to FFMPEG in the only way OpenCV has, for the time of an opening."""
+    with _options_lock:
+        own = os.environ.get(_OPTIONS)
+        known = dict(pair.split(";", 1) for pair in (own or _DEFAULT_OPTIONS).split("|") if ";" in pair)
+        os.environ[_OPTIONS] = "|".join(f"{key};{value}" for key, value in {**options, **known}.items())
+        try:
+            yield
+        finally:
+            if own is None:
+                del os.environ[_OPTIONS]
+            else:
+                os.environ[_OPTIONS] = own
 
 
 def _limit_allocations(most_bytes: int) -> None:

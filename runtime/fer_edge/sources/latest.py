@@ -1,8 +1,8 @@
 """Live sources: a thread that keeps only the newest picture, and reopening when pictures stop coming.
 
 OpenCV's and the drivers' own queues cannot be relied on to be short, so the device is read as fast as it delivers, and
-whoever asks gets the newest picture. A device that falls silent is closed and opened again, each try later than the
-one before, until it comes back or the tries are used up.
+whoever asks gets the newest picture. A device that is not there, at the start or later, or that falls silent is opened
+again, each try later than the one before, until it comes back or the tries are used up.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.errors import SourceError
+from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.frames import Frame
+from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
+from fer_edge.troubles import Troubles
 
 logger = logging.getLogger("fer_edge")
 
 # A driver that hangs inside a read cannot be interrupted. Its thread is waited for this long, then left behind: the
 # whole program has to end within two seconds.
 _JOIN_S = 1.0
+# Each further reopening could leave one more behind.
+_MOST_LEFT_BEHIND = 3
 # How often `waiting` is called.
 _TELL_S = 1.0
 
@@ -61,21 +65,30 @@ class Device(Protocol):
 class LiveOptions:
     """What to ask of a camera, and how long to wait for a camera or stream before reopening it or giving up.
 
-    `tries` reopenings in a row may fail before the source is lost for good; the wait before a try starts at `backoff_s`
-    and doubles up to `backoff_max_s`. A stream has its own size; `width_px` and `height_px` are for cameras, and
-    `buffer_count` is for picamera2: its own default of 6 takes too much CMA memory on a board of 512 MB. `waiting` is
-    called again and again while no frame comes, by the thread that waits for one.
+    A reopening has failed unless frames came for `steady_s`. After `tries` failed ones in a row the source is lost for
+    good; None tries without end. The wait before a try starts at `backoff_s` and doubles up to `backoff_max_s`. Where
+    `patient`, a source that is not there at the start is waited for in the same way; else entering it fails.
+
+    A stream has its own size; `width_px` and `height_px` are for cameras, and `buffer_count` is for picamera2: its own
+    default of 6 takes too much CMA memory on a board of 512 MB. A camera that sends one picture a request is asked
+    every `snapshot_s`. Redirects and playlists may lead to `other_hosts` or not. `waiting` is called again and again
+    while no frame comes, by the thread that waits for one, with a text that says what for once the source is away.
     """
 
     width_px: int = 640
     height_px: int = 480
     buffer_count: int = 2
+    snapshot_s: float = 1.0
+    other_hosts: bool = False
+    limit: PictureLimit = DEFAULT_LIMIT
     first_frame_s: float = 10.0
     silence_s: float = 20.0
-    tries: int = 10
+    tries: int | None = 10
+    patient: bool = True
+    steady_s: float = 10.0
     backoff_s: float = 1.0
     backoff_max_s: float = 30.0
-    waiting: Callable[[], None] = lambda: None
+    waiting: Callable[[str | None], None] = lambda text: None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,17 +104,25 @@ class Picture:
 class NewestReader:
     """A thread that opens a device, reads it and keeps only its newest picture. Starts at once.
 
-    Pictures are numbered from `first_index` in the order they were read, taken or not.
+    Pictures are numbered from `first_index` in the order they were read, taken or not. `interrupt` makes the thread
+    come back from opening or reading, where that is possible.
     """
 
-    def __init__(self, name: str, open_device: Callable[[], Device], first_index: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        open_device: Callable[[], Device],
+        first_index: int = 0,
+        interrupt: Callable[[], None] = lambda: None,
+    ) -> None:
         self._name = name
-        self._open_device = open_device
+        self._open_device, self._interrupt = open_device, interrupt
         self.next_index = first_index
         self._changed = threading.Condition()
         self._newest: Picture | None = None
         self._end: SourceError | None = None
         self._stop = threading.Event()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._run, name=f"read {name}", daemon=True)
         self._thread.start()
 
@@ -117,7 +138,7 @@ class NewestReader:
                 self._changed.wait(min(left_s, _TELL_S))
             if self._newest is not None:
                 return self._newest
-            raise self._end or SourceError(f"{self._name}: no frame for {timeout_s:g} s.")
+            raise self._end or SourceAbsentError(f"{self._name}: no frame for {timeout_s:g} s.")
 
     def take(self, timeout_s: float, waiting: Callable[[], None] = lambda: None) -> Picture:
         """Like `wait`, and the picture counts as taken."""
@@ -128,13 +149,16 @@ class NewestReader:
                 self._newest = None
         return picture
 
-    def close(self) -> None:
-        """Stop the thread and join it; whoever waits for a picture waits no longer."""
+    def close(self) -> bool:
+        """Stop the thread and join it; whoever waits for a picture waits no longer. False where the thread hangs."""
+        if self._is_closed:
+            return True
+        self._is_closed = True
         self._stop.set()
         self._finish(self._end or SourceError(f"{self._name}: closed."))
+        self._interrupt()
         self._thread.join(_JOIN_S)
-        if self._thread.is_alive():
-            logger.warning("%s: the driver hangs in a read; its thread is left behind.", self._name)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -152,7 +176,7 @@ class NewestReader:
         while not self._stop.is_set():
             shot = device.read()
             if shot is None:
-                self._finish(SourceError(f"{self._name}: no more frames come."))
+                self._finish(SourceAbsentError(f"{self._name}: no more frames come."))
                 return
             with self._changed:
                 self._newest = Picture(shot, self.next_index, time.monotonic(), time.time())
@@ -170,12 +194,13 @@ class LiveSource:
     """A source that gives the newest frame of a device, and reopens the device when it falls silent.
 
     `captured_at_s` is the time since it was entered, at which the frame was read. Dropped frames leave gaps in `index`;
-    reopening does not set it back. Entering tries once, so that a wrong address is told at once.
+    reopening does not set it back. `interrupt` makes the thread that reads the device come back from it, where it can.
     """
 
     name: str
     open_device: Callable[[], Device]
     options: LiveOptions = field(default_factory=LiveOptions)
+    interrupt: Callable[[], None] = lambda: None
     continuous: bool = field(default=True, init=False)
     live: bool = field(default=True, init=False)
     fps: float | None = field(default=None, init=False)
@@ -183,17 +208,27 @@ class LiveSource:
     _reader: NewestReader | None = field(default=None, init=False)
     _closed: threading.Event = field(default_factory=threading.Event, init=False)
     _started_at_s: float = field(default=0.0, init=False)
+    _troubles: Troubles = field(default_factory=Troubles, init=False)
+    _failures: int = field(default=0, init=False)
+    _steady_at_s: float | None = field(default=None, init=False)
+    _left_behind: int = field(default=0, init=False)
+    _absent: SourceError | None = field(default=None, init=False)
 
     def __enter__(self) -> LiveSource:
-        """Open the device and wait for its first frame. Raises SourceError."""
+        """Open the device and wait for its first frame; where it is not there, the iteration goes on waiting.
+
+        Raises SourceError where waiting would not help (a wrong address, no permission), or nobody has the patience.
+        """
         self._closed.clear()
         self._started_at_s = time.monotonic()
-        self._reader = NewestReader(self.name, self.open_device)
+        self._reader = NewestReader(self.name, self.open_device, 0, self.interrupt)
         try:
-            self._reader.wait(self.options.first_frame_s, self.options.waiting)
-        except BaseException:  # Ctrl-C while waiting must join the thread, too
-            self._reader.close()
-            raise
+            self._reader.wait(self.options.first_frame_s, lambda: self.options.waiting(None))
+        except BaseException as error:  # Ctrl-C while waiting must join the thread, too
+            self._close_reader()
+            if not isinstance(error, SourceAbsentError) or not self.options.patient or self.options.tries == 0:
+                raise
+            self._absent = error
         return self
 
     def __exit__(
@@ -201,26 +236,28 @@ class LiveSource:
     ) -> None:
         """Stop reading; an iteration that waits for a frame or to reopen ends."""
         self._closed.set()
-        if self._reader is not None:
-            self._reader.close()
+        self._close_reader()
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the source is left. Raises SourceError when it is lost for good."""
         if self._reader is None:
             raise SourceError(f"{self.name}: enter the source before reading it.")
         timeout_s = self.options.silence_s
-        failures = 0
+        if self._absent is not None:
+            absent, self._absent = self._absent, None
+            self._reopen(absent)
+            timeout_s = self.options.first_frame_s
         while not self._closed.is_set():
             try:
-                picture = self._reader.take(timeout_s, self.options.waiting)
+                picture = self._reader.take(timeout_s, lambda: self.options.waiting(None))
             except EndOfStreamError:
                 return
             except SourceError as error:
-                failures += 1
-                self._reopen(failures, error)
+                self._reopen(error)
                 timeout_s = self.options.first_frame_s
                 continue
-            failures, timeout_s = 0, self.options.silence_s
+            timeout_s = self.options.silence_s
+            self._note_frame()
             yield self._frame(picture)
 
     def _frame(self, picture: Picture) -> Frame:
@@ -234,21 +271,50 @@ class LiveSource:
             picture.shot.small_bgr,
         )
 
-    def _reopen(self, failures: int, error: SourceError) -> None:
+    def _note_frame(self) -> None:
+        """A device that gives a frame now and then is still in trouble; one that gave them for a while is not."""
+        if not self._failures:
+            return
+        now_s = time.monotonic()
+        if self._steady_at_s is None:
+            self._steady_at_s = now_s + self.options.steady_s
+            self._troubles.relieve(f"{self.name}: frames come again, after {self._failures} failures.")
+        if now_s >= self._steady_at_s:
+            self._failures = 0
+            self._troubles.over()
+
+    def _reopen(self, error: SourceError) -> None:
         """Close the device, wait, open it again. Raises SourceError when the tries are used up."""
         assert self._reader is not None
         if self._closed.is_set():
             return
-        self._reader.close()
-        if failures > self.options.tries:
-            raise SourceError(
-                f"{self.name}: lost for good after {self.options.tries} tries to reopen it. Last: {error}"
-            )
-        wait_s = min(self.options.backoff_s * 2.0 ** (failures - 1), self.options.backoff_max_s)
-        logger.warning("%s Reopening in %g s (try %d of %d).", error, wait_s, failures, self.options.tries)
+        self._failures, self._steady_at_s = self._failures + 1, None
+        self._close_reader()
+        tries = self.options.tries
+        if tries is not None and self._failures > tries:
+            raise SourceError(f"{self.name}: lost for good after {tries} tries to reopen it. Last: {error}")
+        if self._left_behind >= _MOST_LEFT_BEHIND:
+            raise SourceError(f"{self.name}: lost for good, its driver hangs at every try. Last: {error}")
+        wait_s = min(self.options.backoff_s * 2.0 ** min(self._failures - 1, 30), self.options.backoff_max_s)
+        often = "" if tries is None else f", up to {tries} times (--tries)"
+        self._troubles.tell(
+            f"{error} Waiting for it; it is opened again after {self.options.backoff_s:g} s, then less often{often}."
+        )
+        self._wait(wait_s, f"waiting for {self.name}: {error}")
+        if not self._closed.is_set():
+            self._reader = NewestReader(self.name, self.open_device, self._reader.next_index, self.interrupt)
+
+    def _wait(self, wait_s: float, status: str) -> None:
         again_at_s = time.monotonic() + wait_s
-        while (left_s := again_at_s - time.monotonic()) > 0:
-            self.options.waiting()
-            if self._closed.wait(min(left_s, _TELL_S)):
-                return
-        self._reader = NewestReader(self.name, self.open_device, self._reader.next_index)
+        try:
+            while (left_s := again_at_s - time.monotonic()) > 0 and not self._closed.is_set():
+                self.options.waiting(status)
+                self._closed.wait(min(left_s, _TELL_S))
+        except BaseException:
+            self._failures -= 1  # broken off, by a signal that asks for a new configuration: it is to be tried yet
+            raise
+
+    def _close_reader(self) -> None:
+        if self._reader is not None and not self._reader.close():
+            self._left_behind += 1
+            logger.warning("%s: the driver hangs in a read; its thread is left behind.", self.name)

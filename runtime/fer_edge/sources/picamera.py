@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.errors import SourceError
+from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.sources.latest import LiveOptions, LiveSource, Shot
 
 # The small stream: more than any detector here takes in. Up to the Pi 4 it can only be YUV.
@@ -92,10 +92,12 @@ def _grab(number: int, name: str) -> Any:
         ) from None
     cameras = len(Picamera2.global_camera_info())
     if number >= cameras:
-        raise SourceError(
+        raise SourceAbsentError(
             f"{name}: libcamera sees {cameras} camera(s). Check the cable and `rpicam-hello --list-cameras`."
         )
     try:
         return Picamera2(camera_num=number)
     except (RuntimeError, IndexError) as error:
-        raise SourceError(f"{name}: the camera cannot be opened ({error}). Is another program using it?") from None
+        raise SourceAbsentError(
+            f"{name}: the camera cannot be opened ({error}). Is another program using it?"
+        ) from None

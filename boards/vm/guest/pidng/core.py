@@ -1,0 +1,5 @@
+"""See pidng."""
+
+
+class PICAM2DNG:
+    """Not used."""

@@ -1,0 +1,37 @@
+"""Two differences between libcamera's virtual camera and a Raspberry Pi's, bridged for picamera2.
+
+`import virtual_libcamera` before picamera2, or run fer-edge with it: `python -m virtual_libcamera --source picamera2`.
+
+picamera2 configures a raw stream while it opens a camera; the virtual one has none. picamera2 hands each buffer over as
+one plane; the virtual camera writes NV12 into two.
+"""
+
+import runpy
+from typing import Any
+
+import libcamera
+
+_generate = libcamera.Camera.generate_configuration
+_FrameBuffer = libcamera.FrameBuffer
+
+
+def _without_raw(camera: Any, roles: list[Any]) -> Any:
+    role = libcamera.StreamRole
+    return _generate(camera, [role.VideoRecording if wanted == role.Raw else wanted for wanted in roles])
+
+
+def _two_planes(planes: list[Any]) -> Any:
+    luma, chroma = planes[0], _FrameBuffer.Plane()
+    chroma.fd = luma.fd
+    chroma.length = luma.length // 3
+    luma.length -= chroma.length
+    chroma.offset = luma.offset + luma.length
+    return _FrameBuffer([luma, chroma])
+
+
+_two_planes.Plane = _FrameBuffer.Plane
+libcamera.Camera.generate_configuration = _without_raw
+libcamera.FrameBuffer = _two_planes
+
+if __name__ == "__main__":
+    runpy.run_module("fer_edge", run_name="__main__", alter_sys=True)

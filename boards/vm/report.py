@@ -1,0 +1,78 @@
+"""What a run checked: one line a check on the terminal, a JSON file, and the table of docs/boards.md."""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fer_edge.errors import FerEdgeError
+from fer_edge.files import atomic_write
+
+
+class CheckError(FerEdgeError):
+    """The product did not do what a check asks for; the message holds what was seen."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was tried: what was seen, or what was wrong where it did not hold, and how long it took."""
+
+    name: str
+    held: bool
+    seen: str
+    seconds: float
+
+
+@dataclass
+class Report:
+    """The checks of one run, versions of the systems it ran on, and the time of all its processes until `write`."""
+
+    title: str
+    versions: dict[str, str] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    wall_s: float = 0.0
+    processor_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._began_s = time.monotonic()
+
+    def check(self, name: str, function: Callable[[], str]) -> bool:
+        """Run one check, keep and print what it saw; return whether it held. Only CheckError counts as seen."""
+        began_s = time.monotonic()
+        try:
+            held, seen = True, function()
+        except CheckError as error:
+            held, seen = False, str(error)
+        check = Check(name, held, seen, round(time.monotonic() - began_s, 1))
+        self.checks.append(check)
+        print(f"{'ok  ' if held else 'FAIL'} {name} ({check.seconds:.0f} s): {seen}", flush=True)
+        return held
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that did not hold."""
+        return [check.name for check in self.checks if not check.held]
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON."""
+        self.wall_s = round(time.monotonic() - self._began_s, 1)
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        self.processor_s = round(sum(one.ru_utime + one.ru_stime for one in usage), 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def expect(holds: bool, message: str) -> None:
+    """Raise CheckError with `message` unless it holds."""
+    if not holds:
+        raise CheckError(message)
+
+
+def read_report(path: Path) -> Report:
+    """Read what Report.write wrote."""
+    table = json.loads(path.read_text())
+    checks = [Check(**check) for check in table.pop("checks")]
+    return Report(**table, checks=checks)

@@ -1,0 +1,426 @@
+"""install.sh on a small bundle: whom it trusts, what a failure at any step leaves, what uninstall leaves behind."""
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from boards.bundle.archive import sign
+from tests.boards.tiny_bundle import (
+    SMOKE,
+    UNIT,
+    copying_python,
+    install,
+    make_tiny_bundle,
+    programs,
+    seal,
+    version_in,
+)
+from tests.conftest import ROOT
+
+SCRIPTS = (
+    "boards/bundle/install.sh",
+    "boards/bundle/verify.sh",
+    "boards/fleet/roles/fer_edge/files/check_bundle.sh",
+)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    return make_tiny_bundle(tmp_path / "first", "1.0")
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    return make_tiny_bundle(tmp_path / "second", "1.1")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "target"
+
+
+def succeeds(bundle: Path, target: Path, *words: str, steps: Path | None = None) -> str:
+    finished = install(bundle, target, *words, steps=steps or copying_python())
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def refused(bundle: Path, target: Path, *words: str) -> str:
+    finished = install(bundle, target, *words, steps=copying_python())
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    return finished.stderr
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck (apt install shellcheck)")
+def test_the_scripts_pass_shellcheck() -> None:
+    command = ["shellcheck", "--external-sources", *SCRIPTS]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert finished.returncode == 0, finished.stdout
+
+
+# --- the machine's own settings ------------------------------------------------------------------------------------
+
+
+def test_settings_of_the_machine_for_pip_python_and_the_shell_do_not_count(
+    first: Path, target: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "hostile").mkdir()
+    for module in ("sitecustomize", "venv", "ensurepip", "pip", "fer_edge", "json"):
+        ran = f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(9)\n"
+        (tmp_path / "hostile" / f"{module}.py").write_text(ran)
+    (tmp_path / "configured/pip").mkdir(parents=True)
+    (tmp_path / "configured/pip/pip.conf").write_text("[global]\nno-binary = :all:\n[install]\nuser = true\n")
+    settings = {
+        "PIP_USER": "1",
+        "PIP_TARGET": str(tmp_path / "elsewhere"),
+        "PIP_NO_BINARY": ":all:",
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_CONFIG_FILE": str(tmp_path / "configured/pip/pip.conf"),
+        "XDG_CONFIG_DIRS": str(tmp_path / "configured"),
+        "PYTHONPATH": str(tmp_path / "hostile"),
+        "PYTHONHOME": "/nowhere",
+        "CDPATH": "/tmp:/usr",
+    }
+    finished = install(first, target, settings=settings)  # a venv of its own is made here, none is copied
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert version_in(target) == "1.0"
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_is_installed_can_be_read_by_others_whatever_the_umask(first: Path, target: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        succeeds(first, target)
+    finally:
+        os.umask(before)
+    for path in (
+        "fer-edge/current/smoke.py",
+        "fer-edge/current/venv/bin/fer-edge",
+        "fer-edge/current/model/net.tflite",
+    ):
+        assert (target / path).stat().st_mode & stat.S_IROTH, path
+
+
+@pytest.mark.parametrize("name", ["with a blank", "Küche", "50 %, a+b=c@d_e"])
+def test_odd_letters_in_prefix_bundle_and_programs_folder(tmp_path: Path, name: str) -> None:
+    bundle = make_tiny_bundle(tmp_path / name / "bundle")
+    target = tmp_path / name / "installed"
+    succeeds(bundle, target)
+    assert version_in(target) == "1.0"
+    command = subprocess.run([target / "bin/fer-edge"], capture_output=True, text=True, check=True)
+    assert command.stdout == "fer-edge 1.0\n"
+    assert f'file = "{target}/fer-edge/current/model/net.tflite"' in (target / "fer-edge/fer-edge.toml").read_text()
+    succeeds(bundle, target, "uninstall", "--purge")
+    assert not (target / "fer-edge").exists()
+
+
+@pytest.mark.parametrize("letter", [*":\"$\\`&|;()<>*?[]'#!~{}^\n"])
+def test_a_letter_no_environment_can_live_with_is_refused_at_once(first: Path, tmp_path: Path, letter: str) -> None:
+    assert "pip cannot write a program into a path" in refused(first, tmp_path / f"a{letter}b")
+    assert not (tmp_path / f"a{letter}b").exists()
+
+
+def test_a_bundle_in_a_folder_with_a_line_break_installs(tmp_path: Path, target: Path) -> None:
+    succeeds(make_tiny_bundle(tmp_path / "a\nb" / "bundle"), target)
+
+
+# --- whom it trusts ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_rewritten_after_the_check_is_not_installed(first: Path, target: Path, tmp_path: Path) -> None:
+    """Somebody who owns the bundle's folder waits for the check and then rewrites every file."""
+    files = "smoke.py bundle.env fer-edge.service"
+    rewrite = f'''"$REAL" "$@" || exit
+        [ "$1" != --check ] || for file in {files}; do echo "exit(0) # evil" >"{first}/$file"; done'''
+    steps = programs(tmp_path / "steps", rewrite, "sha256sum")
+    succeeds(first, target, steps=steps)
+    assert "evil" in (first / "smoke.py").read_text()
+    release = target / "fer-edge/current"
+    assert (release / "smoke.py").read_text() == SMOKE
+    assert "evil" not in (release / "bundle.env").read_text() + (release / "fer-edge.service").read_text()
+
+
+def test_the_copy_that_is_checked_is_nobody_elses(first: Path, target: Path, tmp_path: Path) -> None:
+    note = tmp_path / "modes"
+    look = f'[ "$1" != --check ] || stat -c %a "$PWD/.." >"{note}"; exec "$REAL" "$@"'
+    succeeds(first, target, steps=programs(tmp_path / "steps", look, "sha256sum"))
+    assert note.read_text() == "700\n"
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("key") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(path)], check=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'git@example namespaces="git" {key}\nrelease@example {key}\n',
+        'old@example valid-before="20200101" {key}\nrelease@example {key}\n',
+        "# who may sign\n\n*@elsewhere,release@example {key}",
+        '"a name with blanks" {key}\n',
+    ],
+    ids=["other namespace first", "expired first", "list of names", "quoted"],
+)
+def test_a_signer_is_found_on_any_line(first: Path, target: Path, tmp_path: Path, key: Path, lines: str) -> None:
+    sign(first / "SHA256SUMS", key)
+    public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
+    (tmp_path / "signers").write_text(lines.format(key=public))
+    assert "signed by" in succeeds(first, target, "--signers", str(tmp_path / "signers"))
+
+
+def test_a_key_that_may_sign_only_something_else_is_refused(
+    first: Path, target: Path, tmp_path: Path, key: Path
+) -> None:
+    sign(first / "SHA256SUMS", key)
+    public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
+    (tmp_path / "signers").write_text(f'git@example namespaces="git" {public}\n')
+    assert "does not fit" in refused(first, target, "--signers", str(tmp_path / "signers"))
+    assert not target.exists()
+
+
+# --- older, newer, the same ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("in_use", "other"),
+    [("1.1", "1.0"), ("1.10", "1.9"), ("1.0", "1.0rc1"), ("1.0rc1", "1.0b2"), ("1.0a1", "1.0.dev3")],
+)
+def test_an_older_version_needs_the_word(tmp_path: Path, target: Path, in_use: str, other: str) -> None:
+    newer, older = make_tiny_bundle(tmp_path / "newer", in_use), make_tiny_bundle(tmp_path / "older", other)
+    succeeds(newer, target)
+    assert f"version {other} is older than {in_use}" in refused(older, target)
+    assert version_in(target) == in_use
+    succeeds(older, target, "--downgrade")
+    assert version_in(target) == other
+    succeeds(newer, target)
+    assert version_in(target) == in_use
+
+
+def test_a_release_in_use_that_came_to_harm_is_replaced_and_the_one_before_is_kept(
+    first: Path, second: Path, target: Path
+) -> None:
+    succeeds(first, target)
+    succeeds(second, target)
+    (target / "fer-edge/current/smoke.py").unlink()
+    succeeds(second, target)
+    assert (version_in(target), version_in(target, "previous")) == ("1.1", "1.0")
+    assert "is installed already" in succeeds(second, target)
+
+
+def test_a_new_build_of_the_release_in_use_that_fails_leaves_it(first: Path, target: Path, tmp_path: Path) -> None:
+    succeeds(first, target)
+    (target / "fer-edge/current/smoke.py").unlink()
+    no_venv = 'case $* in *"-m venv "*) exit 1;; *) exec "$REAL" "$@";; esac'
+    steps = programs(tmp_path / "steps", no_venv, "python3")
+    assert install(first, target, steps=steps).returncode == 4
+    assert version_in(target) == "1.0"
+
+
+def test_two_installers_do_not_work_at_once(first: Path, second: Path, target: Path) -> None:
+    succeeds(first, target)
+    with subprocess.Popen(
+        ["flock", str(target / "fer-edge"), "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdin and holder.stdout
+        holder.stdin.write(b"x\n")
+        holder.stdin.flush()
+        holder.stdout.readline()
+        assert "another install.sh is at work" in refused(second, target)
+    assert version_in(target) == "1.0"
+
+
+# --- a power cut, or a failure, at any step ------------------------------------------------------------------------
+
+# FER_EDGE_EVERY=1 tries every step, which takes minutes.
+EVERY = int(os.environ.get("FER_EDGE_EVERY", "3"))
+STEPS = (
+    *("cp", "mkdir", "mktemp", "mv", "ln", "rm", "sed", "chmod", "sync", "find", "sha256sum", "cut", "cmp", "grep"),
+    *("readlink", "head", "sort", "tail", "dirname", "df", "getconf", "uname", "python3", "realpath"),
+)
+
+
+# An environment without Python: what counts here is the order of install.sh's steps, and there are hundreds of runs.
+STUB_ENVIRONMENT = """
+case $* in "-I -m venv "*)
+    mkdir -p "$4/bin"
+    printf '%s\\n' '#!/bin/sh' 'case "$*" in *"-m pip"*) ;; *) exec '"$REAL"' "$@" ;; esac' \\
+        'for last; do :; done' 'version=$(sed -n "s/.*==\\([^ ]*\\) .*/\\1/p" "$last")' \\
+        'printf "#!/bin/sh\\necho fer-edge %s\\n" "$version" >"${0%/*}/fer-edge"; chmod +x "${0%/*}/fer-edge"' \\
+        >"$4/bin/python"
+    exec chmod +x "$4/bin/python" ;;
+esac"""
+
+
+@pytest.fixture
+def counted(tmp_path: Path) -> Path:
+    """Programs that count the steps of install.sh and, at step $AT, end it ($HOW is kill) or fail ($HOW is fail)."""
+    script = f"""\
+printf . >>"{tmp_path}/count"
+if [ "$(wc -c <"{tmp_path}/count")" = "$AT" ]; then
+    [ "$HOW" = fail ] || kill -9 $(cat "{tmp_path}/pid")
+    exit 1
+fi
+{STUB_ENVIRONMENT}
+exec "$REAL" "$@\""""
+    return programs(tmp_path / "steps", script, *STEPS)
+
+
+def run_to_step(bundle: Path, target: Path, steps: Path, at: int, how: str) -> subprocess.CompletedProcess[str]:
+    folder = steps.parent
+    (folder / "count").write_text("")
+    command = ["sh", "-c", f'echo $$ >"{folder}/pid"; exec sh "$@"', "sh", str(bundle / "install.sh")]
+    command += ["--prefix", str(target / "fer-edge"), "--bin", str(target / "bin"), "--no-service"]
+    environment = {"PATH": f"{steps}:{os.environ['PATH']}", "AT": str(at), "HOW": how, "HOME": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def restore(saved: Path, target: Path) -> None:
+    shutil.rmtree(target)
+    subprocess.run(["cp", "-a", str(saved), str(target)], check=True)
+
+
+def check_still_usable(target: Path, step: str) -> None:
+    """What is in use runs, what can be gone back to runs, and what is recorded of it is what runs."""
+    for link in ("current", "previous"):
+        assert (target / "fer-edge" / link).is_dir(), (step, link)
+        assert version_in(target, link) in ("0.9", "1.0", "1.1"), (step, link)
+    assert subprocess.run([target / "bin/fer-edge"], capture_output=True).returncode == 0, step
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("same", [False, True], ids=["upgrade", "same release again"])
+def test_at_every_step_a_release_that_runs_is_in_use(tmp_path: Path, target: Path, counted: Path, same: bool) -> None:
+    first = make_tiny_bundle(tmp_path / "first", "1.0", smoke="print()")
+    second = make_tiny_bundle(tmp_path / "second", "1.1", smoke="print()")
+    for bundle in (make_tiny_bundle(tmp_path / "oldest", "0.9", smoke="print()"), first):
+        assert run_to_step(bundle, target, counted, 0, "").returncode == 0
+    if same:  # the release in use no longer passes, so it is built again
+        with (target / "fer-edge/current/smoke.py").open("w") as file:
+            file.write("raise SystemExit(1)\n")
+    bundle = first if same else second
+    saved = tmp_path / "saved"
+    subprocess.run(["cp", "-a", str(target), str(saved)], check=True)
+    finished = run_to_step(bundle, target, counted, 0, "kill")
+    assert finished.returncode == 0, finished.stderr
+    steps = len((tmp_path / "count").read_text())
+    assert steps > 40
+    for step in range(1 + same, steps + 1, EVERY):
+        how = ("kill", "fail")[step % 2] if same else ("fail", "kill")[step % 2]
+        restore(saved, target)
+        run_to_step(bundle, target, counted, step, how)
+        check_still_usable(target, f"{how} at step {step} of {steps}")
+    assert run_to_step(bundle, target, counted, 0, "").returncode == 0
+    assert version_in(target) == ("1.0" if same else "1.1")
+    assert not list((target / "fer-edge").glob(".*"))
+    assert len(list((target / "fer-edge/releases").iterdir())) == 2
+
+
+def test_a_first_installation_that_fails_leaves_nothing(tmp_path: Path, target: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bad", smoke="raise SystemExit('smoke run: no')\n")
+    assert install(bundle, target).returncode == 4
+    assert not target.exists()
+
+
+# --- configuration and unit ----------------------------------------------------------------------------------------
+
+
+def test_the_configuration_is_the_owners_alone_without_a_service(first: Path, target: Path) -> None:
+    succeeds(first, target)
+    configuration = target / "fer-edge/fer-edge.toml"
+    assert stat.S_IMODE(configuration.stat().st_mode) == 0o600
+    configuration.chmod(0o644)  # as an earlier version wrote it
+    configuration.write_text("# mine\n")
+    (first / "README.txt").write_text("a later build")
+    seal(first)
+    succeeds(first, target)
+    assert (stat.S_IMODE(configuration.stat().st_mode), configuration.read_text()) == (0o600, "# mine\n")
+
+
+def test_roll_back_brings_the_unit_of_that_release_back(first: Path, target: Path, tmp_path: Path) -> None:
+    units = tmp_path / "units"
+    second = make_tiny_bundle(tmp_path / "second", "1.1", unit=UNIT.replace("--quiet", "--quiet --new-flag"))
+    succeeds(first, target, "--units", str(units))
+    old = (units / "fer-edge.service").read_text()
+    succeeds(second, target, "--units", str(units))
+    assert "--new-flag" in (units / "fer-edge.service").read_text()
+    succeeds(second, target, "rollback", "--units", str(units))
+    assert (units / "fer-edge.service").read_text() == old
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (apt install systemd)")
+def test_a_unit_with_odd_letters_in_its_paths_is_one_systemd_reads(tmp_path: Path) -> None:
+    unit = (ROOT / "runtime/fer_edge/data/fer-edge.service").read_text()
+    target = tmp_path / "50 % of my apps, ü"
+    succeeds(make_tiny_bundle(tmp_path / "bundle", unit=unit), target, "--units", str(target / "units"))
+    command = ["systemd-analyze", "verify", str(target / "units/fer-edge.service")]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert "fer-edge.service" not in finished.stderr, finished.stderr
+
+
+def test_uninstall_leaves_the_unit_of_another_installation(first: Path, tmp_path: Path) -> None:
+    units = ("--units", str(tmp_path / "units"))
+    succeeds(first, tmp_path / "a", *units)
+    succeeds(first, tmp_path / "b", *units)
+    succeeds(first, tmp_path / "a", "uninstall", *units)
+    assert str(tmp_path / "b") in (tmp_path / "units/fer-edge.service").read_text()
+    succeeds(first, tmp_path / "b", "uninstall", *units)
+    assert not (tmp_path / "units/fer-edge.service").exists()
+
+
+# --- as root, in the places of a board -----------------------------------------------------------------------------
+
+
+def as_root(tmp_path: Path, script: str) -> str:
+    """Run a script as root over copies of /etc, /opt, /usr/local and /var that are forgotten afterwards."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the installer writes to /etc, /opt and /var")
+    (tmp_path / "layers").mkdir()
+    mounts = f"mount -t tmpfs none '{tmp_path}/layers' || exit 77\n"
+    for number, folder in enumerate(("/etc", "/opt", "/usr/local", "/var")):
+        upper, work = f"{tmp_path}/layers/{number}/u", f"{tmp_path}/layers/{number}/w"
+        mounts += f"mkdir -p '{upper}' '{work}'\n"
+        mounts += f"mount -t overlay -o 'lowerdir={folder},upperdir={upper},workdir={work}' none {folder} || exit 77\n"
+    command = ["unshare", "--mount", "sh", "-c", f"{mounts} set -eu\n{script}"]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    if finished.returncode == 77:
+        pytest.skip(f"overlays cannot be mounted here: {finished.stderr.strip()}")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def test_the_service_alone_can_read_the_configuration(first: Path, tmp_path: Path) -> None:
+    seen = as_root(tmp_path, f"""
+        echo '# of an earlier version' >/tmp/fer-edge-test.$$; mkdir -p /etc/fer-edge
+        mv /tmp/fer-edge-test.$$ /etc/fer-edge/fer-edge.toml; chmod 644 /etc/fer-edge/fer-edge.toml
+        sh '{first}/install.sh' >/dev/null
+        stat -c '%a %U %G' /etc/fer-edge/fer-edge.toml
+        grep SupplementaryGroups /etc/systemd/system/fer-edge.service
+        rm /etc/fer-edge/fer-edge.toml; sh '{first}/install.sh' uninstall >/dev/null; sh '{first}/install.sh' >/dev/null
+        stat -c '%a %U %G' /etc/fer-edge/fer-edge.toml
+    """)  # fmt: skip
+    expected = "640 root fer-edge-config"
+    assert seen.splitlines() == [expected, "SupplementaryGroups=video fer-edge-config", expected]
+
+
+def test_purge_leaves_nothing(first: Path, tmp_path: Path) -> None:
+    seen = as_root(tmp_path, f"""
+        list() {{ find /etc /opt /usr/local /var -xdev -path '*fer-edge*' | sort; grep fer-edge /etc/group || true; }}
+        before=$(list)
+        sh '{first}/install.sh' >/dev/null
+        mkdir -p /var/lib/private/fer-edge /var/cache/private/fer-edge /etc/systemd/system/fer-edge.service.d
+        ln -s private/fer-edge /var/lib/fer-edge; ln -s private/fer-edge /var/cache/fer-edge
+        echo x >/var/lib/private/fer-edge/faces.jsonl; echo secret >/etc/fer-edge/token
+        mkdir -p /etc/credstore; echo secret >/etc/credstore/fer-edge.web-token
+        [ "$(list)" != "$before" ]
+        sh '{first}/install.sh' uninstall --purge >/dev/null
+        if [ "$(list)" = "$before" ]; then echo nothing left; else list; fi
+    """)  # fmt: skip
+    assert seen == "nothing left\n"
