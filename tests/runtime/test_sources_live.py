@@ -336,6 +336,65 @@ def test_a_csi_camera_gives_a_small_picture_of_the_same_moment_to_detect_in(pica
     np.testing.assert_allclose(frame.small_bgr[100, 300], BLUE, atol=6)
 
 
+TWO_COLOURS = np.zeros((2, 2, 3), dtype=np.uint8)
+TWO_COLOURS[:, 0] = (255, 0, 0)
+TWO_COLOURS[1, 1] = (0, 0, 255)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (600, 400), (322, 242)])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        *("RGB888", "BGR888", "XRGB8888", "XBGR8888", "RGB161616", "BGR161616"),
+        *("YUYV", "UYVY", "YVYU", "NV12", "NV21", "YUV420", "YVU420", "MJPEG"),
+    ],
+)
+def test_what_the_camera_gives_in_place_of_what_was_asked_is_converted(picamera2, layout, size):
+    """As a USB camera does, and libcamera's virtual one; rows are padded."""
+    picamera2.gives, picamera2.is_csi, picamera2.scene_rgb = (layout, size), False, TWO_COLOURS
+    with open_source("picamera2", QUICK) as source:
+        (frame,) = first_frames(source, 1)
+    image = frame.image_bgr
+    assert (image.shape, image.dtype, image.flags.c_contiguous) == ((size[1], size[0], 3), np.uint8, True)
+    assert frame.small_bgr is None
+    for place, colour in (((20, 20), RED), ((-20, -20), BLUE), ((20, -20), (0, 0, 0)), ((-1, -1), BLUE)):
+        np.testing.assert_allclose(image[place], colour, atol=8)
+
+
+def test_a_camera_of_greys_is_read(picamera2):
+    picamera2.gives, picamera2.is_csi, picamera2.scene_rgb = ("R8", (640, 480)), False, np.full((1, 1, 3), 77, np.uint8)
+    with open_source("picamera2", QUICK) as source:
+        (frame,) = first_frames(source, 1)
+    np.testing.assert_array_equal(frame.image_bgr, np.full((480, 640, 3), 77, np.uint8))
+
+
+def test_a_format_nobody_converts_is_named(picamera2):
+    picamera2.gives = ("SRGGB10_CSI2P", (640, 480))
+    with pytest.raises(SourceError, match=r"gives SRGGB10_CSI2P, which cannot be converted; expected one of RGB888"):
+        open_source("picamera2", QUICK).__enter__()
+    assert picamera2.log[-1] == "close"
+
+
+def test_a_damaged_picture_of_a_usb_camera_is_left_out(picamera2, caplog):
+    picamera2.gives, picamera2.is_csi, picamera2.damages = ("MJPEG", (640, 480)), False, 5
+    with open_source("picamera2", QUICK) as source:
+        assert first_frames(source, 1)
+    assert caplog.text.count("Left out.") == 1
+
+
+def test_a_csi_camera_that_falls_silent_is_left_at_once_and_given_back(picamera2):
+    picamera2.falls_silent = True
+    with pytest.raises(SourceError, match="no frame"):
+        open_source("picamera2", LiveOptions(first_frame_s=0.2, tries=0)).__enter__()
+    assert readers() == [] and picamera2.log[-2:] == ["stop", "close"]
+
+
+def test_an_odd_size_is_made_even_for_a_csi_camera(picamera2):
+    with open_source("picamera2", LiveOptions(width_px=641, height_px=481)) as source:
+        (frame,) = first_frames(source, 1)
+    assert frame.image_bgr.shape == (480, 640, 3)
+
+
 def test_a_camera_of_512_mb_is_asked_for_one_buffer(picamera2):
     with open_source("picamera2", LiveOptions(buffer_count=1)) as source:
         first_frames(source, 1)

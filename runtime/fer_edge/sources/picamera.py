@@ -1,66 +1,135 @@
 """CSI cameras of a Raspberry Pi, through picamera2: a picture for people and the classifier, a small one to detect in.
 
-Formats and calls follow "The Picamera2 Library" (Raspberry Pi Ltd): sections 4.2 (streams) and 6.1 (capturing arrays).
+Formats and calls follow "The Picamera2 Library" (Raspberry Pi Ltd): sections 4.2 (streams) and 6.2 (capturing buffers).
+What was asked for is not always what comes: libcamera adjusts a configuration to what the camera can do (a USB camera
+gives YUYV or MJPEG), so the one it settled on is read back, and its pictures are converted.
 """
 
+from __future__ import annotations
+
+import concurrent.futures
+import threading
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.sources.latest import LiveOptions, LiveSource, Shot
+from fer_edge.sources.pixel_layouts import Layout, bgr_of
+from fer_edge.troubles import Troubles
 
 # The small stream: more than any detector here takes in. Up to the Pi 4 it can only be YUV.
 _SMALL_WIDTH_PX = 320
 _SMALL_FORMAT = "YUV420"
+_MAIN_FORMAT = "RGB888"
+_LOOK_S = 0.5
+# Lost in a USB cable now and then; a camera that sends nothing else has fallen silent.
+_MOST_DAMAGED = 100
 
 
 class PicameraDevice:
-    """A started picamera2 camera. `small_px` is (width, height) of its small stream, None without one."""
+    """A started picamera2 camera; `layouts` has its streams by name: main, and lores where it gives a small picture."""
 
-    def __init__(self, camera: Any, small_px: tuple[int, int] | None) -> None:
-        self._camera, self._small_px = camera, small_px
+    def __init__(
+        self,
+        camera: Any,
+        layouts: dict[str, Layout],
+        name: str,
+        options: LiveOptions,
+        stop: threading.Event,
+        troubles: Troubles,
+    ) -> None:
+        self._camera, self._layouts, self._name, self._options = camera, layouts, name, options
+        self._stop, self._troubles = stop, troubles
 
     def read(self) -> Shot | None:
-        """The next picture, from both streams of one and the same exposure."""
-        if self._small_px is None:
-            return Shot(_bgr(self._camera.capture_array("main")))
-        (main, small), _metadata = self._camera.capture_arrays(["main", "lores"])
-        return Shot(_bgr(main), _small_bgr(small, *self._small_px))
+        """The next picture, from both streams of one and the same exposure. Raises SourceError."""
+        for _ in range(_MOST_DAMAGED):
+            buffers = self._buffers()
+            if buffers is None:
+                return None
+            try:
+                pictures = [
+                    bgr_of(buffer, layout, self._name, self._options.limit)
+                    for buffer, layout in zip(buffers, self._layouts.values(), strict=True)
+                ]
+            except SourceError as error:
+                self._troubles.tell(f"{error} Left out.")
+                continue
+            return Shot(*pictures)
+        return None
 
     def close(self) -> None:
         """Stop the camera and give it back; without it the next program finds it busy."""
         self._camera.stop()
         self._camera.close()
 
+    def _buffers(self) -> list[NDArray[np.uint8]] | None:
+        """The buffers of the next exposure, (n,) uint8 each; None once it is to stop."""
+        job = self._camera.capture_buffers(list(self._layouts), wait=False)
+        while not self._stop.is_set():
+            try:
+                buffers, _metadata = self._camera.wait(job, timeout=_LOOK_S)
+            except concurrent.futures.TimeoutError:
+                continue
+            return [np.asarray(buffer, dtype=np.uint8) for buffer in buffers]
+        return None
+
 
 def picamera_source(number: int = 0, options: LiveOptions | None = None) -> LiveSource:
-    """CSI camera `number`, as `rpicam-hello --list-cameras` counts them. Needs picamera2 when it is entered."""
+    """Camera `number`, as `rpicam-hello --list-cameras` counts them. Needs picamera2 when it is entered."""
     chosen = options or LiveOptions()
     name = f"picamera2:{number}"
-    return LiveSource(name, lambda: _open(number, name, chosen), chosen)
+    stop, troubles = threading.Event(), Troubles()
+
+    def open_device() -> PicameraDevice:
+        stop.clear()
+        return _open(number, name, chosen, stop, troubles)
+
+    return LiveSource(name, open_device, chosen, stop.set)
 
 
-def _open(number: int, name: str, options: LiveOptions) -> PicameraDevice:
+def _open(number: int, name: str, options: LiveOptions, stop: threading.Event, troubles: Troubles) -> PicameraDevice:
     camera = _grab(number, name)
     try:
-        small_px = _small_size(options.width_px, options.height_px)
-        # libcamera names formats by the order of a little-endian word: what it calls RGB888 lies in memory as B, G, R,
-        # which is what OpenCV and Frame mean by BGR. Its "BGR888" would swap red and blue.
-        camera.configure(
-            camera.create_video_configuration(
-                main={"size": (options.width_px, options.height_px), "format": "RGB888"},
-                lores={"size": small_px, "format": _SMALL_FORMAT} if small_px else None,
-                buffer_count=options.buffer_count,
-            )
-        )
+        camera.configure(_wanted(camera, options))
+        layouts = _settled(camera.camera_configuration(), name)
         camera.start()
     except BaseException:
         camera.close()
         raise
-    return PicameraDevice(camera, small_px)
+    return PicameraDevice(camera, layouts, name, options, stop, troubles)
+
+
+def _wanted(camera: Any, options: LiveOptions) -> dict[str, Any]:
+    # picamera2 takes even sizes only.
+    width, height = max(2, options.width_px & ~1), max(2, options.height_px & ~1)
+    small_px = _small_size(width, height)
+    # Only the pipelines of a Raspberry Pi have a second stream, and libcamera crashes where another camera is asked for
+    # one. This property is how picamera2 itself tells them apart.
+    if "ColorFilterArrangement" not in camera.camera_properties:
+        small_px = None
+    configuration: dict[str, Any] = camera.create_video_configuration(
+        main={"size": (width, height), "format": _MAIN_FORMAT},
+        lores={"size": small_px, "format": _SMALL_FORMAT} if small_px else None,
+        buffer_count=options.buffer_count,
+    )
+    return configuration
+
+
+def _settled(configuration: dict[str, Any], name: str) -> dict[str, Layout]:
+    """The streams as libcamera adjusted them. Raises SourceError for a format nobody here converts."""
+    layouts = {}
+    for stream in ("main", "lores"):
+        if configuration.get(stream):
+            width, height = configuration[stream]["size"]
+            layout = Layout(
+                str(configuration[stream]["format"]), width, height, configuration[stream].get("stride") or 0
+            )
+            layout.check(name)
+            layouts[stream] = layout
+    return layouts
 
 
 def _small_size(width_px: int, height_px: int) -> tuple[int, int] | None:
@@ -69,16 +138,6 @@ def _small_size(width_px: int, height_px: int) -> tuple[int, int] | None:
         return None
     # YUV420 halves rows and columns, so both are even.
     return _SMALL_WIDTH_PX, max(round(height_px * _SMALL_WIDTH_PX / width_px / 2), 1) * 2
-
-
-def _bgr(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(array, dtype=np.uint8)
-
-
-def _small_bgr(planes: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:
-    """BGR of planes Y, U, V (height * 3/2, stride); the stride is the width rounded up to what the hardware likes."""
-    picture = cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420)
-    return np.asarray(picture[:height_px, :width_px], dtype=np.uint8)
 
 
 def _grab(number: int, name: str) -> Any:
