@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 from fer_edge.errors import SourceError, UsageError
 from fer_edge.sinks import SinkSet, VideoSink
 from fer_edge.sinks import recording as recording_module
+from fer_edge.sinks.containers import container_of
 from fer_edge.sinks.video import Timeline, encodable_rate
 
 from tests.runtime.fakes.disks import ext4_disk, mounted_tmpfs, needs_loop, needs_mount
 from tests.runtime.fakes.media import index_of, numbered, read_video
 from tests.runtime.fakes.results import face, taken
 
+store = recording_module.Recording._store
 LIMIT_BYTES = 400_000
 SUFFIXES = ["mp4", "avi", "mkv"]
 # A key frame each twelve frames, of which a fragment is made.
@@ -152,6 +154,24 @@ def test_a_finished_file_knows_its_length_and_can_be_jumped_about_in(tmp_path, s
         reader.set(cv2.CAP_PROP_POS_FRAMES, index)
         assert index_of(reader.read()[1]) == index // 10
     reader.release()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("block", [1, 7, 1000, 1 << 30])
+def test_the_encoders_stream_is_taken_apart_alike_in_whatever_blocks_it_comes(suffix, block, monkeypatch, tmp_path):
+    stream = []
+    monkeypatch.setattr(
+        recording_module.Recording, "_store", lambda self, data: stream.append(data) or store(self, data)
+    )
+    with VideoSink(tmp_path / f"out.{suffix}", 10.0) as sink:
+        for index in range(60):
+            sink.write(*counted(index, index / 10))
+    container = container_of(f".{suffix}", 10.0)
+    whole, pieces = b"".join(stream), []
+    for at in range(0, len(whole), block):
+        pieces += container.split(whole[at : at + block])
+    assert sum(piece.frames for piece in pieces) == 60 and len(pieces) >= 5
+    assert pieces[0].frames == 0
 
 
 @needs_loop

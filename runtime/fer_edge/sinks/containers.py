@@ -231,17 +231,18 @@ class Matroska:
         segment = None if ebml is None else _element_at(data, ebml.end)
         if ebml is None or segment is None:
             return False
-        found = list(_children(data, segment.body, len(data)))
-        if not found or found[-1].name != _CLUSTER:
+        children = list(_children(data, segment.body, len(data)))
+        clusters = [child.at for child in children if child.name == _CLUSTER]
+        if not clusters:
             return False
-        for child in found[:-1]:
+        for child in (child for child in children if child.at < clusters[0]):
             if child.name == _INFO:
                 fields = [one for one in _children(data, child.body, child.end) if one.name not in (_CRC, _DURATION)]
                 self._info = b"".join(bytes(data[one.at : one.end]) for one in fields)
             elif child.name not in (_SEEK_HEAD, _VOID):
                 self._others.append((child.name, bytes(data[child.at : child.end])))
         self._start = bytes(data[: ebml.end]) + _SEGMENT
-        del data[: found[-1].at]
+        del data[: clusters[0]]
         return True
 
     def stored(self, piece: Piece, position: int) -> None:
