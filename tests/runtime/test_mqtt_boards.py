@@ -97,6 +97,19 @@ def test_two_boards_that_were_given_one_topic_say_so(broker, as_board, caplog):
     assert caplog.text.count("another board publishes") <= 2, "each of them once"
 
 
+def test_two_programs_of_one_board_with_one_topic_say_so_and_lose_nothing(broker, caplog, monkeypatch):
+    """They have one client identifier as well, so at first each ends the session of the other."""
+    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 0.02)
+    with Subscriber(broker) as heard, sink_of(broker, "home") as one, sink_of(broker, "home") as other:
+        eventually(lambda: one._short_sessions >= 2 or other._short_sessions >= 2)
+        for index in range(3):
+            for sink in (one, other):
+                sink.write(*taken(index, face("happy" if index % 2 else "sad")))
+        eventually(lambda: (one.sent, other.sent) == (3, 3))
+        assert len(heard.wait_for("home/events", 6)) >= 6
+        eventually(lambda: "another fer-edge on this board publishes below the topic home" in caplog.text)
+
+
 def test_a_boards_own_statistics_and_other_peoples_json_are_no_other_board(broker, caplog):
     with sink_of(broker, "home") as sink, Subscriber(broker) as heard:
         connected(sink)

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import secrets
 import threading
 import time
 from collections import deque
@@ -50,6 +51,7 @@ _FAREWELL_S = 0.5
 _JOIN_S = 0.5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _LONGEST_PREFIX = 200
+_ENOUGH_SHORT_SESSIONS = 2
 
 
 def checked_topic(prefix: str | None) -> str:
@@ -84,7 +86,8 @@ class MqttSink:
         self._broker = broker_at(address, files)
         self.name = f"mqtt {self._broker.shown}"
         self._vitals, self._announce = vitals, announce
-        self._board = board_id()[:12]
+        self._board, self._process = board_id()[:12], secrets.token_hex(4)
+        self._short_sessions = 0
         self._events = TrackEvents()
         self._client: Client | None = None
         self._thread: threading.Thread | None = None
@@ -178,11 +181,14 @@ class MqttSink:
             "events_sent": self.sent,
             "events_lost": self.lost,
             "board": self._board,
+            "process": self._process,
         }
 
     def _new_client(self) -> Client:
         # The broker ends an older session of the same identifier, such as one before a power cut, with its last will.
-        client = new_client(self._broker, client_id(self._board, self._topic))
+        # Where two programs of one board have the same, they would end each other's sessions for ever.
+        own = f" {self._process}" if self._short_sessions >= _ENOUGH_SHORT_SESSIONS else ""
+        client = new_client(self._broker, client_id(self._board, f"{self._topic}{own}"))
         client.will_set(f"{self._topic}/available", "offline", qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_message, client.on_subscribe = self._on_message, self._on_subscribe
@@ -290,6 +296,7 @@ class MqttSink:
         elif self._connected_at_s is not None:
             # Some brokers end the connection of a client that may not subscribe. It can do without.
             self._listens = self._listens and self._heard
+            self._short_sessions += 1
             hint = "is another fer-edge connected with this topic prefix?"
             self._tell(f"connection lost at once ({reason}); {hint} See --mqtt-topic {self._topic}")
         else:
@@ -304,12 +311,12 @@ class MqttSink:
             # The last will of an older session, or of another board, while this program runs.
             if message.payload == b"offline" and not message.retain and not self._stop.is_set():
                 self._greeting.append((f"{self._topic}/available", "online"))
-        elif not self._other_told and _board_of(message.payload) not in (None, self._board):
-            self._other_told = True
-            logger.warning(
-                "%s: another board publishes below the topic %s, too. Give each its own --mqtt-topic.",
-                *(self.name, self._topic),
-            )
+        elif not self._other_told and (sender := _sender_of(message.payload)) is not None:
+            self._other_told = sender != (self._board, self._process)
+            if self._other_told:
+                who = "another board" if sender[0] != self._board else "another fer-edge on this board"
+                text = "%s: %s publishes below the topic %s, too. Give each its own --mqtt-topic."
+                logger.warning(text, self.name, who, self._topic)
 
 
 def client_id(board: str, topic: str) -> str:
@@ -317,11 +324,11 @@ def client_id(board: str, topic: str) -> str:
     return f"feredge{hashlib.sha256(f'{board} {topic}'.encode()).hexdigest()[:16]}"
 
 
-def _board_of(payload: bytes | bytearray) -> str | None:
-    """The board that sent these statistics."""
+def _sender_of(payload: bytes | bytearray) -> tuple[str, str] | None:
+    """The board and the process that sent these statistics."""
     try:
         found = json.loads(payload)
     except (ValueError, RecursionError):
         return None
-    board = found.get("board") if isinstance(found, dict) else None
-    return board if isinstance(board, str) else None
+    board, process = (found.get("board"), found.get("process")) if isinstance(found, dict) else (None, None)
+    return (board, process) if isinstance(board, str) and isinstance(process, str) else None
