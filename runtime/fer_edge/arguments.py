@@ -101,6 +101,13 @@ def camera_index(text: str) -> int:
     return int(text)
 
 
+def rotation(text: str) -> int:
+    """Degrees by which a picture is turned clockwise."""
+    if text not in ("0", "90", "180", "270"):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is none of 0, 90, 180 and 270 degrees")
+    return int(text)
+
+
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
     value = _number(text)

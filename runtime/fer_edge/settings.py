@@ -19,6 +19,7 @@ from fer_edge.arguments import (
     plain_text,
     positive,
     region,
+    rotation,
     seconds,
     source_address,
     sync_period,
@@ -99,6 +100,14 @@ class CameraSettings:
 
     width_px: int = _setting(640, "--width", "picture width asked of a camera", parse=picture_side, metavar="PX")
     height_px: int = _setting(480, "--height", "picture height asked of a camera", parse=picture_side, metavar="PX")
+    rotation: int = _setting(
+        0,
+        "--rotation",
+        "turn the picture of any source clockwise by so many degrees, where the camera is mounted otherwise",
+        parse=rotation,
+        metavar="0|90|180|270",
+    )
+    mirror: bool = _switch("--mirror", "mirror the picture of any source left to right, after --rotation")
     buffer_count: int = _setting(
         2, "--buffer-count", "picamera2's buffers; 1 saves memory", parse=whole_number(1, 64), metavar="N"
     )

@@ -77,6 +77,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
         ("threads = 4", r"\[threads\] is unknown"),
         ("source = 0", r"source is a value, expected a section \[source\]"),
         ("[model]\nthreads = 0", r"\[model\] threads: '0' is not a whole number from 1 to 64"),
+        ("[camera]\nrotation = 45", r"\[camera\] rotation: '45' is none of 0, 90, 180 and 270 degrees"),
         ("[model]\nthreads = true", r"\[model\] threads is true, expected N"),
         ("[model]\nsmoothing = 2", r"smoothing: '2' is not a number from 0 to 1"),
         ('[output]\nquiet = "yes"', r"quiet is text, expected true or false"),

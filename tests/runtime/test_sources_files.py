@@ -1,6 +1,7 @@
 """Sources that are files: every frame exactly once, and clear words about files that are none."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import SourceError
+from fer_edge.picture_header import PictureLimit
 from fer_edge.sources import open_source
 
 from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, plain, write_image, write_video
@@ -100,6 +102,134 @@ def test_a_video_is_read_ahead_by_a_thread_that_is_joined(tmp_path):
             assert [next(frames).index for _ in range(taken)] == list(range(taken))
             assert taken != 3 or [thread for thread in threading.enumerate() if thread.name.startswith("read ")]
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("read ")]
+
+
+# --- What only ffmpeg writes: clocks that vary or jump, pixels that are not square ----------------------------
+
+
+def made(path, *words, size="96x64", length_s=1):
+    """A video of a test picture, made by ffmpeg."""
+    source = f"testsrc=size={size}:rate=10:duration={length_s}"
+    return run_ffmpeg("-f", "lavfi", "-i", source, *words, str(path))
+
+
+def run_ffmpeg(*words):
+    command = shutil.which("ffmpeg")
+    if command is None:
+        pytest.skip("ffmpeg is absent; `apt install ffmpeg` brings it")
+    subprocess.run([command, "-v", "error", "-y", *words], check=True, timeout=60)
+    return Path(words[-1])
+
+
+@pytest.fixture
+def joined(tmp_path):
+    """Two recordings put one behind the other, the clock of the second 25 hours later."""
+    first = made(tmp_path / "a.ts", "-c:v", "mpeg2video")
+    second = run_ffmpeg("-i", str(first), "-c", "copy", "-output_ts_offset", "90000", str(tmp_path / "b.ts"))
+    return first.read_bytes(), second.read_bytes()
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["forwards", "backwards"])
+def test_a_clock_that_jumps_in_joined_recordings_is_bridged_and_told(tmp_path, caplog, joined, order):
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(joined[::order]))
+    with open_source(str(path), real_time=True) as source:
+        assert source.frame_count is None, "duration times rate is two million"
+        frames = list(source)
+    times = [frame.captured_at_s for frame in frames]
+    assert len(times) == 20 and times == pytest.approx([i / 10 for i in range(20)], abs=0.11)
+    assert caplog.text.count("its clock jumps") == 1 and "ended early" not in caplog.text
+
+
+def test_a_pause_is_told_and_not_waited_for(tmp_path, caplog):
+    """Its time is right all the same."""
+    delayed = "setpts=PTS+gte(N\\,5)*60/TB"
+    path = made(tmp_path / "pause.mkv", "-vf", delayed, "-vsync", "passthrough", "-c:v", "mpeg4", length_s=1)
+    begun_s = time.monotonic()
+    with open_source(str(path), real_time=True) as source:
+        times = [frame.captured_at_s for frame in source]
+    assert time.monotonic() - begun_s < 30
+    assert times[5] - times[4] == pytest.approx(60.1, abs=0.01)
+    assert "nothing for 60 s by its clock" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_rate_that_varies_keeps_its_times_and_is_no_early_end(tmp_path, caplog, suffix):
+    dropped = "select=not(mod(n\\,3))+between(t\\,1\\,2)"
+    path = made(tmp_path / f"varies{suffix}", "-vf", dropped, "-vsync", "vfr", "-c:v", "mpeg4", length_s=4)
+    frames = read(path)
+    expected = [i / 10 for i in range(40) if i % 3 == 0 or 10 <= i <= 20]
+    assert [frame.captured_at_s for frame in frames] == pytest.approx(expected, abs=0.002)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("ratio", "rotated", "shape"),
+    [
+        ("2/1", False, (64, 192, 3)),
+        ("8/9", False, (64, 85, 3)),
+        ("1/1", False, (64, 96, 3)),
+        ("2/1", True, (192, 64, 3)),
+        ("100/1", False, (64, 96, 3)),
+    ],
+    ids=["half the width", "narrow", "square", "on its side", "senseless"],
+)
+def test_pixels_that_are_not_square_are_made_so(tmp_path, ratio, rotated, shape):
+    path = made(tmp_path / "plain.mp4", "-vf", f"setsar={ratio}", "-c:v", "mpeg4")
+    if rotated:
+        turned = str(tmp_path / "turned.mp4")
+        path = run_ffmpeg("-i", str(path), "-c", "copy", "-metadata:s:v", "rotate=90", turned)
+        if cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_ORIENTATION_META) == 0:
+            pytest.skip("this ffmpeg sets a rotation in another way")
+    assert {frame.image_bgr.shape for frame in read(path)} == {shape}
+
+
+def test_a_video_that_is_too_large_is_refused(tmp_path):
+    path = made(tmp_path / "large.mp4", "-c:v", "mpeg4", size="640x480")
+    with pytest.raises(SourceError, match=r"a video of 640x480; the limit is 0\.2 million pixels a frame"):
+        open_source(str(path), limit=PictureLimit(0.5, "--max-megapixels")).__enter__()
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.jpg", "pipe.mp4"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match=r"a pipe \(FIFO\), which cannot be read from start to end"):
+        open_source(str(tmp_path / name)).__enter__()
+    write_image(tmp_path / "1.png", numbered(1))
+    assert len(read(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero", "/dev/random"])
+def test_a_device_that_is_no_camera_is_refused(device):
+    with pytest.raises(SourceError, match="a device, which cannot be read from start to end"):
+        open_source(device).__enter__()
+
+
+# --- Orientation --------------------------------------------------------------------------------------------
+
+
+def corners(image):
+    return [tuple(int(value) for value in image[y, x]) for y, x in ((2, 2), (2, -3), (-3, -3), (-3, 2))]
+
+
+@pytest.mark.parametrize("kind", ["photo", "folder", "video"])
+@pytest.mark.parametrize(
+    ("rotation", "mirror", "turned"),
+    [(0, False, 0), (90, False, -1), (180, False, -2), (270, False, -3), (0, True, None)],
+)
+def test_the_picture_of_any_source_is_turned(tmp_path, kind, rotation, mirror, turned):
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24, :32], image[:24, 32:], image[24:, 32:], image[24:, :32] = RED, GREEN, BLUE, (255, 255, 255)
+    path = write_image(tmp_path / "photo.png", image)
+    if kind == "video":
+        path = write_video(tmp_path / "clip.avi", [image] * 2)
+    with open_source(str(tmp_path if kind == "folder" else path), rotation_deg=rotation, mirror=mirror) as source:
+        assert source.name == str(tmp_path if kind == "folder" else path)
+        frame = next(iter(source))
+    assert frame.image_bgr.shape[:2] == ((64, 48) if rotation in (90, 270) else (48, 64))
+    expected = corners(image)
+    expected = [*expected[turned:], *expected[:turned]] if turned is not None else [expected[i] for i in (1, 0, 3, 2)]
+    np.testing.assert_allclose(corners(frame.image_bgr), expected, atol=25)
 
 
 def test_an_image_is_one_frame_at_time_0(tmp_path):

@@ -395,6 +395,16 @@ def test_an_odd_size_is_made_even_for_a_csi_camera(picamera2):
     assert frame.image_bgr.shape == (480, 640, 3)
 
 
+def test_both_pictures_of_a_csi_camera_are_turned(picamera2):
+    picamera2.scene_rgb = TWO_COLOURS
+    with open_source("picamera2", LiveOptions(width_px=600, height_px=400), rotation_deg=90, mirror=True) as source:
+        (frame,) = first_frames(source, 1)
+    assert (frame.image_bgr.shape, frame.small_bgr.shape) == ((600, 400, 3), (320, 214, 3))
+    for image in (frame.image_bgr, frame.small_bgr):
+        np.testing.assert_allclose([image[20, 20], image[20, -20]], [RED, RED], atol=8)
+        np.testing.assert_allclose([image[-20, -20], image[-20, 20]], [BLUE, (0, 0, 0)], atol=8)
+
+
 def test_a_camera_of_512_mb_is_asked_for_one_buffer(picamera2):
     with open_source("picamera2", LiveOptions(buffer_count=1)) as source:
         first_frames(source, 1)

@@ -73,7 +73,14 @@ def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = T
     )
     text = source.address if source.camera is None else str(source.camera)
     assert text is not None, "the command line sees to it that there is a source"
-    return open_source(text, live, real_time=not source.as_fast_as_possible, limit=limit)
+    return open_source(
+        text,
+        live,
+        real_time=not source.as_fast_as_possible,
+        limit=limit,
+        rotation_deg=camera.rotation,
+        mirror=camera.mirror,
+    )
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ def open_source(
     *,
     real_time: bool = False,
     limit: PictureLimit = DEFAULT_LIMIT,
+    rotation_deg: int = 0,
+    mirror: bool = False,
     sysfs: Path = SYSFS,
 ) -> Source:
     """The source that `text` names, not entered yet; nothing is opened before it is entered.
@@ -65,9 +67,19 @@ def open_source(
     `text` is a camera's index or /dev/videoN, `picamera2` or `picamera2:N`, a stream's address (rtsp, rtsps, http,
     https, rtmp), a folder of images, an image or a video file. `live` sets size and patience of cameras and streams;
     `real_time` gives a video file's frames at its own pace; pictures beyond `limit` are refused.
+    Every frame is turned clockwise by `rotation_deg` (0, 90, 180, 270), then mirrored left to right where `mirror`.
     Index 0 becomes picamera2 where it is a CSI camera, which V4L2 cannot read on Raspberry Pi OS; `sysfs` is where
     the kernel describes cameras. Raises SourceError for text that names no source.
     """
+    source = _source_of(text, live, real_time, limit, sysfs)
+    if not rotation_deg and not mirror:
+        return source
+    from fer_edge.sources.orientation import Orientation, OrientedSource
+
+    return OrientedSource(source, Orientation(rotation_deg, mirror))
+
+
+def _source_of(text: str, live: LiveOptions | None, real_time: bool, limit: PictureLimit, sysfs: Path) -> Source:
     # Each kind is imported by its own branch: a board that reads a camera loads nothing of the others.
     kind = kind_of(text)
     if kind is Kind.CAMERA:

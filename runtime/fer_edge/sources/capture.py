@@ -1,17 +1,41 @@
-"""cv2.VideoCapture as a Device: what camera and stream have in common."""
+"""What all captures of OpenCV share: unknown properties, pixels that are not square, the Device of live ones."""
 
 import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from fer_edge.sources.latest import EndOfStreamError, Shot
+
+# Closer to square than a pixel in a hundred, and further from it than any recorder goes: such a ratio is a mistake.
+_SQUARE, _OBLONG = 0.01, 4.0
 
 
 def positive_or_none(capture: cv2.VideoCapture, number: int) -> float | None:
     """A property of a capture where it is known. OpenCV says "unknown" as 0, -1, NaN or a huge negative number."""
     value = capture.get(number)
     return value if math.isfinite(value) and value > 0 else None
+
+
+def square_pixels(image: NDArray[np.uint8], capture: cv2.VideoCapture) -> NDArray[np.uint8]:
+    """The frame `capture` gave last, (h, w, 3) uint8, stretched where its pixels are not square.
+
+    Recorders store half or two thirds of the width, and a sample aspect ratio that says so. OpenCV has turned the
+    picture by its rotation already, so that the ratio may have become one of the height.
+    """
+    numerator = positive_or_none(capture, cv2.CAP_PROP_SAR_NUM)
+    denominator = positive_or_none(capture, cv2.CAP_PROP_SAR_DEN)
+    if numerator is None or denominator is None:
+        return image
+    ratio = numerator / denominator
+    if abs(ratio - 1) < _SQUARE or not 1 / _OBLONG <= ratio <= _OBLONG:
+        return image
+    height, width = image.shape[:2]
+    on_its_side = round(positive_or_none(capture, cv2.CAP_PROP_ORIENTATION_META) or 0) % 180 == 90
+    size = (width, round(height * ratio)) if on_its_side else (round(width * ratio), height)
+    how = cv2.INTER_LINEAR if ratio > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, (max(1, size[0]), max(1, size[1])), interpolation=how), dtype=np.uint8)
 
 
 class CaptureDevice:
@@ -27,7 +51,7 @@ class CaptureDevice:
         found, image = self._capture.read()
         if not found and self._has_end:
             raise EndOfStreamError("the video came to its end.")
-        return Shot(np.asarray(image, dtype=np.uint8)) if found else None
+        return Shot(square_pixels(np.asarray(image, dtype=np.uint8), self._capture)) if found else None
 
     def close(self) -> None:
         """Release the capture."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,23 +18,33 @@ from fer_edge.picture_file import check_file
 from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
 from fer_edge.redaction import redacted
 from fer_edge.sources.ahead import ReadAhead
-from fer_edge.sources.capture import positive_or_none
+from fer_edge.sources.capture import positive_or_none, square_pixels
 from fer_edge.sources.ffmpeg import open_capture
+from fer_edge.sources.media_clock import MediaClock
+from fer_edge.troubles import Troubles
 
 logger = logging.getLogger("fer_edge")
 
 # Containers that count by duration times rate are often a frame or two off; a cut file misses many.
 _TOLERANCE_FRAMES = 2
 _TOLERANCE_FRACTION = 0.01
-# For a container without a rate.
+# For a container without a rate, or with one that no camera has: the unit of its clock.
 _FALLBACK_FPS = 25.0
+_HIGHEST_FPS = 1000.0
+# In real time a longer pause than this is not waited for.
+_LONGEST_WAIT_S = 10.0
+_HEAD_BYTES = 400
+# MPEG-TS, plain or with a time stamp before each packet, and MPEG-PS.
+_TS_PACKET_BYTES = ((0, 188), (4, 192))
+_PS_START = b"\0\0\x01\xba"
 
 
 class VideoSource:
     """The frames of a video file, decoded ahead by a thread. `captured_at_s` is media time from its first frame.
 
-    In `real_time` no frame is given before its time; whoever is slower gets every frame all the same, later. A file
-    that ends early gives what could be decoded, then a warning in the log.
+    In `real_time` no frame is given before its time, but a pause of more than 10 s is not waited for; whoever is slower
+    gets every frame all the same, later. A clock that jumps is bridged (`MediaClock`). A file that ends early gives
+    what could be decoded, then a warning in the log.
     """
 
     continuous = True
@@ -49,6 +58,8 @@ class VideoSource:
         self.fps: float | None = None
         self.frame_count: int | None = None
         self._capture: cv2.VideoCapture | None = None
+        self._joined, self._claimed = False, 0
+        self._troubles = Troubles()
 
     def __enter__(self) -> VideoSource:
         """Open the file and find its rate and length. Raises SourceError when it holds no video."""
@@ -62,8 +73,14 @@ class VideoSource:
                 "Expected e.g. .mp4, .mkv, .avi; check that it plays elsewhere."
             )
         self._capture = capture
-        self.fps = positive_or_none(capture, cv2.CAP_PROP_FPS) or _FALLBACK_FPS
-        self.frame_count = int(positive_or_none(capture, cv2.CAP_PROP_FRAME_COUNT) or 0) or None
+        fps = positive_or_none(capture, cv2.CAP_PROP_FPS) or _FALLBACK_FPS
+        self.fps = fps if fps <= _HIGHEST_FPS else _FALLBACK_FPS
+        with self.path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+        self._joined = _is_joined(head)
+        self._claimed = int(min(positive_or_none(capture, cv2.CAP_PROP_FRAME_COUNT) or 0, 2**53))
+        # Others are counted by their duration times their rate, which says little where the rate varies.
+        self.frame_count = (self._claimed or None) if _counts_frames(head) else None
         return self
 
     def __exit__(
@@ -82,35 +99,62 @@ class VideoSource:
         if self._capture is None or self.fps is None:
             raise SourceError(f"{self.name}: enter the source before reading it.")
         self._ahead = ReadAhead(self._pictures(self._capture), f"read {self.name}")
-        given = 0
-        first_s = time_s = started_at_s = 0.0
+        clock = MediaClock(1.0 / self.fps, joined=self._joined)
+        given, started_at_s = 0, time.monotonic()
         for image, position_s in self._ahead:
+            before_s, jumps = clock.time_s, clock.jumps
+            time_s = clock.advance(position_s)
             if given == 0:
-                first_s, started_at_s = position_s, time.monotonic()
-            else:
-                time_s = _later(position_s - first_s, time_s, 1.0 / self.fps)
+                started_at_s = time.monotonic()
+            if clock.jumps > jumps:
+                self._tell_jump(clock)
             if self._real_time:
+                if time_s - before_s > _LONGEST_WAIT_S:
+                    started_at_s -= self._skip_pause(time_s - before_s)
                 time.sleep(max(0.0, started_at_s + time_s - time.monotonic()))
             yield Frame(image, given, time_s, self.name)
             given += 1
-        self._warn_if_short(given)
+        self._warn_if_short(given, clock)
+
+    def _tell_jump(self, clock: MediaClock) -> None:
+        self._troubles.tell(
+            f"{self.name}: its clock jumps by {clock.last_jump_s:.0f} s at {clock.time_s:.1f} s, as if recordings were "
+            "joined; the jump is left out of the times."
+        )
+
+    def _skip_pause(self, pause_s: float) -> float:
+        """The seconds of a pause that are not waited for."""
+        self._troubles.tell(f"{self.name}: nothing for {pause_s:.0f} s by its clock; that is not waited for.")
+        return pause_s - 1.0 / (self.fps or _FALLBACK_FPS)
 
     def _pictures(self, capture: cv2.VideoCapture) -> Iterator[tuple[NDArray[np.uint8], float]]:
         """Each picture with its position in seconds. The first was grabbed on entering."""
         found, image = capture.retrieve()
         while found:
-            yield image, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0  # type: ignore[misc]
+            picture = np.asarray(image, dtype=np.uint8)
+            if picture.shape[0] * picture.shape[1] > self._limit.megapixels * 1e6:
+                raise SourceError(
+                    f"{self.name}: its frames grow to {picture.shape[1]}x{picture.shape[0]}. {self._limit.remedy}"
+                )
+            yield square_pixels(picture, capture), capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
             found, image = capture.read()
 
-    def _warn_if_short(self, given: int) -> None:
-        claimed = self.frame_count or 0
-        if claimed - given > max(_TOLERANCE_FRAMES, claimed * _TOLERANCE_FRACTION):
+    def _warn_if_short(self, given: int, clock: MediaClock) -> None:
+        """Warn where both frames and time are missing: a count alone may only be duration times rate."""
+        frames = self._claimed - max(_TOLERANCE_FRAMES, self._claimed * _TOLERANCE_FRACTION)
+        if given < frames and clock.time_s < frames / (self.fps or _FALLBACK_FPS) and not clock.jumps:
             logger.warning(
                 "%s: ended early: %d of the %d frames it claims could be decoded. Is the file cut short?",
-                *(self.name, given, claimed),
+                *(self.name, given, self._claimed),
             )
 
 
-def _later(position_s: float, previous_s: float, period_s: float) -> float:
-    """The container's time where it moves on, else one period after the previous frame."""
-    return position_s if math.isfinite(position_s) and position_s > previous_s else previous_s + period_s
+def _is_joined(head: bytes) -> bool:
+    """True for the kinds of file that become one by being put one behind the other, each part with its own clock."""
+    is_ts = any(head[at : at + 1] == head[at + size : at + size + 1] == b"G" for at, size in _TS_PACKET_BYTES)
+    return is_ts or head.startswith(_PS_START)
+
+
+def _counts_frames(head: bytes) -> bool:
+    """True for containers with an index that counts their frames: MP4 and its relatives, and AVI."""
+    return head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip") or head[8:12] == b"AVI "
