@@ -37,8 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     annotations.add_argument("--cache", type=Path, required=True, help="the .npz to write, to be named to fit")
     annotations.set_defaults(run=_annotations)
 
-    attributes = commands.add_parser("attributes", help="compute attributes of all faces with CLIP and keep them")
-    attributes.add_argument("clip", type=Path, help="folder of a CLIP model, as transformers saves one")
+    attributes = commands.add_parser("attributes", help="compute attributes of all faces with a network and keep them")
+    attributes.add_argument(
+        "network", type=Path, help="folder of a CLIP model, or FaceRes's weights as `pretrained faceres` writes them"
+    )
     attributes.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
     attributes.add_argument("--output", type=Path, default=Path("data/attributes.npz"))
     attributes.set_defaults(run=_attributes)
@@ -117,10 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--results", type=Path, help="CSV (models/results.csv, or results-TASK.csv beside it)")
     measure.set_defaults(run=_evaluate)
 
-    probe = commands.add_parser("probe", help="how much of the attributes a linear probe finds in a model's features")
+    probe = commands.add_parser("probe", help="how much of the attributes a probe finds in a model's features")
     probe.add_argument(
         "models", type=Path, nargs="+", help="checkpoints (.safetensors); the one without splitting first"
     )
+    probe.add_argument("--kind", default="linear", help="linear (default), or two-layer")
     probe.add_argument("--attributes", default="photometric", help="photometric, or a table ending in .npz")
     probe.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
     probe.add_argument("--output", type=Path, default=Path("docs/measured/probe.csv"))
@@ -188,7 +191,7 @@ def _annotations(options: argparse.Namespace) -> None:
 def _attributes(options: argparse.Namespace) -> None:
     from train import attributes
 
-    data, source = cache.load_any(options.cache), attributes.ClipAttributes(options.clip)
+    data, source = cache.load_any(options.cache), attributes.open_network(options.network)
     attributes.write_table(source, data.images, options.output)
     print(f"{options.output}: {len(source.names)} attributes of {len(data.images)} faces")
 
@@ -268,7 +271,9 @@ def _probe(options: argparse.Namespace) -> None:
     from train import attributes, probe
 
     source, data = attributes.open_source(options.attributes), cache.load_any(options.cache)
-    rows = [row for path in options.models for row in probe.measure(path, data, source)]
+    if options.kind not in probe.PROBES:
+        raise UsageError(f"--kind is {options.kind!r}, expected {' or '.join(probe.PROBES)}.")
+    rows = [row for path in options.models for row in probe.measure(path, data, source, options.kind)]
     probe.write_csv(options.output, rows)
     print(probe.table(rows))
 

@@ -1,9 +1,9 @@
 """What tells faces apart beside their expression: sources of attributes, and the goals that separate the two.
 
 Kim, Kim and Song (2024) retrieve gender, age and skin with CLIP. Here CLIP is one source among others, because its
-weights are large and not everybody's: `clip` needs them in a local folder, a table may come from anywhere, and the
-photometric attributes need nothing but the pixels. These last are this project's choice; they speak of skin tone,
-light and camera, not of gender or age.
+weights are large and not everybody's: `clip` needs them in a local folder, FaceRes's come in a registry package
+(`train.pretrained`), a table may come from anywhere, and the photometric attributes need nothing but the pixels. These
+last are this project's choice; they speak of skin tone, light and camera, not of gender or age.
 """
 
 import hashlib
@@ -16,12 +16,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fer_edge.arrays import read_arrays
 from fer_edge.errors import DataError, ModelError
 from fer_edge.files import atomic_write
 
+from train import architectures, pixels
 from train.annotated import Faces
 from train.information import info_nce, linear_information
 from train.recipe import Labels
@@ -30,6 +33,11 @@ from train.recipe import Labels
 _ESTIMATOR_RATE = 10.0
 # Enough for a regression on a hundred features to be fitted to a batch of a hundred faces.
 _RIDGE = 0.3
+# FaceRes was trained at this side.
+_FACERES_SIDE_PX = 224
+_FACERES_LAYERS = ("hidden", "gender", "age")
+_PARTS = ("weight", "bias")
+_IDENTITY_DIRECTIONS = 8
 # Nothing of this was tuned on data: one neutral sentence a value, two or three values an attribute.
 PROMPTS = {
     "gender": ("a photo of the face of a man", "a photo of the face of a woman"),
@@ -112,6 +120,61 @@ class ClipAttributes:
         deviation = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
         answer = self._model(pixel_values=(large - mean) / deviation, **self._words)
         return answer.logits_per_image
+
+
+class FaceResAttributes:
+    """Gender and age by FaceRes's two other layers, skin tone by the pixels, and identity as FaceRes's embedding.
+
+    `weights` is the file `python -m train pretrained faceres` writes. Gender is the probability of a man, age the
+    expected one in years; of the embedding those directions are kept in which the faces at hand differ most. Raises
+    ModelError.
+    """
+
+    names = ("gender", "age", "skin tone", *(f"identity {number + 1}" for number in range(_IDENTITY_DIRECTIONS)))
+
+    def __init__(self, weights: Path, *, batch: int = 64) -> None:
+        try:
+            tensors = load_file(weights)
+            self._layers = {f"{name}.{part}": tensors[f"{name}.{part}"] for name in _FACERES_LAYERS for part in _PARTS}
+            self._network = architectures.build("mobilenet_v1", {"side": _FACERES_SIDE_PX}).eval()
+            body = {key: value for key, value in tensors.items() if key not in self._layers}
+            self._network.load_state_dict({**self._network.state_dict(), **body})
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            raise ModelError(
+                f"{weights}: not FaceRes's weights ({error}). Make them with `python -m train pretrained faceres`."
+            ) from None
+        self._batch = batch
+
+    def values(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `AttributeSource`."""
+        starts = range(0, len(images), self._batch)
+        embeddings = torch.cat([self._embedding(images[start : start + self._batch]) for start in starts])
+        hidden = self._layer("hidden", embeddings).relu()
+        gender = self._layer("gender", hidden).sigmoid()
+        probabilities = self._layer("age", hidden).softmax(dim=1)
+        years = probabilities @ torch.arange(float(probabilities.shape[1]))
+        skin = PhotometricAttributes().values(images)[:, :1]
+        identity = _principal_components(embeddings, _IDENTITY_DIRECTIONS)
+        return np.concatenate([gender.numpy(), years.numpy()[:, None], skin, identity.numpy()], axis=1)
+
+    @torch.inference_mode()
+    def _embedding(self, images: NDArray[np.uint8]) -> Tensor:
+        return self._network.features(pixels.normalise(torch.from_numpy(images)).unsqueeze(1))
+
+    def _layer(self, name: str, values: Tensor) -> Tensor:
+        return torch.nn.functional.linear(values, self._layers[f"{name}.weight"], self._layers[f"{name}.bias"])
+
+
+def _principal_components(values: Tensor, count: int) -> Tensor:
+    """The `count` directions of greatest variance of values (n, d), and where each row lies on them, (n, count)."""
+    centred = values - values.mean(dim=0)
+    _, directions = torch.linalg.eigh(centred.T @ centred)  # ascending
+    return centred @ directions[:, -count:].flip(1)
+
+
+def open_network(path: Path) -> AttributeSource:
+    """CLIP in a folder, or FaceRes in a .safetensors file. Raises ModelError."""
+    return FaceResAttributes(path) if path.suffix == ".safetensors" else ClipAttributes(path)
 
 
 class TableAttributes:

@@ -141,7 +141,7 @@ def _faceres(archive: Path, network: nn.Module) -> dict[str, Tensor]:
         pointwise = _kernel(weights[f"conv_pw_{block}/convolution/merged_input"])
         _fill(next(layers), pointwise, weights[f"conv_pw_{block}_bn/batchnorm_1/sub"])
     rest = {}
-    for ours, theirs in (("embedding", "feats"), ("gender", "gender_pred"), ("age", "age_pred")):
+    for ours, theirs in (("hidden", "feats"), ("gender", "gender_pred"), ("age", "age_pred")):
         rest[f"{ours}.weight"] = torch.from_numpy(weights[f"{theirs}/kernel"].T.copy())
         rest[f"{ours}.bias"] = torch.from_numpy(weights[f"{theirs}/bias"].copy())
     return rest

@@ -21,14 +21,16 @@ class Labels:
 
     `ferplus_share` blends FER+ vote distributions into FER2013's own labels. `second_head` weighs a second task, the
     eight classes of FER+ with contempt, which the network learns beside its own and which no export holds.
-    `saliency_teacher` is the checkpoint whose evidence stands in for people's gaze (`train.saliency`), `attributes` the
-    source of what identifies a face (`train.attributes`).
+    `saliency_teacher` is the checkpoint whose evidence stands in for people's gaze, `saliency_indicators` are what the
+    loss of a map is made of (`train.saliency`), `attributes` is the source of what identifies a face
+    (`train.attributes`).
     """
 
     ferplus_share: float = 0.5
     smoothing: float = 0.0
     second_head: float = 0.0
     saliency_teacher: str = ""
+    saliency_indicators: tuple[str, ...] = ("kl", "cc", "nss")
     attributes: str = "photometric"
 
 

@@ -25,8 +25,9 @@ from train.recipe import Labels
 
 # Side in pixels of the maps that are learned from.
 MAP_SIDE = 24
-# Loss = KL + (1 - CC) - this share of NSS, which is the largest of the three by its nature.
+# NSS is the largest of the three by its nature: this share of it counts.
 _NSS_SHARE = 0.2
+INDICATORS = ("kl", "cc", "nss")
 # The strongest evidence of a face counts as looked at.
 _FIXATED_SHARE = 0.05
 
@@ -65,11 +66,13 @@ def as_density(maps: Tensor) -> Tensor:
 class SaliencyTask:
     """Predict where people look. Outputs: scores of the pixels of a square map, (n, pixels), before softmax.
 
-    Wanted: (n, 2, MAP_SIDE, MAP_SIDE), a density and the fixations it was made of.
+    Wanted: (n, 2, MAP_SIDE, MAP_SIDE), a density and the fixations it was made of. `indicators` are the parts of the
+    loss, of INDICATORS.
     """
 
     name: str = "saliency"
     labels: tuple[str, ...] = ()
+    indicators: tuple[str, ...] = INDICATORS
 
     def wanted(self, data: Faces, labels: Labels) -> Tensor:
         """The dataset's maps, or the evidence of the recipe's teacher."""
@@ -85,15 +88,17 @@ class SaliencyTask:
         return data.truth(self.name).astype(np.float32)
 
     def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
-        """KL, CC and NSS together, over the faces that have a map."""
+        """The sum of the indicators, each the less the better, over the faces that have a map."""
         counts = ~wanted.flatten(1).isnan().any(dim=1)
         if not counts.any():
             return outputs.sum() * 0
         prediction, density, fixations = _prepared(outputs[counts], wanted[counts])
-        agreement = (
-            1 - correlation(prediction, density) - _NSS_SHARE * normalised_scanpath_saliency(prediction, fixations)
-        )
-        return (kl_divergence(prediction, density) + agreement).mean()
+        parts = {
+            "kl": lambda: kl_divergence(prediction, density),
+            "cc": lambda: 1 - correlation(prediction, density),
+            "nss": lambda: -_NSS_SHARE * normalised_scanpath_saliency(prediction, fixations),
+        }
+        return torch.stack([parts[name]().mean() for name in self.indicators]).sum()
 
     def figures(self, outputs: NDArray[np.float32], truth: NDArray[Any]) -> dict[str, float]:
         """The loss, CC, which selects, KL, NSS and SIM."""

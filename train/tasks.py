@@ -45,7 +45,18 @@ def task_of(recipe: Recipe) -> Task:
         raise UsageError(f"{recipe.name}: task {recipe.task!r} is unknown; there are: {', '.join(_TASKS)}.")
     if recipe.distillation.teachers and not is_of_classes(recipe.task):
         raise UsageError(f"{recipe.name}: teachers teach classes, and {recipe.task} has none.")
-    return _TASKS[recipe.task]
+    return _saliency(recipe) if recipe.task == "saliency" else _TASKS[recipe.task]
+
+
+def _saliency(recipe: Recipe) -> saliency.SaliencyTask:
+    """The task with the recipe's indicators. Raises UsageError for one that is unknown, or for none."""
+    indicators = recipe.labels.saliency_indicators
+    if not indicators or set(indicators) - set(saliency.INDICATORS):
+        raise UsageError(
+            f"{recipe.name}: saliency_indicators is {list(indicators)}, expected some of "
+            f"{', '.join(saliency.INDICATORS)}."
+        )
+    return saliency.SaliencyTask(indicators=indicators)
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class Beside:
 
 def beside(recipe: Recipe) -> dict[str, Beside]:
     """What a recipe wants learned beside its task, by name; `attached` is the task once more. Raises UsageError."""
-    goals = {**_TASKS, **_GOALS, "attached": task_of(recipe)}
+    goals = {**_TASKS, **_GOALS, "saliency": _saliency(recipe), "attached": task_of(recipe)}
     unknown = [name for name in recipe.beside if name not in goals]
     if unknown:
         raise UsageError(f"{recipe.name}: [beside] {unknown[0]!r} is unknown; there are: {', '.join(goals)}.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fer_edge.errors import DataError, ModelError, UsageError
 
@@ -261,6 +262,56 @@ def test_a_folder_without_clip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="not a readable CLIP model"):
         attributes.ClipAttributes(tmp_path)
+
+
+def small_faceres(folder: Path) -> Path:
+    """Weights with FaceRes's names, drawn at random: the real ones are another's."""
+    torch.manual_seed(0)
+    body = architectures.build("mobilenet_v1", {}).state_dict()
+    layers = {"hidden": (256, 1024), "gender": (1, 256), "age": (100, 256)}
+    rest = {f"{name}.weight": torch.randn(size) * 0.01 for name, size in layers.items()}
+    rest |= {f"{name}.bias": torch.zeros(size[0]) for name, size in layers.items()}
+    save_file(
+        {**{key: value for key, value in body.items() if not key.startswith("head")}, **rest}, folder / "f.safetensors"
+    )
+    return folder / "f.safetensors"
+
+
+def test_faceres_gives_gender_age_skin_and_identity(tiny: Fer2013, tmp_path: Path) -> None:
+    source = attributes.open_network(small_faceres(tmp_path))
+    values = source.values(tiny.images[:12])
+    assert values.shape == (12, len(source.names))
+    named = dict(zip(source.names, values.T, strict=True))
+    assert ((named["gender"] > 0) & (named["gender"] < 1)).all()
+    assert ((named["age"] > 0) & (named["age"] < 99)).all()
+    assert np.array_equal(named["skin tone"], attributes.PhotometricAttributes().values(tiny.images[:12])[:, 0])
+    identity = values[:, source.names.index("identity 1") :]
+    assert np.allclose(identity.mean(axis=0), 0, atol=1e-3)  # principal components: centred, the largest first
+    assert (np.diff(identity.var(axis=0)) <= 1e-6).all()
+
+
+def test_a_file_that_is_not_faceres_is_refused(tmp_path: Path) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelError, match="python -m train pretrained faceres"):
+        attributes.open_network(tmp_path / "x.safetensors")
+
+
+def test_a_probe_of_two_layers_finds_what_a_linear_one_cannot() -> None:
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(1500, 2)).astype(np.float32)
+    wanted = np.stack([features[:, 0] * features[:, 1], features[:, 0]], axis=1)
+    parts = features[:1000], wanted[:1000], features[1000:], wanted[1000:]
+    linear, bent = (probe.probe(*parts, kind) for kind in probe.PROBES)
+    assert linear[0] < 0.1
+    assert bent[0] > 0.7
+    assert min(linear[1], bent[1]) > 0.9
+
+
+def test_an_unknown_probe_is_refused(capsys: pytest.CaptureFixture[str], tiny: Fer2013, tmp_path: Path) -> None:
+    cache.save(tiny, tmp_path / "data.npz")
+    words = ["probe", "x.safetensors", "--kind", "deep", "--cache", str(tmp_path / "data.npz")]
+    assert command.main(words) == 2
+    assert "--kind is 'deep', expected linear or two-layer." in capsys.readouterr().err
 
 
 def test_a_probe_finds_what_is_linear_and_nothing_in_noise() -> None:

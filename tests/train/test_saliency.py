@@ -95,6 +95,25 @@ def test_a_perfect_map_has_the_best_of_every_indicator() -> None:
     assert flat["loss"] > best["loss"]
 
 
+def test_an_ablation_judges_maps_by_some_indicators_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs, wanted = torch.rand(3, 144, generator=generator), torch.rand(3, 2, 24, 24, generator=generator)
+    each = [saliency.SaliencyTask(indicators=(name,)).loss(outputs, wanted) for name in saliency.INDICATORS]
+    assert torch.allclose(saliency.SaliencyTask().loss(outputs, wanted), sum(each))
+
+
+def test_an_unknown_indicator_is_refused() -> None:
+    recipe = Recipe("x", "saliency_cnn", {}, task="saliency", labels=Labels(saliency_indicators=("auc",)))
+    with pytest.raises(UsageError, match=r"saliency_indicators is \['auc'\], expected some of kl, cc, nss"):
+        tasks.task_of(recipe)
+
+
+@pytest.mark.parametrize("arguments", [{"rates": [1, 1, 1]}, {"differences": False}])
+def test_the_parts_of_the_saliency_model_can_be_left_out(arguments: dict[str, object]) -> None:
+    network = architectures.build("saliency_cnn", {"widths": [4, 8], "stem": 4, **arguments}).train()
+    assert network(torch.randn(2, 1, 48, 48))["saliency"].shape == (2, 24 * 24)
+
+
 def test_evidence_lies_where_the_answer_comes_from() -> None:
     class Corner(torch.nn.Module):
         def forward(self, faces: torch.Tensor) -> torch.Tensor:

@@ -77,12 +77,15 @@ def _convolution(inputs: int, outputs: int, kernel: int, *, dilation: int = 1, s
 
 
 class DilatedInception(nn.Module):
-    """The same place seen narrowly and widely at once: (n, inputs, h, w) -> (n, outputs, h, w)."""
+    """The same place seen narrowly and widely at once: (n, inputs, h, w) -> (n, outputs, h, w).
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    Rates of 1 alone, as many as the paper's, have its cost without its reach: what dilation is worth (`train ablate`).
+    """
+
+    def __init__(self, inputs: int, outputs: int, rates: Sequence[int] = _RATES) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(_convolution(inputs, outputs, 3, dilation=rate) for rate in _RATES)
-        self.merge = _convolution(outputs * len(_RATES), outputs, 1)
+        self.branches = nn.ModuleList(_convolution(inputs, outputs, 3, dilation=rate) for rate in rates)
+        self.merge = _convolution(outputs * len(rates), outputs, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
@@ -92,16 +95,16 @@ class DilatedInception(nn.Module):
 class SaliencyModel(nn.Module):
     """Where people look: (n, 1, h, w) float, normalised -> scores (n, 1, h / 2, w / 2), before softmax over pixels."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, rates: Sequence[int] = _RATES, differences: bool = True) -> None:
         super().__init__()
-        self.differences = DifferenceOfGaussians()
-        self.stem = _convolution(1 + len(_SCALES_PX), channels, 3, stride=2)
-        self.inception = DilatedInception(channels, channels)
+        self.differences = DifferenceOfGaussians() if differences else None
+        self.stem = _convolution(1 + (len(_SCALES_PX) if differences else 0), channels, 3, stride=2)
+        self.inception = DilatedInception(channels, channels, rates)
         self.score = nn.Conv2d(channels, 1, 3, padding=1)
 
     def forward(self, faces: Tensor) -> Tensor:
         """See the class."""
-        seen = torch.cat([faces, self.differences(faces)], dim=1)
+        seen = faces if self.differences is None else torch.cat([faces, self.differences(faces)], dim=1)
         return self.score(self.inception(self.stem(seen)))
 
 
@@ -116,6 +119,7 @@ class SaliencyCnn(nn.Module):
 
     `goals` are further heads, the number of outputs by the name of a goal; in training mode it answers {"task",
     "saliency": (n, pixels), and every goal}. `output` = "saliency" makes the map itself the task, for training on gaze.
+    `rates` of the inception module and `differences` of Gaussians are for ablations.
     """
 
     def __init__(
@@ -124,6 +128,8 @@ class SaliencyCnn(nn.Module):
         stem: int = 16,
         widths: Sequence[int] = (16, 32, 64),
         saliency_channels: int = 8,
+        rates: Sequence[int] = _RATES,
+        differences: bool = True,
         classes: int = 7,
         goals: dict[str, int] | None = None,
         output: str = "task",
@@ -132,7 +138,8 @@ class SaliencyCnn(nn.Module):
         super().__init__()
         if output not in ("task", "saliency"):
             raise ValueError(f"output is {output!r}; expected task or saliency")
-        self.saliency, self.output = SaliencyModel(saliency_channels), output
+        self.saliency = SaliencyModel(saliency_channels, rates=rates, differences=differences)
+        self.output = output
         if output == "saliency":
             return
         self.stem = _convolution(1, stem, 3, stride=2)
