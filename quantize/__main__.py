@@ -63,7 +63,8 @@ def _compare(options: argparse.Namespace) -> None:
 def _simulate(options: argparse.Namespace) -> None:
     from quantize import simulate
 
-    found = simulate.simulate(options.float, options.files, options.faces, options.split, options.draws)
+    files = [simulate.Rates(agreement / 100, drop) for agreement, drop in options.rates]
+    found = simulate.simulate(options.float, files, options.faces, options.split, options.draws)
     simulate.write(found, options.csv)
     print(simulate.table(options.csv))
 
@@ -175,7 +176,15 @@ def _simulate_parser() -> argparse.ArgumentParser:
         description="How often the gate passes INT8 files, by the number of faces that judge them.",
     )
     parser.add_argument("float", type=Path, help="the float model")
-    parser.add_argument("files", type=Path, nargs="+", help="INT8 files of it, a good and a bad one")
+    parser.add_argument(
+        "--rates",
+        type=float,
+        nargs=2,
+        action="append",
+        required=True,
+        metavar=("AGREEMENT", "DROP"),
+        help="a file's top-1 agreement with float in percent and points of accuracy it loses (may be repeated)",
+    )
     parser.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"), help="face cache of `make data`")
     parser.add_argument("--split", default="PublicTest", help="split the faces are drawn from (PublicTest)")
     parser.add_argument("--draws", type=int, default=400, help="times each number of faces is drawn (400)")

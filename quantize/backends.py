@@ -83,9 +83,9 @@ def _onnx_network(graph: FloatGraph, ranges: Ranges, recipe: Recipe, images: NDA
     # Signed activations run unfused on x86; which operators fuse and what rounding costs is the same with unsigned.
     asked = replace(recipe, activations="u8") if recipe.activations == "s8" else recipe
 
-    def attempt(choice: Choice) -> Attempt:
+    def attempt(choice: Choice, count: int) -> Attempt:
         model = onnx_ptq.quantized(graph, ranges, asked, choice)
-        outputs = np.concatenate([part[name] for part in onnx_graph.activations(graph, model, (name,), tried)])
+        outputs = np.concatenate([part[name] for part in onnx_graph.activations(graph, model, (name,), tried[:count])])
         return Attempt(outputs, qdq_graph.executed_nodes(model))
 
     known = tuple(
@@ -102,18 +102,18 @@ def _tflite(recipe: Recipe, materials: Materials) -> _Result:
     contract = materials.models.classifiers["tflite"].contract
     plain = replace(recipe, io=PIXELS)
 
-    def outputs_of(content: bytes) -> NDArray[np.float32]:
+    def outputs_of(content: bytes, count: int) -> NDArray[np.float32]:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.tflite"
             file.write_bytes(content)
             engine = open_engine(file)
             spec = replace(contract.input, dtype=engine.input.dtype, low=-128 if engine.input.dtype == "int8" else 0)
-            fed = replace(contract, input=spec).model_input(tried)
+            fed = replace(contract, input=spec).model_input(tried[:count])
             return np.asarray(engine.run(fed)[0], dtype=np.float32)
 
-    def attempt(choice: Choice) -> Attempt:
+    def attempt(choice: Choice, count: int) -> Attempt:
         content = tflite_ptq.quantized(model, ranges, plain, choice)
-        return Attempt(outputs_of(content), len(read_tflite(content).subgraphs[0].operators))
+        return Attempt(outputs_of(content, count), len(read_tflite(content).subgraphs[0].operators))
 
     known = tuple(
         kind
@@ -121,7 +121,7 @@ def _tflite(recipe: Recipe, materials: Materials) -> _Result:
         if set(tflite_graph.observed_tensors(model, (kind,))) <= {*ranges, model.input}
     )
     float_file = materials.models.classifiers["tflite"].path.read_bytes()
-    network = Network(known, tflite_graph.convolution_layers(model), outputs_of(float_file), attempt)
+    network = Network(known, tflite_graph.convolution_layers(model), outputs_of(float_file, len(tried)), attempt)
     choice = _decided(recipe, network)
     return choice, tflite_ptq.quantized(model, ranges, recipe, choice), {}
 

@@ -83,30 +83,45 @@ def ranges_of(graph: FloatGraph, images: NDArray[np.uint8], recipe: Recipe, quan
 
 
 def bias_corrected(graph: FloatGraph, quantized: onnx.ModelProto, images: NDArray[np.uint8]) -> FloatGraph:
-    """The float graph with the mean error of each convolution of `quantized` taken off its bias.
+    """The float graph with what rounding the weights adds to each convolution's mean output taken off its bias.
 
-    `quantized` is in QDQ form, with the tensor names of the graph; faces (n, h, w) uint8. One correction for all
-    layers at once: an error that reaches a layer through the ones before it is corrected there already, so that half
-    of what is found is taken off.
+    `quantized` is in QDQ form, with the names of the graph; the mean inputs are of faces (n, h, w) uint8.
     """
-    convolutions = [n for n in graph.body.graph.node if n.op_type == "Conv" and len(n.input) > 2]
-    made = {name for node in quantized.graph.node for name in node.output}
-    convolutions = [node for node in convolutions if node.output[0] in made]
-    names = tuple(node.output[0] for node in convolutions)
-    errors = {name: np.zeros(1) for name in names}
-    both = (activations(graph, model, names, images) for model in (graph.body, quantized))
-    count = 0
-    for first, second in zip(*both, strict=True):
-        count += len(next(iter(first.values())))
-        for name in names:
-            difference = second[name].astype(np.float64) - first[name]
-            errors[name] = errors[name] + difference.mean(axis=(2, 3)).sum(axis=0)
+    rounded = _rounded_weights(quantized)
+    convolutions = [n for n in graph.body.graph.node if n.op_type == "Conv" and len(n.input) > 2 and n.name in rounded]
+    means = _channel_means(graph, tuple(dict.fromkeys(node.input[0] for node in convolutions)), images)
     body = _copy(graph.body)
     weights = {tensor.name: tensor for tensor in body.graph.initializer}
     for node in convolutions:
+        added = (rounded[node.name] - numpy_helper.to_array(weights[node.input[1]])).sum(axis=(2, 3))
+        outputs, inputs = added.shape
+        groups = len(means[node.input[0]]) // inputs
+        per_group = means[node.input[0]].reshape(groups, inputs).repeat(outputs // groups, axis=0)
         bias = numpy_helper.to_array(weights[node.input[2]])
-        _put(weights[node.input[2]], bias - 0.5 * errors[node.output[0]] / count)
+        _put(weights[node.input[2]], bias - (added * per_group).sum(axis=1))
     return replace(graph, body=body)
+
+
+def _rounded_weights(quantized: onnx.ModelProto) -> dict[str, NDArray[np.float64]]:
+    """What the integer weights of each convolution stand for, by the name of the convolution."""
+    constants = {tensor.name: tensor for tensor in quantized.graph.initializer}
+    made_by = {node.output[0]: node for node in quantized.graph.node if node.op_type == "DequantizeLinear"}
+    found = {}
+    for node in quantized.graph.node:
+        source = made_by.get(node.input[1]) if node.op_type == "Conv" else None
+        if source is not None and source.input[0] in constants:
+            integers, scale = (numpy_helper.to_array(constants[name]).astype(np.float64) for name in source.input[:2])
+            found[node.name] = integers * scale.reshape(-1, *[1] * (integers.ndim - 1))
+    return found
+
+
+def _channel_means(
+    graph: FloatGraph, names: tuple[str, ...], images: NDArray[np.uint8]
+) -> dict[str, NDArray[np.float64]]:
+    """The mean of each channel of the tensors `names` (n, c, h, w) over faces and positions, (c,)."""
+    batches = activations(graph, graph.body, names, images)
+    sums = [{name: values.mean(axis=(2, 3)).sum(axis=0) for name, values in batch.items()} for batch in batches]
+    return {name: np.sum([part[name] for part in sums], axis=0) / len(images) for name in names}
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

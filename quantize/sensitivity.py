@@ -42,13 +42,13 @@ class Attempt:
 class Network:
     """A network to be decided on. `layers` maps each convolution to its multiplications for one face.
 
-    `attempt` quantizes by a choice and runs the images; `reference` (n, labels) is what float says of them.
+    `attempt` quantizes by a choice and runs that many images; `reference` (n, labels) is what float says of all.
     """
 
     operators: tuple[str, ...]
     layers: dict[str, int]
     reference: NDArray[np.float32] = field(repr=False)
-    attempt: Callable[[Choice], Attempt]
+    attempt: Callable[[Choice, int], Attempt]
 
 
 def choose_operators(network: Network) -> Choice:
@@ -56,14 +56,15 @@ def choose_operators(network: Network) -> Choice:
     choice = Choice()
     if not network.operators:
         return choice
-    before = network.attempt(choice)
+    glance = network.reference[:IMAGES]
+    before = network.attempt(choice, IMAGES)
     for kind in network.operators:
         wider = replace(choice, operators=(*choice.operators, kind))
         try:
-            after = network.attempt(wider)
+            after = network.attempt(wider, IMAGES)
         except Exception:  # a library that cannot make or run this kind as integers, whatever it says of it
             continue
-        loss = snr_db(before.outputs, network.reference) - snr_db(after.outputs, network.reference)
+        loss = snr_db(before.outputs, glance) - snr_db(after.outputs, glance)
         pays = after.executed < before.executed and loss <= _MAX_LOSS_DB
         if pays or (after.executed == before.executed and loss <= 0):
             choice, before = wider, after
@@ -72,30 +73,33 @@ def choose_operators(network: Network) -> Choice:
 
 def choose_float_layers(network: Network, choice: Choice) -> Choice:
     """`choice` with the layers that must stay float for the outputs to agree; at most half of them."""
-    start = network.attempt(choice)
-    if _agreement(start.outputs, network.reference) >= _ENOUGH_AGREEMENT:
+    if _agreement(network.attempt(choice, len(network.reference)).outputs, network.reference) >= _ENOUGH_AGREEMENT:
         return choice
-    noise = _noise(start.outputs, network.reference)
+    glance = network.reference[:IMAGES]
+    noise = _noise(network.attempt(choice, IMAGES).outputs, glance)
     relief = {}
     for layer in tqdm(network.layers, desc="sensitivity", unit=" layers", leave=False, delay=2):
-        alone = network.attempt(replace(choice, float_layers=(layer,)))
-        relief[layer] = noise - _noise(alone.outputs, network.reference)
+        alone = network.attempt(replace(choice, float_layers=(layer,)), IMAGES)
+        relief[layer] = noise - _noise(alone.outputs, glance)
     ranked = sorted(relief, key=lambda layer: relief[layer] / network.layers[layer], reverse=True)
     ranked = [layer for layer in ranked if relief[layer] > 0][: int(_MAX_FLOAT_LAYERS * len(network.layers))]
+    order = list(network.layers)
+    mixed = choice
     for count in _counts(len(ranked)):
-        mixed = replace(choice, float_layers=tuple(sorted(ranked[:count], key=list(network.layers).index)))
-        if _agreement(network.attempt(mixed).outputs, network.reference) >= _ENOUGH_AGREEMENT:
-            return mixed
-    return replace(choice, float_layers=tuple(sorted(ranked, key=list(network.layers).index)))
+        mixed = replace(choice, float_layers=tuple(sorted(ranked[:count], key=order.index)))
+        outputs = network.attempt(mixed, len(network.reference)).outputs
+        if _agreement(outputs, network.reference) >= _ENOUGH_AGREEMENT:
+            break
+    return mixed
 
 
 def _counts(most: int) -> Sequence[int]:
-    """How many layers to try: all small numbers, then in growing steps."""
+    """How many layers to try: all small numbers, then in growing steps, and at last `most`."""
     counts, count = [], 1
     while count < most:
         counts.append(count)
         count += max(1, count // 4)
-    return counts
+    return [*counts, most] if most else []
 
 
 def _noise(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

@@ -2,7 +2,13 @@
 
 import csv
 
+import numpy as np
+import pytest
+
+from fer_edge.errors import UsageError
+
 from quantize import __main__ as command
+from quantize import simulate
 from quantize.report import markdown
 from tests.conftest import ROOT
 
@@ -17,6 +23,32 @@ def row(recipe: str) -> dict[str, str]:
 
 def test_the_table_is_that_of_the_committed_search() -> None:
     assert markdown(MEASURED / "search.csv") in PAGE
+
+
+def test_the_table_of_verdicts_is_that_of_the_committed_simulation() -> None:
+    assert simulate.table(ROOT / "docs" / "measured" / "gate.csv") in PAGE
+
+
+def test_no_bad_file_passes_and_the_default_faces_decide() -> None:
+    with open(ROOT / "docs" / "measured" / "gate.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    good, bad = ([row for row in rows if row["agreement"] == rate] for rate in ("0.9889", "0.961"))
+    assert {float(row["passed"]) for row in bad} == {0.0}
+    assert max(float(row["failed"]) for row in good) <= 0.01
+    assert float(good[-1]["passed"]) > 0.9
+    assert float(bad[-1]["failed"]) == 1
+
+
+def test_a_simulated_file_has_the_rates_asked_for() -> None:
+    generator = np.random.default_rng(0)
+    outputs, labels = generator.normal(size=(2000, 7)).astype(np.float32), generator.integers(0, 7, 2000)
+    outputs[np.arange(1200), labels[:1200]] += 9
+    made = simulate.changed(outputs, labels, simulate.Rates(0.96, 0.8)).argmax(axis=1)
+    named = outputs.argmax(axis=1)
+    assert (made == named).mean() == pytest.approx(0.96, abs=0.001)
+    assert 100 * ((named == labels).mean() - (made == labels).mean()) == pytest.approx(0.8, abs=0.06)
+    with pytest.raises(UsageError, match="cannot be"):
+        simulate.changed(outputs, labels, simulate.Rates(0.99, 5.0))
 
 
 def test_what_is_said_of_training_is_what_was_measured() -> None:
