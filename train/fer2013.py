@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from fer_edge.errors import DataError, SourceError
 from fer_edge.picture_file import read_image
+from fer_edge.tables import shown
 from fer_edge.truth import truth_of
 
 from train import align
@@ -126,7 +127,8 @@ def _counted_votes(row: dict[str, str], where: str) -> list[int]:
     except (TypeError, ValueError):
         counts = [-1]
     if min(counts) < 0 or max(counts) > _VOTERS:
-        raise DataError(f"{where}: expected ten whole vote counts of 0 to {_VOTERS}, found {dict(row)}.")
+        found = ", ".join(shown(row[name]) for name in VOTES)
+        raise DataError(f"{where}: expected ten whole vote counts of 0 to {_VOTERS}, found {found}.")
     return counts
 
 
@@ -195,21 +197,22 @@ def _read_csv(path: Path) -> Fer2013:
 
 
 def _parse_emotion(text: str | None, where: str) -> int:
-    if text is None or not text.strip().isdigit() or int(text) >= len(EXPRESSIONS):
-        raise DataError(f"{where}: emotion is {text!r}, expected 0 to {len(EXPRESSIONS) - 1}.")
+    numbers = [str(number) for number in range(len(EXPRESSIONS))]
+    if text is None or text.strip() not in numbers:
+        raise DataError(f"{where}: emotion is {shown(text)}, expected 0 to {len(EXPRESSIONS) - 1}.")
     return int(text)
 
 
 def _parse_split(text: str, where: str) -> int:
     if text not in SPLITS:
-        raise DataError(f"{where}: Usage is {text!r}, expected one of {', '.join(SPLITS)}. Is the row cut off?")
+        raise DataError(f"{where}: Usage is {shown(text)}, expected one of {', '.join(SPLITS)}. Is the row cut off?")
     return SPLITS.index(text)
 
 
 def _parse_pixels(text: str | None, where: str) -> NDArray[np.uint8]:
     try:
         values = np.array((text or "").split(), dtype=np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise DataError(f"{where}: a pixel is not a whole number.") from None
     if values.size != SIDE_PX * SIDE_PX:
         raise DataError(f"{where}: {values.size} pixels, expected {SIDE_PX * SIDE_PX}. Is the row cut off?")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fer_edge.redaction import redacted
 from fer_edge.streams import drop_stdout, ensure_standard_streams, printable
 
+_LONGEST_LINE = 1500
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
 
 
@@ -71,5 +72,7 @@ def _give_up_unwritten() -> None:
 
 def _report(program: str, message: str, exit_code: int) -> int:
     """Print one line about what went wrong; `exit_code` again."""
-    print(f"{program}: {printable(' '.join(message.split()))}", file=sys.stderr)
+    line = printable(" ".join(message[: 2 * _LONGEST_LINE].split()))
+    cut = line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
+    print(f"{program}: {cut}", file=sys.stderr)
     return exit_code

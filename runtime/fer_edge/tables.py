@@ -35,6 +35,7 @@ _SHOWN_CHARS = 40
 # TOML's reader takes time by the square of the nesting, so what people write by hand is held to what people write.
 _TEXT_BYTES = 1 << 18
 _CSV_BYTES, _HEADER_BYTES = 1 << 26, 1 << 16
+_DEEPEST = 32
 # Whole numbers that a double holds exactly; JSON and TOML writers agree on no larger ones.
 _GREATEST_WHOLE = 2**53
 # The invisible characters that some scripts and emoji are written with; every other format character is refused.
@@ -139,6 +140,8 @@ def parse_toml(text: str, where: str, error: Refusal = UsageError) -> dict[str, 
         raise error(f"{where}: not valid TOML: nested too deeply.") from None
     except ValueError as problem:
         raise error(f"{where}: not valid TOML: {_QUOTED_BY_TOML.sub(HIDDEN, _cut(problem))}.") from None
+    if _too_deep(tables):
+        raise error(f"{where}: not valid TOML: nested too deeply.")
     return tables
 
 
@@ -150,11 +153,28 @@ def read_json(path: Path, error: Refusal) -> Any:
 def parse_json(text: str, where: str, error: Refusal) -> Any:
     """The value of a JSON text: no NaN, no infinity, no key twice. Raises `error` naming `where`."""
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_whole)
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_whole)
     except RecursionError:
         raise error(f"{where}: not JSON: nested too deeply.") from None
     except ValueError as problem:
         raise error(f"{where}: not JSON: {_cut(problem)}.") from None
+    if _too_deep(value):
+        raise error(f"{where}: not JSON: nested too deeply.")
+    return value
+
+
+def _too_deep(value: object) -> bool:
+    """Whether lists and tables lie in one another deeper than any table here does; whoever walks them may recurse."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+            if isinstance(item, dict | list)
+        ]
+    return bool(level)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

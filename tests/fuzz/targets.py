@@ -63,10 +63,8 @@ def _run_contract(path: Path) -> None:
     """Parse it as metadata is parsed, and use the labels where they end up: in a picture, a row, a line."""
     from fer_edge.annotate import draw
     from fer_edge.contract import parse_contract
-    from fer_edge.frames import Box, Face, FrameResult
-    from fer_edge.sinks import CsvSink
-    from fer_edge.sinks.jsonl import as_object
-    from fer_edge.sinks.terminal import one_line
+    from fer_edge.frames import Box, Face, Frame, FrameResult
+    from fer_edge.sinks import CsvSink, JsonlSink, TerminalSink
 
     try:
         text = path.read_bytes().decode("utf-8", "surrogatepass")
@@ -77,9 +75,13 @@ def _run_contract(path: Path) -> None:
     name = contract.task_spec.name_of(answers[0], contract.labels)
     probabilities = tuple(float(value) for value in answers[0])
     face = Face(Box(5, 5, 40, 40), 0.9, 1, name, max(probabilities), probabilities)
+    frame = Frame(np.zeros((240, 320, 3), np.uint8), 0, 0.0, "x")
     result = FrameResult(0, 0.0, "x", 320, 240, contract.labels, (face,), task=contract.task)
-    draw(np.zeros((240, 320, 3), np.uint8), result)
-    (CsvSink(path, contract.labels).head + one_line(result) + str(as_object(result))).encode()
+    draw(frame.image_bgr, result)
+    sinks = (CsvSink(path.with_suffix(".csv"), contract.labels), JsonlSink(path.with_suffix(".jsonl")))
+    for sink in (*sinks, TerminalSink(io.StringIO())):
+        with sink:
+            sink.write(frame, result)
 
 
 def _run_model(path: Path) -> None:
@@ -393,7 +395,8 @@ def _mutate_arrays(arrays: dict[str, np.ndarray], random: Random) -> None:
         case 4:
             arrays[name] = np.array(random.choice((7, 1.5, "x", True, None, b"x")))
         case 5:
-            arrays[name] = array.astype(random.choice(("f8", "O", "S4", "U3", "c16", "i8", "?")))
+            kinds = ("f8", "O", "S4", "U3", "c16", "i8", "?") if array.dtype.kind in "iuf" else ("O", "S4", "U3")
+            arrays[name] = array.astype(random.choice(kinds))
         case 6 if array.dtype.kind in "iu":
             arrays[name] = array + np.asarray(random.choice((100, 3, 7)), array.dtype)
         case 7:

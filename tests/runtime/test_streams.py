@@ -84,6 +84,12 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(capsys: pytest.C
     assert capsys.readouterr().err == "fer-edge: no \\x1b]0;title\\x07 here\n"
 
 
+def test_an_error_is_one_line_of_bounded_length(capsys: pytest.CaptureFixture[str]) -> None:
+    job: Callable[[], None] = lambda: (_ for _ in ()).throw(UsageError("x " * 1_000_000))  # noqa: E731
+    assert run_reporting("fer-edge", job) == 2
+    assert len(capsys.readouterr().err) < 1600
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_labels_in_a_terminal_of_another_encoding_are_no_lost_results(
     encoding: str, astronaut_file: Path, umlaut_model: Path

@@ -4,7 +4,6 @@ Two layouts: `training.csv` and `validation.csv` beside the pictures they name, 
 `val_set`, with `images/N.jpg` already cropped and `annotations/N_exp.npy`, `N_val.npy`, `N_aro.npy`.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from fer_edge.tasks import FER_PLUS
 
 from train.annotated import AnnotatedFaces
 from train.fer2013 import EXPRESSIONS, SPLITS
-from train.readers.pictures import face_in, number_in, read_picture, text_of
+from train.readers.pictures import face_in, number_in, read_picture, rows_of
 
 _EXPRESSIONS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 _AS_FER_PLUS = {"happy": "happiness", "sad": "sadness", "angry": "anger"}
@@ -76,12 +75,15 @@ def _from_tables(root: Path) -> Iterator[_Entry]:
         path = root / f"{name}.csv"
         if not path.is_file():
             continue
-        reader = csv.DictReader(text_of(path).splitlines())
-        missing = _COLUMNS - set(reader.fieldnames or ())
+        head, *rows = rows_of(path) or [[]]
+        missing = _COLUMNS - set(head)
         if missing:
             raise DataError(f"{path}: expected AffectNet's columns, missing {', '.join(sorted(missing))}.")
-        for number, row in enumerate(reader, start=2):
+        for number, cells in enumerate(rows, start=2):
             where = f"{path}, row {number}"
+            if len(cells) != len(head):
+                raise DataError(f"{where}: {len(cells)} columns, expected {len(head)}. Is the row cut off?")
+            row = dict(zip(head, cells, strict=True))
             if not row["subDirectory_filePath"]:
                 raise DataError(f"{where}: names no picture. Is the file whole?")
             sides = [number_in(row[column] or "", 0, 1e5, where) for column in _BOX]

@@ -5,7 +5,6 @@
 coded; pictures as `2D/F001/T1/0001.jpg`.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from fer_edge.errors import DataError
 
 from train.annotated import ACTION_UNITS, AnnotatedFaces, split_by_subject
-from train.readers.pictures import FaceFinder, detected_face, face_in, number_in, read_picture, require_folder, text_of
+from train.readers.pictures import FaceFinder, detected_face, face_in, number_in, read_picture, require_folder, rows_of
 
 _UNKNOWN = 9
 _GREATEST = 5
@@ -55,7 +54,7 @@ def _picture(folder: Path, frame: int) -> Path:
 
 def _occurrences(path: Path) -> dict[int, np.ndarray]:
     """Of every frame, 1, 0 or NaN for each of ACTION_UNITS."""
-    head, *rows = list(csv.reader(text_of(path).splitlines())) or [[]]
+    head, *rows = rows_of(path) or [[]]
     places = {column: f"AU{text.strip()}" for column, text in enumerate(head) if column > 0}
     if not any(unit in ACTION_UNITS for unit in places.values()):
         raise DataError(f"{path}: begins with {','.join(head)[:40]!r}, expected the numbers of the action units.")
@@ -80,7 +79,7 @@ def _smile_intensities(path: Path) -> dict[int, float]:
     if not path.is_file():
         return {}
     smiles = {}
-    for number, row in enumerate(csv.reader(text_of(path).splitlines()), start=1):
+    for number, row in enumerate(rows_of(path), start=1):
         where = f"{path}, row {number}"
         if len(row) != 2:
             raise DataError(f"{where}: {len(row)} columns, expected frame and intensity.")

@@ -1,5 +1,6 @@
 """Pictures of a dataset as the grey 48x48 faces everything here is trained on, and the errors its files can have."""
 
+import csv
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -106,6 +107,14 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable text file ({error}). Is the dataset complete?") from None
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    """The rows of a CSV file. Raises DataError where it is not there or no CSV."""
+    try:
+        return list(csv.reader(text_of(path).splitlines()))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a CSV file ({error}). Is the dataset complete?") from None
 
 
 def number_in(text: str, low: float, high: float, where: str) -> float:
