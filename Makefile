@@ -60,7 +60,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .NOTPARALLEL:
 .PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
 	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo \
-	load screenshots test test-tflite-runtime lint format clean
+	load screenshots test test-tflite-runtime fuzz lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -209,6 +209,9 @@ test-tflite-runtime: $(READY) ## INT8 .tflite of MODEL, all inputs and outputs, 
 	$(RUN) -m quantize $(TFLITE_COPY) --recipes tflite-quantile,tflite-float-io,tflite-full-integer --force
 	@$(TFLITE_VENV)/bin/python -c 'import tflite_runtime' 2>/dev/null || { $(RUN) -m venv --clear $(TFLITE_VENV) && $(TFLITE_VENV)/bin/pip install --quiet tflite-runtime==2.14.0 "numpy<2" "opencv-python-headless<4.12" pytest pytest-timeout; }
 	PYTHONPATH=runtime TFLITE_MODELS=$(TFLITE_COPY) $(TFLITE_VENV)/bin/python -m pytest -q tests/runtime/test_tflite_runtime.py
+
+fuzz: $(READY) ## mutated inputs for every reader of what others wrote: N=300000 SEED=0
+	nice -n 10 $(RUN) -m tests.fuzz --n $(or $(N),30000) --seed $(or $(SEED),0)
 
 lint: $(READY) ## ruff format, ruff check, mypy strict on runtime/
 	$(VENV)/bin/ruff format --check .

@@ -19,7 +19,7 @@ from fer_edge.errors import UsageError
 from fer_edge.redaction import quoted, redacted, scrubbed
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client
+    from paho.mqtt.client import Client, MQTTMessage
 
     from fer_edge.settings import MqttSettings
 
@@ -182,7 +182,10 @@ class Session:
         """Talk to the broker until `is_so`; `otherwise` is the trouble where it does not come about."""
         end_s = time.monotonic() + _PATIENCE_S
         while not is_so():
-            ended = self.client.loop(_LISTEN_S) != 0
+            try:
+                ended = self.client.loop(_LISTEN_S) != 0
+            except Exception as error:  # whatever packets that are none make a network library raise
+                raise self._error(failure(error, self._broker)) from None
             if self._trouble is not None:
                 raise self._error(self._trouble)
             if ended or time.monotonic() > end_s:
@@ -200,6 +203,14 @@ class Session:
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._trouble = refusal(reason)
+
+
+def topic_of(message: MQTTMessage) -> str:
+    """The topic of a message, empty where it is not UTF-8: that is none of ours."""
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return ""
 
 
 def refusal(reason: object) -> str:

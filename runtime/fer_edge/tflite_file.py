@@ -56,7 +56,9 @@ _OPTIONS_2 = {
 # A file may name one table from many places, so the work is bounded by count; the largest classifiers have thousands.
 _MOST_TABLES = 200_000
 # All tensors together, of eight bytes an element at most: what a small board could never hold is refused at once.
-_MOST_ELEMENTS = 1 << 27
+_MOST_ELEMENTS = 1 << 28
+# A batch of large pictures; interpreters take a microsecond for a few elements when they lay out their memory.
+_MOST_INPUT_ELEMENTS = 1 << 24
 
 
 class _DamageError(Exception):
@@ -232,17 +234,20 @@ def _verify_code(code: _Table) -> None:
 def _verify_subgraph(subgraph: _Table, buffers: int, codes: int, size_bytes: int) -> int:
     """The number of its tensors."""
     tensors = subgraph.tables(_SUBGRAPH_TENSORS)
-    elements = sum(_verify_tensor(tensor, buffers) for tensor in tensors)
-    if elements > _MOST_ELEMENTS:
-        raise _DamageError(
-            f"tensors of {elements / 1e6:.0f} million elements, expected {_MOST_ELEMENTS / 1e6:.0f} at most"
-        )
+    elements = [_verify_tensor(tensor, buffers) for tensor in tensors]
     subgraph.skip(_SUBGRAPH_NAME, 1)
     for field in (_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS):
         _verify_indices(subgraph.numbers(field), 0, len(tensors), "tensor")
+    _verify_size("all tensors", sum(elements), _MOST_ELEMENTS)
+    _verify_size("inputs", sum(elements[index] for index in subgraph.numbers(_SUBGRAPH_INPUTS)), _MOST_INPUT_ELEMENTS)
     for operator in subgraph.tables(_SUBGRAPH_OPERATORS):
         _verify_operator(operator, len(tensors), codes, size_bytes)
     return len(tensors)
+
+
+def _verify_size(what: str, elements: int, most: int) -> None:
+    if elements > most:
+        raise _DamageError(f"{what} of {elements / 1e6:.0f} million elements, expected {most / 1e6:.0f} at most")
 
 
 def _verify_tensor(tensor: _Table, buffers: int) -> int:

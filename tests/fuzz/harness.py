@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.fuzz.targets import TARGETS, Run, Target
+from tests.fuzz.targets import SABOTAGE, TARGETS, Run, Target
 
 HANG_S = 10.0
 PEAK_MB = 512
@@ -47,6 +47,11 @@ class Fault:
         return f"{self.target} {self.index}: {self.kind}\n{self.detail}\n  input: {self.path}"
 
 
+def target_named(name: str) -> Target:
+    """A target; "sabotage" is the one that tests this harness."""
+    return {**TARGETS, SABOTAGE.name: SABOTAGE}[name]
+
+
 def input_of(target: Target, seed: int, index: int) -> bytes:
     """Input `index` of a run."""
     return target.make(Random(f"{seed} {target.name} {index}"))
@@ -54,7 +59,7 @@ def input_of(target: Target, seed: int, index: int) -> bytes:
 
 def fuzz(name: str, count: int, *, seed: int = 0, first: int = 0, folder: Path) -> list[Fault]:
     """Run inputs `first` to `first + count` of one target; the faults, whose inputs are kept in `folder`."""
-    target, faults, kinds = TARGETS[name], [], Counter[str]()
+    target, faults, kinds = target_named(name), [], Counter[str]()
     for fault in _faults(target, seed, first, first + count):
         kinds[fault.kind] += 1
         if kinds[fault.kind] <= _KEPT_OF_A_KIND:
@@ -138,7 +143,7 @@ def run_child(name: str, seed: int, first: int, end: int, folder: Path) -> None:
     tell = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever is printed is no message of ours
     faulthandler.enable()
-    target = TARGETS[name]
+    target = target_named(name)
     path = folder / f"input{target.suffix}"
     with target.ready(folder) as run:
         # Loading what runs needs may take any memory; what an input takes on top of it is what counts.
@@ -179,7 +184,9 @@ def _reason(run: Run, path: Path) -> tuple[str, str] | None:
 
 
 def _peak_mb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    # Not ru_maxrss: a process inherits that of its parent.
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) >> 10
 
 
 def _virtual_mb() -> int:

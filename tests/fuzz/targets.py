@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import io
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -232,12 +233,13 @@ def _run_config(path: Path) -> None:
     from fer_edge.options import add_flags, parse
     from fer_edge.pictures import Pictures
     from fer_edge.program.parts import SinkContext, make_source, refuse_overwriting, sink_makers
+    from fer_edge.program.service import Supervisor
 
     parser = argparse.ArgumentParser()
     add_flags(parser)
     settings = parse(parser, ["--config", str(path)])
     refuse_overwriting(settings)
-    source = make_source(settings, lambda: None)
+    source = make_source(settings, Supervisor({}))
     context = SinkContext(source, ("a", "b"), lambda: None, Pictures(settings.output.privacy))  # type: ignore[arg-type,return-value]
     for make in sink_makers(settings, context).values():
         make()
@@ -255,8 +257,6 @@ def _make_words(random: Random) -> bytes:
 
 
 def _run_words(path: Path) -> None:
-    import os
-
     from fer_edge.arguments import ArgumentParser
     from fer_edge.options import add_flags, parse
 
@@ -523,25 +523,49 @@ _PACKETS = (
 
 @contextmanager
 def _mqtt_broker(folder: Path) -> Iterator[Run]:
-    from fer_edge.sinks.mqtt import MqttSink
+    """A broker that says what stands in the file; the sink's thread has to come back each time."""
+    from fer_edge.sinks import mqtt
+
+    mqtt._FIRST_WAIT_S = mqtt._LONGEST_WAIT_S = 0.001  # it waits longer for a broker that does not answer
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(9)
+        address = f"mqtt://127.0.0.1:{listener.getsockname()[1]}"
+        with mqtt.MqttSink(address, "fer-edge/x", lambda: None):  # type: ignore[arg-type,return-value]
+
+            def run(path: Path) -> None:
+                _say_and_hang_up(listener, path.read_bytes())
+
+            yield run
+
+
+def _say_and_hang_up(listener: socket.socket, data: bytes) -> None:
+    with listener.accept()[0] as line:
+        line.settimeout(9)
+        try:
+            line.recv(4096)  # the client's CONNECT
+            line.sendall(data)
+            line.shutdown(socket.SHUT_WR)
+            while line.recv(4096):
+                pass
+        except OSError:
+            pass
+
+
+@contextmanager
+def _mqtt_clearing(folder: Path) -> Iterator[Run]:
+    """The same broker, for the errand of `fer-edge mqtt-clear`."""
+    import threading
+
+    from fer_edge.program.mqtt_clear import clear_broker
+    from fer_edge.settings import MqttSettings
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        sink = MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge/x", lambda: None)  # type: ignore[arg-type,return-value]
+        settings = MqttSettings(address=f"mqtt://127.0.0.1:{listener.getsockname()[1]}", topic="fer-edge/x")
 
         def run(path: Path) -> None:
-            """One connection as the sink makes it, to a broker that says what stands in the file."""
-            client = sink._new_client()
-            try:
-                client.connect("127.0.0.1", port)
-            except (OSError, ValueError):
-                return
-            with listener.accept()[0] as broker:
-                broker.sendall(path.read_bytes())
-                broker.shutdown(socket.SHUT_WR)
-                for _ in range(40):
-                    if client.loop(0.05) != 0:
-                        break
+            broker = threading.Thread(target=_say_and_hang_up, args=(listener, path.read_bytes()), daemon=True)
+            broker.start()
+            clear_broker(settings)
 
         yield run
 
@@ -572,5 +596,15 @@ TARGETS = {
         Target("video", ".mp4", lambda random: mutated(random.choice(_videos()), random), _plain(_run_video)),
         Target("http", ".http", _of_seeds(*_REQUESTS), _web_server),
         Target("mqtt", ".mqtt", _of_seeds(*_PACKETS), _mqtt_broker),
+        Target("mqtt-clear", ".mqtt", _of_seeds(*_PACKETS), _mqtt_clearing),
     )
 }
+
+
+def _sabotage(path: Path) -> None:
+    """What a test of the harness has a bad input do."""
+    if path.read_bytes() == b"bad":
+        exec(os.environ["FUZZ_SABOTAGE"], {"FerEdgeError": FerEdgeError})
+
+
+SABOTAGE = Target("sabotage", ".txt", lambda random: b"bad" if random.random() < 0.3 else b"good", _plain(_sabotage))

@@ -10,7 +10,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.broker import Session, broker_at, tls_files
+from fer_edge.broker import Session, broker_at, tls_files, topic_of
 from fer_edge.errors import UsageError
 from fer_edge.settings import MqttSettings
 from fer_edge.sinks.home_assistant import MODEL, discovery
@@ -64,7 +64,7 @@ def _retained(session: Session, topics: list[str]) -> dict[str, bytes]:
         nonlocal heard_at_s
         if message.retain:  # what others say meanwhile does not count
             heard_at_s = time.monotonic()
-            found[message.topic] = bytes(message.payload)
+            found[topic_of(message)] = bytes(message.payload)
 
     session.client.on_message = note
     session.client.subscribe([(topic, 0) for topic in topics])

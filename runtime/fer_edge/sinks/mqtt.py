@@ -21,7 +21,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.broker import KEEPALIVE_S, TlsFiles, broker_at, failure, new_client, refusal, unanswered
+from fer_edge.broker import KEEPALIVE_S, TlsFiles, broker_at, failure, new_client, refusal, topic_of, unanswered
 from fer_edge.errors import UsageError
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.identity import board_id, board_name
@@ -307,7 +307,7 @@ class MqttSink:
 
     def _on_message(self, client: Client, data: Any, message: MQTTMessage) -> None:
         """Somebody, perhaps this program itself, said something below the prefix."""
-        if message.topic.endswith("/available"):
+        if topic_of(message).endswith("/available"):
             # The last will of an older session, or of another board, while this program runs.
             if message.payload == b"offline" and not message.retain and not self._stop.is_set():
                 self._greeting.append((f"{self._topic}/available", "online"))
