@@ -162,6 +162,15 @@ def _parser() -> argparse.ArgumentParser:
     ensemble.add_argument("--output", type=Path, default=Path("docs/measured/ensemble.csv"))
     ensemble.set_defaults(run=_ensemble)
 
+    labels = commands.add_parser(
+        "labelsets", help="accuracy of models of seven or eight expressions on both label sets"
+    )
+    labels.add_argument("models", type=Path, nargs="+", help="finished models, as for evaluate")
+    labels.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
+    labels.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
+    labels.add_argument("--output", type=Path, default=Path("docs/measured/labelsets.csv"))
+    labels.set_defaults(run=_labelsets)
+
     robustness = commands.add_parser("robustness", help="accuracy of models on PublicTest under the noise ladder")
     robustness.add_argument("models", type=Path, nargs="+", help="the one to compare with first; as for evaluate")
     robustness.add_argument("--seed", type=int, default=0, help="of the noise")
@@ -317,6 +326,15 @@ def _ensemble(options: argparse.Namespace) -> None:
     rows = ensemble.measure(candidates, cache.load_any(options.cache), largest=options.largest)
     ensemble.write_csv(options.output, rows)
     print(ensemble.table(rows))
+
+
+def _labelsets(options: argparse.Namespace) -> None:
+    from train import evaluate, label_sets
+
+    candidates = [evaluate.open_candidate(path) for path in options.models]
+    rows = label_sets.measure(candidates, cache.load(options.cache), options.split)
+    label_sets.write_csv(options.output, rows)
+    print(label_sets.table(rows))
 
 
 def _robustness(options: argparse.Namespace) -> None:

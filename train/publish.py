@@ -14,6 +14,7 @@ from fer_edge.files import atomic_write
 
 from train import architectures, checkpoint, evaluate, plots, tasks
 from train.annotated import Faces
+from train.answers import read_answers
 from train.cost import Cost, cost_of
 from train.evaluate import Evaluation, FigureEvaluation
 from train.fer2013 import EXPRESSIONS, SPLITS
@@ -138,7 +139,7 @@ def _trained_on(recipe: Recipe, dataset: str) -> str:
     of_votes = recipe.task in ("expression7", "positive-negative")
     blend = f", labels blended with FER+ votes ({share:.0%})" if share and of_votes and dataset == "FER2013" else ""
     votes = "" if of_votes or dataset != "FER2013" else f", {recipe.task} by its FER+ votes"
-    teachers = [Path(name).stem for name in recipe.distillation.teachers]
+    teachers = [Path(name).stem for name in recipe.distillation.teachers] or _who_answered(recipe)
     taught = f", taught by {' and '.join(teachers)}" if teachers else ""
     noisy = (
         f", {recipe.noise.share:.0%} of the faces with noise ({recipe.noise.schedule})" if recipe.noise.share else ""
@@ -149,6 +150,12 @@ def _trained_on(recipe: Recipe, dataset: str) -> str:
     stand_in = f", evidence of {gaze} in place of gaze" if gaze and "saliency" in learned else ""
     apart = f", {Path(recipe.labels.attributes).stem} attributes kept apart" if "attributes" in learned else ""
     return f"{dataset} Training{blend}{votes}{taught}{noisy}{stand_in}{apart}{begun}"
+
+
+def _who_answered(recipe: Recipe) -> list[str]:
+    """The teachers whose stored answers a recipe names, without the digests of their weights."""
+    path = recipe.distillation.answers
+    return [name.split()[0] for name in read_answers(Path(path)).teachers] if path else []
 
 
 def info_of(

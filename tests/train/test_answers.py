@@ -153,6 +153,12 @@ def test_each_face_of_a_batch_gets_the_answer_for_its_own_view(tiny: Fer2013, te
         assert torch.allclose(target, expected, atol=1e-3)
 
 
+def test_a_card_names_the_teachers_who_answered(tiny: Fer2013, teacher: Path, tmp_path: Path) -> None:
+    path = tmp_path / "answers.npz"
+    write(path, teacher, training_images(tiny), 1)
+    assert publish.info_of(student(path)).trained_on.endswith(", taught by teacher")
+
+
 def test_answers_for_other_faces_or_labels_are_refused(tiny: Fer2013, teacher: Path, tmp_path: Path) -> None:
     path = tmp_path / "answers.npz"
     write(path, teacher, training_images(tiny)[::-1].copy(), 1)
