@@ -26,7 +26,7 @@ from train.augment import augment_with_maps, mixed, mixup
 from train.distillation import answers, distillation_loss, lesson, load_teacher, open_lessons
 from train.fer2013 import SPLITS
 from train.goals import known
-from train.optimizer import make_optimizers
+from train.optimizer import make_optimizers, uphill
 from train.prediction import predict
 from train.recipe import Recipe, Schedule, from_table
 from train.tasks import TASK, task_of
@@ -202,25 +202,37 @@ class Trainer:
 
     def _step(self, faces: Tensor, wanted: dict[str, Tensor], share: float) -> Tensor:
         """Move the weights once; the loss, left on the device so that nothing waits for it."""
-        device, low_precision = self.workers.device, self.recipe.schedule.precision == "bf16"
         faces = faces.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-            outputs = self.parallel(faces)
-            taught = [teacher(faces) for teacher in self.teachers]
-        outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
-        if taught:
-            wanted["lesson"] = lesson(torch.stack(taught).float(), self.recipe.distillation.temperature)
-        loss = self._loss({name: output.float() for name, output in outputs.items()}, wanted)
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        loss.backward()
+        if self.teachers:
+            with torch.no_grad(), self._autocast():
+                taught = torch.stack([teacher(faces) for teacher in self.teachers])
+            wanted = {**wanted, "lesson": lesson(taught.float(), self.recipe.distillation.temperature)}
+        loss = self._backward(faces, wanted)
+        if self.recipe.schedule.sharpness_radius > 0:
+            with uphill(self.network, self.recipe.schedule.sharpness_radius):
+                self._backward(faces, wanted)
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
             optimizer.step()
         self._average_weights()
+        return loss
+
+    def _backward(self, faces: Tensor, wanted: dict[str, Tensor]) -> Tensor:
+        """The loss, whose gradient is then that of the weights."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        with self._autocast():
+            outputs = self.parallel(faces)
+        outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
+        loss = self._loss({name: output.float() for name, output in outputs.items()}, wanted)
+        loss.backward()
         return loss.detach()
+
+    def _autocast(self) -> torch.autocast:
+        bf16 = self.recipe.schedule.precision == "bf16"
+        return torch.autocast(self.workers.device.type, torch.bfloat16, enabled=bf16)
 
     def _loss(self, outputs: dict[str, Tensor], wanted: dict[str, Tensor]) -> Tensor:
         """The task's loss, shared with the teachers' lesson, plus those of the goals beside it."""

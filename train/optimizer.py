@@ -1,6 +1,7 @@
 """What moves the weights: SGD for all of them, or Muon for the convolutions and SGD for the rest."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,31 @@ def make_optimizers(
             by_muon.append(ConvMuon(muon, weight_decay=schedule.muon_weight_decay))
             by_muon[-1].param_groups[0]["peak"] = part.rate * schedule.muon_learning_rate
     return [torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True), *by_muon]
+
+
+@contextmanager
+def uphill(network: nn.Module, radius: float) -> Iterator[None]:
+    """Inside, the weights stand `radius` further along their gradient; after it, where they were, to the last bit.
+
+    Normalisation keeps its statistics, which belong to the weights themselves.
+    """
+    weights = [weight for weight in network.parameters() if weight.grad is not None]
+    kept = [weight.detach().clone() for weight in weights]
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    with torch.no_grad():
+        gradients = [weight.grad for weight in weights]
+        length = torch.stack(torch._foreach_norm(gradients)).norm()
+        torch._foreach_add_(weights, torch._foreach_mul(gradients, radius / (length + 1e-12)))
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(weights, kept)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 class ConvMuon(torch.optim.Muon):

@@ -60,6 +60,8 @@ class Schedule:
     `ema_warmup` averages over a shorter past in the first thousands of steps, so that early epochs mean something.
     `sizes` are the sides in pixels the faces are trained at, each for an equal share of the epochs: small faces first
     cost less (progressive resizing). Validation is always at the full 48.
+    With a `sharpness_radius` above 0 each step follows the gradient of a place that far uphill, at twice the cost
+    (sharpness-aware minimisation, Foret et al., 2021): for networks large enough to learn Training by heart.
     """
 
     epochs: Count = 60
@@ -71,6 +73,7 @@ class Schedule:
     ema_warmup: bool = False
     muon_learning_rate: float = 0.0
     muon_weight_decay: float = 0.1
+    sharpness_radius: float = 0.0
     precision: str = "fp32"
     seed: int = 0
     sizes: tuple[int, ...] = (SIDE_PX,)

@@ -1,5 +1,6 @@
 """Groups of models: the mean of their probabilities over face and mirror image, judged on PublicTest."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from fer_edge.errors import UsageError
 
+from tests.conftest import ROOT
 from train import ensemble
 from train.evaluate import Candidate
 from train.fer2013 import EXPRESSIONS, Fer2013
@@ -54,3 +56,21 @@ def test_the_table_and_the_file_say_the_same(tiny: Fer2013, tmp_path: Path) -> N
     text = (tmp_path / "ensemble.csv").read_text()
     assert text == "group,members,n,accuracy,macro_f1,gain\na,1,14,1.0000,1.0000,0.0000\n"
     assert ensemble.table(rows).splitlines()[-1] == "| a | 100.00% | 100.00% | +0.00 |"
+
+
+def test_the_page_on_training_shows_what_was_measured() -> None:
+    with open(ROOT / "docs/measured/ensemble.csv", newline="") as stream:
+        rows = [
+            ensemble.GroupRow(
+                row["group"],
+                *(int(row[name]) for name in ("members", "n")),
+                *(float(row[name]) for name in ("accuracy", "macro_f1", "gain")),
+            )
+            for row in csv.DictReader(stream)
+        ]
+    page = (ROOT / "docs/training.md").read_text()
+    best = [line for line in ensemble.table(rows[:6]).splitlines() if line not in page]
+    alone = [
+        line for line in ensemble.table([row for row in rows if row.members == 1]).splitlines() if line not in page
+    ]
+    assert not best + alone

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train import architectures
-from train.optimizer import ConvMuon, make_optimizers
+from train.optimizer import ConvMuon, make_optimizers, uphill
 from train.recipe import Finetuning, Schedule
 
 
@@ -57,3 +57,21 @@ def test_a_step_is_the_nearest_orthogonal_matrix_whatever_the_gradients_size() -
 def test_a_weight_that_is_not_channels_last_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one that is"):
         ConvMuon([torch.nn.Parameter(torch.zeros(2, 3, 3, 3))], weight_decay=0.0)
+
+
+def test_uphill_the_loss_is_higher_and_afterwards_nothing_has_moved() -> None:
+    torch.manual_seed(0)
+    network, faces = _network().train(), torch.randn(8, 1, 48, 48)
+
+    def loss() -> torch.Tensor:
+        return network(faces).square().mean()
+
+    first = loss()
+    first.backward()
+    before = {name: value.clone() for name, value in network.state_dict().items() if "num_batches" not in name}
+    with uphill(network, 0.05):
+        moved = torch.stack([(value - before[name]).norm() for name, value in network.named_parameters()])
+        assert moved.norm().item() == pytest.approx(0.05, rel=1e-3)
+        assert loss() > first
+    assert all(torch.equal(before[name], network.state_dict()[name]) for name in before)
+    assert {module.momentum for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)} == {0.1}

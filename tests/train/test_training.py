@@ -67,6 +67,16 @@ def test_a_run_stops_at_an_epochs_end_when_its_minutes_are_over_and_goes_on_late
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
+def test_a_run_that_seeks_flat_places_resumes_exactly(tiny: Fer2013, tmp_path: Path) -> None:
+    flat = dataclasses.replace(TINY, schedule=dataclasses.replace(TINY.schedule, epochs=2, sharpness_radius=0.05))
+    loop.fit(flat, tiny, tmp_path / "unbroken")
+    with pytest.raises(loop.UnfinishedError):
+        loop.fit(flat, tiny, tmp_path / "broken", minutes=0.0)
+    loop.fit(flat, tiny, tmp_path / "broken")
+    expected, found = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
 def _hold_lock(run: Path, held: "multiprocessing.Event", release: "multiprocessing.Event") -> None:
     with loop.single_run(run):
         held.set()
