@@ -1,6 +1,8 @@
 """RTSP, against gst-rtsp-server on loopback."""
 
 import os
+import socket
+import threading
 import time
 
 import pytest
@@ -53,3 +55,27 @@ def test_a_path_the_server_does_not_have_is_told_on_entering():
     port = free_port()
     with rtsp_server(port), pytest.raises(SourceError, match="answers, but sends no video"):
         open_source(f"rtsp://127.0.0.1:{port}/nothing", PATIENT).__enter__()
+
+
+def test_leaving_does_not_wait_for_a_server_that_fell_silent():
+    """FFMPEG would wait in its read; its connection is shut under it."""
+    heard = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def accept():
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)
+                heard.set()
+                while connection.recv(1000):
+                    pass
+
+        threading.Thread(target=accept, daemon=True).start()
+        patient = LiveOptions(first_frame_s=60.0, silence_s=60.0)
+        source = open_source(f"rtsp://127.0.0.1:{silent.getsockname()[1]}/", patient)
+        leaving = threading.Thread(target=lambda: (heard.wait(), source.__exit__(None, None, None)))
+        leaving.start()
+        with pytest.raises(SourceError):
+            source.__enter__()
+        leaving.join()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read ")]

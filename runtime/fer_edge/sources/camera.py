@@ -36,7 +36,7 @@ def _open(device: int | str, name: str, options: LiveOptions, sysfs: Path) -> Ca
         )
     capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.width_px)
     capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.height_px)
-    return CaptureDevice(capture)
+    return CaptureDevice(capture, complains=True)
 
 
 def _check(device: int | str, name: str, sysfs: Path) -> None:

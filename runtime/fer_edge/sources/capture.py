@@ -1,11 +1,13 @@
 """What all captures of OpenCV share: unknown properties, pixels that are not square, the Device of live ones."""
 
 import math
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.quiet import native_stderr_closed
 from fer_edge.sources.latest import EndOfStreamError, Shot
 
 # Closer to square than a pixel in a hundred, and further from it than any recorder goes: such a ratio is a mistake.
@@ -39,16 +41,24 @@ def square_pixels(image: NDArray[np.uint8], capture: cv2.VideoCapture) -> NDArra
 
 
 class CaptureDevice:
-    """An opened cv2.VideoCapture. OpenCV converts to BGR itself."""
+    """An opened cv2.VideoCapture. OpenCV converts to BGR itself.
 
-    def __init__(self, capture: cv2.VideoCapture) -> None:
+    Where `complains`, its decoder prints a line for each picture with a flaw, as libjpeg does with those of many USB
+    cameras; they are kept from the log.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture, *, complains: bool = False) -> None:
         self._capture = capture
+        self._decoding = native_stderr_closed if complains else nullcontext
         # Cameras and streams have no number of frames.
         self._has_end = positive_or_none(capture, cv2.CAP_PROP_FRAME_COUNT) is not None
 
     def read(self) -> Shot | None:
         """The next picture (h, w, 3) uint8 BGR, or None at the end, at an error and after OpenCV's own timeout."""
-        found, image = self._capture.read()
+        found, image = self._capture.grab(), None
+        if found:
+            with self._decoding():
+                found, image = self._capture.retrieve()
         if not found and self._has_end:
             raise EndOfStreamError("the video came to its end.")
         return Shot(square_pixels(np.asarray(image, dtype=np.uint8), self._capture)) if found else None

@@ -125,7 +125,7 @@ class VideoSource:
     def _skip_pause(self, pause_s: float) -> float:
         """The seconds of a pause that are not waited for."""
         self._troubles.tell(f"{self.name}: nothing for {pause_s:.0f} s by its clock; that is not waited for.")
-        return pause_s - 1.0 / (self.fps or _FALLBACK_FPS)
+        return pause_s - min(1.0, 1.0 / (self.fps or _FALLBACK_FPS))
 
     def _pictures(self, capture: cv2.VideoCapture) -> Iterator[tuple[NDArray[np.uint8], float]]:
         """Each picture with its position in seconds. The first was grabbed on entering."""
