@@ -1,6 +1,5 @@
 """One frame through the whole chain: detect, track, crop, classify, smooth; each stage timed."""
 
-import logging
 import time
 from collections.abc import Sequence
 
@@ -18,8 +17,7 @@ from fer_edge.schedule import DetectionSchedule
 from fer_edge.smoother import HysteresisSmoother
 from fer_edge.tasks import CLASSES
 from fer_edge.tracker import IouTracker
-
-logger = logging.getLogger("fer_edge")
+from fer_edge.troubles import Troubles
 
 # A detector may stumble over a picture. One that fails on so many in a row is broken.
 _MAX_FAILURES = 30
@@ -73,6 +71,7 @@ class Pipeline:
         self._max_faces, self._min_face_px, self._regions = max_faces, min_face_px, regions
         self._unnamed: tuple[Box, ...] = ()
         self._shape: tuple[int, ...] = ()
+        self._troubles = Troubles()
         self._failed_in_a_row = 0
 
     def forget(self) -> None:
@@ -130,10 +129,7 @@ class Pipeline:
         self.detector_failures += 1
         self._failed_in_a_row += 1
         reason = " ".join(str(error).split()) or type(error).__name__
-        if self._failed_in_a_row == 1:
-            logger.warning(
-                "detector %s failed on a frame, which counts as not looked at: %s", self.detector.name, reason
-            )
+        self._troubles.tell(f"detector {self.detector.name} failed on a frame, which counts as not looked at: {reason}")
         if self._failed_in_a_row >= _MAX_FAILURES:
             raise ModelError(f"detector {self.detector.name} failed on {_MAX_FAILURES} frames in a row: {reason}")
 

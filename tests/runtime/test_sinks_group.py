@@ -82,6 +82,24 @@ def test_a_sink_that_recovers_works_again_and_its_losses_are_told(caplog):
     assert caplog.records[-1].getMessage() == "disk works again; 3 results were lost."
 
 
+def test_a_sink_that_fails_every_other_time_is_tried_ever_less_often_and_does_not_fill_the_log(caplog):
+    sink, clock = Moody("disk"), Clock()
+    with SinkSet([sink], clock_s=clock) as group:
+        for second in range(3600):
+            clock.now_s = float(second)
+            sink.fails = "write" if len(sink.calls) % 2 else ""
+            group.write(*taken(second))
+        sink.fails = ""
+        for second in range(3600, 3800):
+            clock.now_s = float(second)
+            group.write(*taken(second))
+        caplog.clear()
+        sink.fails = "write"
+        group.write(*taken(3800))
+    assert len([call for call in names(sink) if call == "write"]) < 400
+    assert caplog.records[0].getMessage().startswith("disk failed"), "after a while without a fault it is told anew"
+
+
 def test_a_sink_that_stays_broken_is_tried_ever_less_often():
     sink, clock = Moody("disk", fails="write"), Clock()
     with SinkSet([sink], clock_s=clock) as group:

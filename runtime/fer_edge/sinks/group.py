@@ -11,19 +11,24 @@ from types import TracebackType
 from fer_edge.errors import UsageError
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.sinks.base import ListeningSink, Sink
+from fer_edge.troubles import Troubles
 
 logger = logging.getLogger("fer_edge")
 
 # A sink that failed is left alone for this long, twice as long each time: a full disk may be emptied.
 _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
+# One that worked for so long is well again.
+_WELL_S = 60.0
 
 
 class _Member:
     """A sink, and when it may be written to again after it failed."""
 
-    def __init__(self, sink: Sink, key: Hashable) -> None:
+    def __init__(self, sink: Sink, key: Hashable, clock_s: Callable[[], float]) -> None:
         self.sink, self.key = sink, key
+        self._troubles = Troubles(clock_s)
+        self._well_since_s: float | None = None
         self._is_open = False
         self._unwritten = 0
         self._lost_now = 0
@@ -51,9 +56,8 @@ class _Member:
         except Exception as error:  # whatever it is, the loop must go on
             self._fail(error, now_s)
             return
-        if self._lost_now:
-            logger.warning("%s works again; %d results were lost.", self.sink.name, self._lost_now)
-        self._lost_now, self._rest_s = 0, 0.0
+        if self._rest_s:
+            self._note_success(now_s)
 
     def close(self, why: BaseException | None) -> None:
         if not self._is_open:
@@ -66,14 +70,25 @@ class _Member:
                 logger.warning("%s failed to close: %s", self.sink.name, _reason(error))
             self._unwritten += 1
 
+    def _note_success(self, now_s: float) -> None:
+        """One that takes a result now and then is not well yet."""
+        if self._lost_now:
+            self._troubles.relieve(f"{self.sink.name} works again; {self._lost_now} results were lost.")
+            self._lost_now = 0
+        if self._well_since_s is None:
+            self._well_since_s = now_s
+        elif now_s - self._well_since_s >= _WELL_S:
+            self._rest_s = 0.0
+            self._troubles.over()
+
     def _fail(self, error: Exception, now_s: float) -> None:
-        if not self._lost_now:
-            logger.warning("%s failed; it is tried again from time to time: %s", self.sink.name, _reason(error))
+        self._troubles.tell(f"{self.sink.name} failed; it is tried again from time to time: {_reason(error)}")
         self._lose()
         self.rest(now_s)
 
     def rest(self, now_s: float) -> None:
         """Leave it alone for a while, longer each time."""
+        self._well_since_s = None
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LONGEST_REST_S)
         self._again_at_s = now_s + self._rest_s
 
@@ -91,7 +106,7 @@ class SinkSet:
     name = "sinks"
 
     def __init__(self, sinks: Iterable[Sink] = (), *, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._members = [_Member(sink, sink.name) for sink in sinks]
+        self._members = [_Member(sink, sink.name, clock_s) for sink in sinks]
         self._clock_s = clock_s
         self._failed: dict[str, int] = {}
 
@@ -144,7 +159,11 @@ class SinkSet:
         Raises UsageError before anything is changed where one cannot be made, and at the end where one cannot be
         opened; that one is tried again from time to time.
         """
-        made = [_Member(make(), key) for key, make in makers.items() if key not in {one.key for one in self._members}]
+        made = [
+            _Member(make(), key, self._clock_s)
+            for key, make in makers.items()
+            if key not in {one.key for one in self._members}
+        ]
         for member in [one for one in self._members if one.key not in makers]:
             self._members.remove(member)
             self._part_with(member, None)
