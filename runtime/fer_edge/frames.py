@@ -1,10 +1,18 @@
 """The values that travel through the runtime: frames in, faces and timings out."""
 
-import time
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import html
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fer_edge.tasks import TASKS, VALUES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 STAGES = ("capture", "detect", "track", "crop", "classify", "smooth", "sink", "total")
 
@@ -48,19 +56,42 @@ class Detection:
 
 @dataclass(frozen=True)
 class Face:
-    """A face with its expression. `probabilities` follow the model's labels; `track_id` is stable over frames.
+    """A face with its expression.
 
-    `confidence` is the probability of the named expression, which is not always the greatest: a label stays until
-    another is clearly more likely. For a task of values `probabilities` are those values, `expression` is the task's
-    name for them, and `confidence` how far from zero the greatest of them is.
+    `box_px` is where it is and `score` in [0, 1] how sure the detector was. `probabilities` follow `labels`, the
+    model's; `track_id` stays the same from frame to frame. `confidence` is the probability of the named expression,
+    which is not always the greatest: a label stays until another is clearly more likely. For a `task` of values
+    `probabilities` are those values, `expression` is the task's name for them, and `confidence` how far from zero the
+    greatest of them is.
     """
 
-    box: Box
+    box_px: Box
     score: float
     track_id: int
     expression: str
     confidence: float
     probabilities: tuple[float, ...]
+    labels: tuple[str, ...]
+    task: str = "expression7"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The face as it stands in a JSONL line, rounded to what the numbers are worth.
+
+        box_px is [left, top, width, height]. A task of values has "values" in place of "probabilities".
+        """
+        box, numbers = self.box_px, "values" if TASKS[self.task].kind == VALUES else "probabilities"
+        return {
+            "box_px": [round(float(edge), 2) for edge in (box.left_px, box.top_px, box.width_px, box.height_px)],
+            "score": round(float(self.score), 6),
+            "track_id": self.track_id,
+            "expression": self.expression,
+            "confidence": round(float(self.confidence), 6),
+            numbers: {label: round(float(p), 6) for label, p in zip(self.labels, self.probabilities, strict=True)},
+        }
+
+    def _repr_html_(self) -> str:
+        """A table of labels and numbers, for notebooks."""
+        return _html_table([self])
 
 
 @dataclass(frozen=True)
@@ -86,3 +117,33 @@ class FrameResult:
     read_at_s: float = field(default_factory=time.monotonic)
     unix_time_s: float | None = None
     task: str = "expression7"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The frame as one line of JSONL holds it; `fer_edge.sinks.jsonl` lists the keys."""
+        now = {} if self.unix_time_s is None else {"unix_time_s": round(self.unix_time_s, 3)}
+        return {
+            "frame_index": self.frame_index,
+            "time_s": round(self.captured_at_s, 6),
+            "source": self.source,
+            "width_px": self.width_px,
+            "height_px": self.height_px,
+            "faces": [face.to_dict() for face in self.faces],
+            "stage_ms": {stage: round(value, 3) for stage, value in self.stage_ms.items()},
+            **now,
+        }
+
+    def _repr_html_(self) -> str:
+        """A table of the faces, for notebooks."""
+        return _html_table(self.faces) if self.faces else "<p>no faces</p>"
+
+
+def _html_table(faces: Sequence[Face]) -> str:
+    """Faces as rows, the numbers of their labels as columns."""
+    head = "".join(f"<th>{html.escape(label)}</th>" for label in ("face", "expression", *faces[0].labels))
+    rows = "".join(
+        f"<tr><td>{face.track_id}</td><td><b>{html.escape(face.expression)}</b></td>"
+        + "".join(f"<td>{value:.2f}</td>" for value in face.probabilities)
+        + "</tr>"
+        for face in faces
+    )
+    return f"<table><tr>{head}</tr>{rows}</table>"

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.annotate import blur_faces, draw
+from fer_edge.drawing import blur_faces, draw
 from fer_edge.frames import Frame, FrameResult
 
 

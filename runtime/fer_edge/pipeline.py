@@ -168,9 +168,9 @@ class Pipeline:
         if contract.task_spec.kind == CLASSES:
             name, confidence = contract.labels[label], values[label]
         else:  # no class that could stay: the numbers themselves are the prediction
-            name = contract.task_spec.name_of(probabilities, contract.labels)
+            name = contract.task_spec.name_of(values, contract.labels)
             confidence = max(abs(value) for value in values)
-        return Face(detection.box, detection.score, track_id, name, confidence, values)
+        return Face(detection.box, detection.score, track_id, name, confidence, values, contract.labels, contract.task)
 
     def _result(
         self,

@@ -1,13 +1,16 @@
 """Regions of interest: where in the picture faces count."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from fer_edge.frames import Box
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,10 @@ class Region:
 
     def holds(self, x: float, y: float) -> bool:
         """Does the point, in fractions of the picture, lie inside or on the edge?"""
+        # Settings are made of regions, and the command line must not load OpenCV to print its help.
+        import cv2
+        import numpy as np
+
         polygon = np.asarray(self.corners, dtype=np.float32)
         return cv2.pointPolygonTest(polygon, (float(x), float(y)), measureDist=False) >= 0
 
@@ -33,6 +40,9 @@ def in_regions(box: Box, regions: Sequence[Region], width_px: int, height_px: in
 
 def region_mask(regions: Iterable[Region], width_px: int, height_px: int) -> NDArray[np.bool_]:
     """True (height, width) where a region is; true everywhere without regions."""
+    import cv2
+    import numpy as np
+
     polygons = [np.asarray(region.corners) * (width_px, height_px) for region in regions]
     mask = np.zeros((height_px, width_px), dtype=np.uint8)
     for polygon in polygons:

@@ -1,10 +1,8 @@
 """What a model may be asked, and what its numbers then mean: the one table that contract, export and runtime go by."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 CLASSES, LABELS, VALUES = "classes", "labels", "values"
 
@@ -38,14 +36,13 @@ class TaskSpec:
     high: float = 1.0
     anchors: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
-    def name_of(self, numbers: NDArray[np.floating], labels: tuple[str, ...]) -> str:
+    def name_of(self, numbers: Sequence[float], labels: tuple[str, ...]) -> str:
         """What to call a face with these numbers (labels,): its class, its nearest anchor, or the labels that hold."""
         if self.kind == CLASSES:
-            return labels[int(np.argmax(numbers))]
+            return labels[max(range(len(labels)), key=numbers.__getitem__)]
         if self.kind == LABELS:
             return "+".join(label for label, p in zip(labels, numbers, strict=True) if p >= 0.5) or "none"
-        distances = [float(np.linalg.norm(numbers - np.asarray(place))) for _, place in self.anchors]
-        return self.anchors[int(np.argmin(distances))][0]
+        return min(self.anchors, key=lambda anchor: math.dist(numbers, anchor[1]))[0]
 
     def strength(self, confidence: float, numbers: Sequence[float]) -> str:
         """What people read beside a face's name: its confidence, "87%", or its values, "+0.62 -0.10".

@@ -62,8 +62,8 @@ def _make_contract(random: Random) -> bytes:
 
 def _run_contract(path: Path) -> None:
     """Parse it as metadata is parsed, and use the labels where they end up: in a picture, a row, a line."""
-    from fer_edge.annotate import draw
     from fer_edge.contract import parse_contract
+    from fer_edge.drawing import draw
     from fer_edge.frames import Box, Face, Frame, FrameResult
     from fer_edge.sinks import CsvSink, JsonlSink, TerminalSink
 
@@ -75,7 +75,7 @@ def _run_contract(path: Path) -> None:
     answers = contract.answers(np.zeros((1, len(contract.labels)), np.float32))
     name = contract.task_spec.name_of(answers[0], contract.labels)
     probabilities = tuple(float(value) for value in answers[0])
-    face = Face(Box(5, 5, 40, 40), 0.9, 1, name, max(probabilities), probabilities)
+    face = Face(Box(5, 5, 40, 40), 0.9, 1, name, max(probabilities), probabilities, contract.labels, contract.task)
     frame = Frame(np.zeros((240, 320, 3), np.uint8), 0, 0.0, "x")
     result = FrameResult(0, 0.0, "x", 320, 240, contract.labels, (face,), task=contract.task)
     draw(frame.image_bgr, result)

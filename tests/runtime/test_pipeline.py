@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fer_edge.annotate import blur_faces
 from fer_edge.arguments import ON_MOTION, region
 from fer_edge.classifier import Classifier
 from fer_edge.contract import DetectorMargin, FaceCrop, ModelContract
 from fer_edge.crop import crop_box, crop_faces
 from fer_edge.detectors import open_detector
+from fer_edge.drawing import blur_faces
 from fer_edge.errors import ModelError
 from fer_edge.frames import Box, Detection, Frame
 from fer_edge.pipeline import Pipeline
@@ -123,7 +123,7 @@ def test_between_detections_a_face_goes_on_at_its_own_speed() -> None:
     # Found at 40; the four frames behind it are predicted.
     for step in range(41, 45):
         ((face,), _) = moved(step, [], tracker, every=5)
-        assert (face.box.left_px, face.box.top_px) == pytest.approx((6 * step, 3 * step), abs=2)
+        assert (face.box_px.left_px, face.box_px.top_px) == pytest.approx((6 * step, 3 * step), abs=2)
 
 
 def test_a_fast_face_keeps_its_track_where_overlap_alone_would_lose_it() -> None:
@@ -149,7 +149,7 @@ def test_a_face_told_to_hold_still_does() -> None:
         tracker.update([at(10 * step)])
     tracker.hold()
     ((face,), _) = tracker.predict()
-    assert face.box == at(40).box
+    assert face.box_px == at(40).box
 
 
 def labelled(smoother: HysteresisSmoother, *rows: tuple[float, float]) -> list[int]:
@@ -289,7 +289,7 @@ def test_on_motion_a_face_that_comes_in_is_found_at_once(
     assert result.detected and len(result.faces) == 1
     still = [pipeline.process(Frame(astronaut, index, index / 30, "camera")) for index in range(6, 30)]
     assert not any(result.detected for result in still), "it holds still"
-    assert {result.faces[0].box for result in still} == {result.faces[0].box}
+    assert {result.faces[0].box_px for result in still} == {result.faces[0].box_px}
 
 
 def test_the_detector_reads_the_small_picture_where_the_camera_gives_one(
@@ -301,7 +301,7 @@ def test_the_detector_reads_the_small_picture_where_the_camera_gives_one(
     pipeline.forget()
     (again,) = pipeline.process(Frame(astronaut, 1, 0.0, "photo", small_bgr=small)).faces
     assert asked == [(512, 512, 3), (256, 256, 3)]
-    assert intersection_over_union(face.box, again.box) > 0.9, "boxes are in pixels of the large one"
+    assert intersection_over_union(face.box_px, again.box) > 0.9, "boxes are in pixels of the large one"
 
 
 def test_less_effort_reads_fewer_pixels_but_never_fewer_than_the_detector_takes(
@@ -312,7 +312,7 @@ def test_less_effort_reads_fewer_pixels_but_never_fewer_than_the_detector_takes(
     pipeline.pixel_step = 3
     (again,) = pipeline.process(Frame(astronaut, 1, 0.0, "photo")).faces
     assert asked == [(512, 512, 3), (256, 256, 3)]
-    assert intersection_over_union(face.box, again.box) > 0.8
+    assert intersection_over_union(face.box_px, again.box) > 0.8
 
 
 def test_faces_too_small_or_outside_the_regions_are_found_but_not_named(
@@ -398,7 +398,7 @@ def test_a_detection_that_is_not_finite_counts_as_not_looked_at(default_model, a
         results.append(pipeline.process(Frame(astronaut, index, index / 30, "camera")))
     assert [result.detected for result in results] == [True, True, False, False, True, True]
     assert pipeline.detector_failures == 2
-    assert all(np.isfinite(face.box.left_px + face.box.width_px) for result in results for face in result.faces)
+    assert all(np.isfinite(face.box_px.left_px + face.box_px.width_px) for result in results for face in result.faces)
 
 
 @pytest.mark.parametrize(

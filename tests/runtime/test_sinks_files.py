@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.annotate import blur_faces, colour_of, draw
+from fer_edge.drawing import blur_faces, colour_of, draw
 from fer_edge.errors import UsageError
 from fer_edge.frames import Box, FrameResult
 from fer_edge.pictures import Pictures

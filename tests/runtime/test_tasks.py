@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_edge.annotate import draw
 from fer_edge.contract import ModelContract
+from fer_edge.drawing import draw
 from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
 from fer_edge.pipeline import Pipeline
 from fer_edge.sinks import CsvSink, JsonlSink
@@ -19,7 +19,7 @@ FRAME = Frame(IMAGE, 0, 0.0, "drawn")
 
 
 def result(task: str, labels: tuple[str, ...], numbers: tuple[float, ...], name: str) -> FrameResult:
-    face = Face(Box(40, 40, 80, 80), 0.9, 1, name, max(map(abs, numbers)), numbers)
+    face = Face(Box(40, 40, 80, 80), 0.9, 1, name, max(map(abs, numbers)), numbers, labels, task)
     return FrameResult(0, 0.0, "drawn", 320, 240, labels, (face,), task=task)
 
 

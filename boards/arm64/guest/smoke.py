@@ -28,7 +28,7 @@ def faces_in(photo: str, classifier: str) -> list[dict[str, object]]:
     """Box, label and probabilities of every face the runtime finds."""
     pipeline = Pipeline(open_detector("mediapipe"), Classifier(Path(classifier)))
     result = pipeline.process(Frame(cv2.imread(photo), 0, 0.0, Path(photo).name))
-    return [{"box_px": astuple(face.box), "label": face.expression, "score": face.score} for face in result.faces]
+    return [{"box_px": astuple(face.box_px), "label": face.expression, "score": face.score} for face in result.faces]
 
 
 def main(photo: str, classifier: str, faces: str, models: list[str]) -> None:

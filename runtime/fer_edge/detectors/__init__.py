@@ -1,16 +1,19 @@
 """Face detectors behind one protocol, found by name; each file's bytes are pinned by SHA-256."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol
 
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import sha256_of
 from fer_edge.frames import Detection
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DATA = Path(__file__).parent.parent / "data"
 

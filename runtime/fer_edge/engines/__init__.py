@@ -1,17 +1,19 @@
 """Inference engines behind one protocol: LiteRT for .tflite, onnxruntime for .onnx. What really ran is reported."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fer_edge.errors import ModelError
 from fer_edge.files import MODEL_BYTES, open_regular
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # No engine is faster with more; tens of thousands kill the process.
 MOST_THREADS = 64
@@ -81,6 +83,8 @@ def run_in_batches(
     """
     if batch == -1 or len(tensor) == batch:
         return run(tensor)
+    import numpy as np
+
     parts = []
     for start in range(0, len(tensor), batch):
         rows = tensor[start : start + batch]

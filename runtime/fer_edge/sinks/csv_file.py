@@ -47,7 +47,7 @@ class CsvSink(LineSink):
 
 
 def _values(result: FrameResult, number: int, face: Face) -> list[object]:
-    box = face.box
+    box = face.box_px
     return [
         *(result.frame_index, round(result.captured_at_s, 6), result.source, number),
         *(round(float(edge), 2) for edge in (box.left_px, box.top_px, box.width_px, box.height_px)),

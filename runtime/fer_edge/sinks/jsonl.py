@@ -8,11 +8,9 @@ stage_ms is {stage: milliseconds}.
 
 import json
 from pathlib import Path
-from typing import Any
 
-from fer_edge.frames import Face, FrameResult
+from fer_edge.frames import FrameResult
 from fer_edge.sinks.lines import LineFormat, LineOptions, LineSink
-from fer_edge.tasks import TASKS, VALUES
 
 
 def _is_whole(line: bytes) -> bool:
@@ -33,31 +31,4 @@ class JsonlSink(LineSink):
 
     def lines(self, result: FrameResult) -> str:
         """The frame's object as one line."""
-        return json.dumps(as_object(result), allow_nan=False) + "\n"
-
-
-def as_object(result: FrameResult) -> dict[str, Any]:
-    """The JSON object of a frame, rounded to what the figures are worth."""
-    now = {} if result.unix_time_s is None else {"unix_time_s": round(result.unix_time_s, 3)}
-    return {
-        "frame_index": result.frame_index,
-        "time_s": round(result.captured_at_s, 6),
-        "source": result.source,
-        "width_px": result.width_px,
-        "height_px": result.height_px,
-        "faces": [_face(face, result) for face in result.faces],
-        "stage_ms": {stage: round(value, 3) for stage, value in result.stage_ms.items()},
-        **now,
-    }
-
-
-def _face(face: Face, result: FrameResult) -> dict[str, Any]:
-    box, numbers = face.box, "values" if TASKS[result.task].kind == VALUES else "probabilities"
-    return {
-        "box_px": [round(float(edge), 2) for edge in (box.left_px, box.top_px, box.width_px, box.height_px)],
-        "score": round(float(face.score), 6),
-        "track_id": face.track_id,
-        "expression": face.expression,
-        "confidence": round(float(face.confidence), 6),
-        numbers: {label: round(float(p), 6) for label, p in zip(result.labels, face.probabilities, strict=True)},
-    }
+        return json.dumps(result.to_dict(), allow_nan=False) + "\n"

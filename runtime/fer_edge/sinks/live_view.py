@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.annotate import colour_of
+from fer_edge.drawing import colour_of
 from fer_edge.frames import Face, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals

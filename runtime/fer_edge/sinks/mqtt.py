@@ -158,7 +158,7 @@ class MqttSink:
 
     def _note_state(self, result: FrameResult, now_s: float) -> None:
         """Faces and the largest one's expression, when they change, once a second at most."""
-        largest = max(result.faces, key=lambda face: face.box.width_px * face.box.height_px, default=None)
+        largest = max(result.faces, key=lambda face: face.box_px.width_px * face.box_px.height_px, default=None)
         state = (len(result.faces), None if largest is None else largest.expression)
         if state == self._state or now_s - self._state_at_s < _STATE_PERIOD_S:
             return

@@ -12,12 +12,14 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 def face(expression: str = "happy", confidence: float = 0.79, box: Box | None = None, track_id: int = 1) -> Face:
     rest = (1 - confidence) / (len(LABELS) - 1)
     probabilities = tuple(confidence if label == expression else rest for label in LABELS)
-    return Face(box or Box(20.25, 16.0, 24.0, 24.5), 0.875, track_id, expression, confidence, probabilities)
+    return Face(box or Box(20.25, 16.0, 24.0, 24.5), 0.875, track_id, expression, confidence, probabilities, LABELS)
 
 
 def face_of_values(values: tuple[float, ...], name: str = "anger", track_id: int = 1) -> Face:
     """A face as a task of values says it."""
-    return dataclasses.replace(face(name, track_id=track_id), confidence=max(map(abs, values)), probabilities=values)
+    strength = max(map(abs, values))
+    scales = {"probabilities": values, "labels": ("valence", "arousal"), "task": "valence-arousal"}
+    return dataclasses.replace(face(name, track_id=track_id), confidence=strength, **scales)
 
 
 def taken(

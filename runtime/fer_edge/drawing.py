@@ -63,7 +63,7 @@ def blur_faces(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.
     Hair and chin are included. A face the detector missed stays visible.
     """
     picture = image_bgr.copy()
-    for box in (*(face.box for face in result.faces), *result.unnamed):
+    for box in (*(face.box_px for face in result.faces), *result.unnamed):
         widen_px = 0.35 * max(box.width_px, box.height_px)
         rows = slice(max(round(box.top_px - widen_px), 0), max(round(box.top_px + box.height_px + widen_px), 0))
         columns = slice(max(round(box.left_px - widen_px), 0), max(round(box.left_px + box.width_px + widen_px), 0))
@@ -147,7 +147,7 @@ class _Pen:
 
 def _corners(face: Face) -> tuple[int, int, int, int]:
     """Left, top, right, bottom in whole pixels."""
-    box = face.box
+    box = face.box_px
     edges = (box.left_px, box.top_px, box.left_px + box.width_px, box.top_px + box.height_px)
     left, top, right, bottom = (round(float(edge)) for edge in edges)
     return left, top, right, bottom
