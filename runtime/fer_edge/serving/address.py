@@ -11,8 +11,8 @@ from fer_edge.errors import UsageError
 from fer_edge.redaction import quoted
 
 LOOPBACK = "127.0.0.1"
-# asyncio takes as many connections in one go before it looks at any of them.
-BACKLOG = 64
+# Connections the kernel keeps until the server takes them.
+BACKLOG = 128
 _REMEDIES = {
     errno.EADDRINUSE: "Choose another port, or end the program that has it (`ss -ltnp`).",
     errno.EADDRNOTAVAIL: "Choose an address of this machine (`ip address`).",

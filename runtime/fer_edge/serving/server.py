@@ -38,6 +38,9 @@ _YEAR_S = 31_536_000
 _MAX_HEAD_BYTES = 16_384
 DEFAULT_VIEWERS = 8
 _RETRY_AFTER_S = 10
+# asyncio takes so many connections before it looks at any of them again. Far fewer than may be pending, so that a
+# request that is there already is read before a flood of newer ones pushes it out.
+_TAKEN_AT_ONCE = 16
 # Nothing from elsewhere is loaded, nobody may frame the page or show a part of it, nothing is kept in a cache.
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -141,8 +144,10 @@ class Server:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(_note)
         attend = partial(self._attend, app)
-        options: dict[str, Any] = {"backlog": BACKLOG, "limit": _MAX_HEAD_BYTES}
+        options: dict[str, Any] = {"backlog": _TAKEN_AT_ONCE, "limit": _MAX_HEAD_BYTES}
         listeners = [await asyncio.start_server(attend, sock=one, **options) for one in sockets]
+        for one in sockets:
+            one.listen(BACKLOG)  # which asyncio has made as short as what it takes at once
         self._ready.set()
         await self._ended.wait()
         for listener in listeners:
