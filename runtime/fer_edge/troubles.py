@@ -28,15 +28,16 @@ class Troubles:
         """How often something was told since all was well."""
         return self._count
 
-    def tell(self, message: str) -> None:
-        """Log a fault, unless it was told already and no reminder is due."""
+    def tell(self, message: str, *, told: bool = False) -> None:
+        """Log a fault, unless it was told already and no reminder is due. `told`: somebody else logged this one."""
         now_s = self._clock_s()
         if not self._count:
             self._begun_s, self._reminder_s, self._due_s = now_s, _FIRST_REMINDER_S, now_s + _FIRST_REMINDER_S
         self._count += 1
         if message not in self._told and len(self._told) < _MOST_DIFFERENT:
             self._told.add(message)
-            logger.warning("%s", message)
+            if not told:
+                logger.warning("%s", message)
         elif now_s >= self._due_s:
             logger.warning("%s (%d times in %s)", message, self._count, _length(now_s - self._begun_s))
             self._reminder_s = min(self._reminder_s * _REMINDER_FACTOR, _LONGEST_REMINDER_S)

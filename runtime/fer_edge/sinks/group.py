@@ -54,7 +54,8 @@ class _Member:
                 self.open()
             self.sink.write(frame, result)
         except Exception as error:  # whatever it is, the loop must go on
-            self._fail(error, now_s)
+            self.rest_after(error, now_s, told=False)
+            self._lose()
             return
         if self._rest_s:
             self._note_success(now_s)
@@ -81,13 +82,10 @@ class _Member:
             self._rest_s = 0.0
             self._troubles.over()
 
-    def _fail(self, error: Exception, now_s: float) -> None:
-        self._troubles.tell(f"{self.sink.name} failed; it is tried again from time to time: {_reason(error)}")
-        self._lose()
-        self.rest(now_s)
-
-    def rest(self, now_s: float) -> None:
-        """Leave it alone for a while, longer each time."""
+    def rest_after(self, error: Exception, now_s: float, *, told: bool) -> None:
+        """Leave it alone for a while, longer each time. `told`: somebody else logs the error."""
+        message = f"{self.sink.name} failed; it is tried again from time to time: {_reason(error)}"
+        self._troubles.tell(message, told=told)
         self._well_since_s = None
         self._rest_s = min(max(2 * self._rest_s, _FIRST_REST_S), _LONGEST_REST_S)
         self._again_at_s = now_s + self._rest_s
@@ -173,7 +171,7 @@ class SinkSet:
                 member.open()
             except UsageError as error:
                 refused = refused or error
-                member.rest(self._clock_s())
+                member.rest_after(error, self._clock_s(), told=True)
             self._members.append(member)
         if refused is not None:
             raise refused
