@@ -2,7 +2,7 @@
 #
 #   MODEL=fer-base        the model export, quantize and bench work on; RECIPE=... names it as well
 #   FER2013=fer2013.csv   where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
-#   BOARD=pi5             the board bundle and arm64-install work for; `make boards` lists them
+#   BOARD=pi5             the board bundle, arm64-install and vm work for; `make boards` lists them
 #   CACHE=data/x.npz      what train and evaluate read in place of FER2013: a cache of `python -m train annotations`
 #   TARGET=x86            CPU the INT8 model is built for: x86, armv8, armv8.2-dot or jetson-trt
 #   RECIPES=default       what quantize tries: default, all, or names with commas between
@@ -59,7 +59,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
 .PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
-	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install fleet media demo \
+	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet media demo \
 	load screenshots test test-tflite-runtime fuzz lint format clean
 
 help: ## list the targets
@@ -173,6 +173,12 @@ arm64-smoke: media | $(FOLDER)/SHA256SUMS ## the runtime on emulated Cortex-A72 
 
 arm64-install: media ## BOARD's bundle in an emulated chroot: install, run, upgrade, roll back, uninstall (root, minutes)
 	$(RUN) -m boards arm64-install $(BOARD)
+
+picamera-smoke: media ## the real picamera2 on libcamera's virtual camera, in a chroot (root, some minutes the first time)
+	$(RUN) -m boards picamera-smoke $(OR_SKIP)
+
+vm: media ## BOARD's bundle on a whole board in QEMU: x86-64, pi5 or pi4 (root, up to an hour)
+	$(RUN) -m boards vm $(BOARD)
 
 fleet: $(READY) ## install bundles on the boards of INVENTORY with Ansible and collect their CSV in fleet/
 	@test -n "$(INVENTORY)" || { echo "make: name the boards: make fleet INVENTORY=boards.yml (see boards/fleet/inventory.example.yml)" >&2; exit 2; }

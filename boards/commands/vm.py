@@ -22,12 +22,34 @@ def register(commands: Commands) -> None:
     add_or_skip(smoke)
     smoke.set_defaults(run=_smoke)
 
+    board = commands.add_parser("vm", help="a whole board in QEMU: kernel, systemd, camera, power cut (root, minutes)")
+    board.add_argument("board", help="x86-64, pi5 or pi4")
+    board.add_argument("--archive", type=Path, help="the bundle (default: the board's in dist/)")
+    board.add_argument("--clip", type=Path, default=CLIP)
+    board.add_argument("--report", type=Path, help="default: docs/measured/vm/BOARD.json")
+    add_or_skip(board)
+    board.set_defaults(run=_vm)
+
 
 def _smoke(options: argparse.Namespace) -> None:
     from boards.vm import picamera
 
     with skipping(options, "picamera-smoke"):
         _finish(picamera.smoke(options.clip), options.report)
+
+
+def _vm(options: argparse.Namespace) -> None:
+    from fer_edge import __version__
+    from fer_edge.errors import UsageError
+
+    from boards.vm.board import BOARDS, try_board
+
+    if options.board not in BOARDS:
+        raise UsageError(f"board {options.board!r} has no virtual machine; there are: {', '.join(BOARDS)}.")
+    archive = options.archive or Path("dist") / f"fer-edge-{__version__}-{options.board}.tar.gz"
+    with skipping(options, f"vm {options.board}"):
+        report = try_board(BOARDS[options.board], archive, options.clip)
+        _finish(report, options.report or REPORTS / f"{options.board}.json")
 
 
 def _finish(report: "Report", path: Path) -> None:

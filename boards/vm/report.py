@@ -39,11 +39,11 @@ class Report:
         self._began_s = time.monotonic()
 
     def check(self, name: str, function: Callable[[], str]) -> bool:
-        """Run one check, keep and print what it saw; return whether it held. Only CheckError counts as seen."""
+        """Run one check, keep and print what it saw, an error of this project too; return whether it held."""
         began_s = time.monotonic()
         try:
             held, seen = True, function()
-        except CheckError as error:
+        except FerEdgeError as error:
             held, seen = False, str(error)
         check = Check(name, held, seen, round(time.monotonic() - began_s, 1))
         self.checks.append(check)
@@ -59,7 +59,7 @@ class Report:
         """Write the report as JSON."""
         self.wall_s = round(time.monotonic() - self._began_s, 1)
         usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        self.processor_s = round(sum(one.ru_utime + one.ru_stime for one in usage), 1)
+        self.processor_s = round(sum(one.ru_utime + one.ru_stime for one in usage), 1)  # QEMU's is in the children's
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")

@@ -5,9 +5,17 @@ import sys
 from typing import Any
 
 import virtual_libcamera  # noqa: F401  before picamera2
+from picamera2 import Picamera2
 
 from fer_edge.errors import FerEdgeError
+from fer_edge.sources.latest import LiveOptions
 from fer_edge.sources.picamera import picamera_source
+
+# The property by which fer-edge knows a camera with a second stream, and picamera2 one with a raw stream, which is not
+# here.
+_properties = Picamera2.camera_properties
+Picamera2.camera_properties = property(lambda camera: _properties.fget(camera) | {"ColorFilterArrangement": 0})
+Picamera2._is_rpi_camera = lambda camera: False
 
 
 def pictures() -> dict[str, Any]:
@@ -27,7 +35,7 @@ def busy() -> dict[str, Any]:
     with picamera_source(0) as first:
         next(iter(first))
         try:
-            with picamera_source(0) as second:
+            with picamera_source(0, LiveOptions(patient=False)) as second:
                 next(iter(second))
         except FerEdgeError as error:
             return {"error": str(error)}

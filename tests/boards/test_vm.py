@@ -1,0 +1,123 @@
+"""What runs beside the virtual machine: the report, the agent's protocol, the recipe of an image. QEMU is `make vm`."""
+
+import base64
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from boards.arm64.userland import EmulationError
+from boards.vm import picamera
+from boards.vm.image import Image, build_image
+from boards.vm.machine import Machine
+from boards.vm.picamera import clip_pictures
+from boards.vm.report import CheckError, Report, expect, read_report
+
+
+def test_a_report_keeps_what_held_and_what_did_not(tmp_path: Path) -> None:
+    report = Report("vm test", versions={"kernel": "6.12"})
+    assert report.check("boot", lambda: "systemd is running")
+    assert not report.check("face", lambda: expect(False, "no face") or "")
+    report.write(tmp_path / "deep" / "report.json")
+    again = read_report(tmp_path / "deep" / "report.json")
+    assert [(check.name, check.held, check.seen) for check in again.checks] == [
+        ("boot", True, "systemd is running"),
+        ("face", False, "no face"),
+    ]
+    assert (again.failed, again.versions) == (["face"], {"kernel": "6.12"})
+    assert again.wall_s >= 0
+
+
+def test_a_fault_of_the_check_itself_is_not_taken_for_one_of_the_product() -> None:
+    def broken() -> str:
+        raise KeyError("main")
+
+    with pytest.raises(KeyError):
+        Report("vm test").check("broken", broken)
+
+
+def test_pictures_for_the_virtual_camera_fill_the_whole_frame(clip: Path) -> None:
+    pictures = clip_pictures(clip, 3)
+    assert [picture.shape for picture in pictures] == [(480, 640, 3)] * 3
+    assert all(picture.flags.c_contiguous and picture.std() > 1 for picture in pictures)
+
+
+def test_an_image_that_is_up_to_date_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from boards.vm import image
+
+    folder = tmp_path / "amd64-trixie"
+    folder.mkdir()
+    (folder / "recipe").write_text(image._recipe("amd64", "trixie"))
+    monkeypatch.setattr(image, "run", lambda command: pytest.fail(f"{command} was run"))
+    assert build_image("amd64", "trixie", tmp_path).root == folder / "root.ext4"
+
+
+def test_without_root_the_chroot_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picamera.os, "geteuid", lambda: 1000)
+    with pytest.raises(EmulationError, match="needs root"):
+        picamera.build_picamera_root(tmp_path)
+
+
+# --- the guest agent: a fake, since the real one is inside a guest ---------------------------------------------------
+
+
+class Agent(threading.Thread):
+    """Speaks the protocol of qemu-guest-agent: one connection at a time, a command that ends at the second look."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self.commands: list[str] = []
+        self._looks = 0
+
+    def run(self) -> None:
+        while True:
+            line, _ = self._server.accept()
+            with line, line.makefile("rwb") as stream:
+                while request := stream.readline():
+                    answer = self._answer(json.loads(request.lstrip(b"\xff")))
+                    stream.write(json.dumps({"return": answer}).encode() + b"\n")
+                    stream.flush()
+
+    def _answer(self, request: dict) -> object:
+        arguments = request.get("arguments", {})
+        match request["execute"]:
+            case "guest-sync-delimited":
+                return arguments["id"]
+            case "guest-exec":
+                self.commands.append(arguments["arg"][1])
+                return {"pid": 7}
+            case "guest-exec-status":
+                self._looks += 1
+                output = base64.b64encode("Küche\n".encode()).decode()
+                return {"exited": self._looks > 1, "exitcode": 3, "out-data": output}
+        return {}
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[tuple[Machine, Agent]]:
+    agent = Agent(tmp_path / "agent.sock")
+    agent.start()
+    yield Machine(Image(tmp_path, "amd64", "trixie"), tmp_path / "disk", tmp_path, "max"), agent
+
+
+def test_a_command_of_the_guest_gives_its_exit_code_and_output(guest: tuple[Machine, Agent]) -> None:
+    machine, agent = guest
+    result = machine.run("ls /nowhere")
+    assert (result.code, result.output) == (3, "Küche\n")
+    assert agent.commands == ["exec 2>&1; ls /nowhere"]
+
+
+def test_a_guest_that_does_not_answer_is_no_result(tmp_path: Path) -> None:
+    machine = Machine(Image(tmp_path, "amd64", "trixie"), tmp_path / "disk", tmp_path, "max")
+    assert machine.run("true").code == 125
+
+
+def test_expect_says_what_was_seen() -> None:
+    with pytest.raises(CheckError, match="no face"):
+        expect(False, "no face")
