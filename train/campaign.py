@@ -13,6 +13,7 @@ resumes by itself, so a campaign may be killed at any moment and started again.
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from fer_edge.tables import Text, build, read_toml
 Name = Annotated[str, Text(100)]
 _POLL_S = 1.0
 _NICENESS = 5
+_TERMINATED = 128 + signal.SIGTERM
 
 
 class CampaignError(FerEdgeError):
@@ -83,6 +85,8 @@ def run(jobs: Sequence[Job], folder: Path, *, at_once: int) -> None:
     """
     for name in ("done", "logs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    # So that the jobs are stopped as well: without a handler the signal would end this process alone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     with _only_campaign(folder):
         failed = _run_all(jobs, folder, at_once)
     if failed:

@@ -1,11 +1,17 @@
 """A campaign runs its jobs in order, forgets none that failed, and goes on where it was stopped."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from fer_edge.errors import UsageError
 
+from tests.conftest import ROOT
 from train import __main__ as command
 from train import campaign
 
@@ -68,6 +74,23 @@ def test_what_waits_for_a_failed_job_is_left_out_and_the_others_run(
 def test_a_plan_that_cannot_be_followed_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         campaign.load_plan(plan(tmp_path, text))
+
+
+def test_a_stopped_campaign_stops_its_jobs_and_goes_on_later(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(  # the job: it says that it has begun, and waits to be stopped
+        "import sys, time\nif '--help' in sys.orig_argv:\n    print('begun', flush=True)\n    time.sleep(300)\n"
+    )
+    path, log = plan(tmp_path, f'[[job]]\nname = "a"\n{HELP}'), tmp_path / "c" / "logs" / "a.log"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    start = [sys.executable, "-m", "train", "campaign", str(path), "--folder", str(tmp_path / "c")]
+    with subprocess.Popen(start, env=environment, cwd=ROOT) as process:
+        while not (log.is_file() and "begun" in log.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert not (tmp_path / "c" / "done" / "a").exists()
+    assert command.main(["campaign", str(path), "--folder", str(tmp_path / "c")]) == 0
 
 
 def test_a_second_campaign_in_the_same_folder_is_refused(tmp_path: Path) -> None:
