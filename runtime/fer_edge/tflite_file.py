@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from fer_edge.errors import ModelError
 
 _VERSION = 3
-_MODEL = {"version": 0, "operator_codes": 1, "subgraphs": 2, "buffers": 4, "metadata": 6, "signature_defs": 7}
-_CODE_DEPRECATED, _CODE_CUSTOM, _CODE_BUILTIN = 0, 1, 3
+_MODEL = {"version": 0, "operator_codes": 1, "subgraphs": 2, "description": 3, "buffers": 4, "metadata_buffer": 5}
+_MODEL |= {"metadata": 6, "signature_defs": 7, "external_groups": 8, "external_buffers": 9}
+_CODE_DEPRECATED, _CODE_CUSTOM, _CODE_VERSION, _CODE_BUILTIN = range(4)
 _SUBGRAPH_TENSORS, _SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS, _SUBGRAPH_OPERATORS, _SUBGRAPH_NAME = range(5)
 _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME, _TENSOR_QUANTIZATION = range(5)
 _TENSOR_SPARSITY, _TENSOR_SIGNATURE, _TENSOR_VARIANTS, _TENSOR_EXTERNAL = 6, 7, 9, 10
@@ -33,6 +34,9 @@ _UNION_KINDS = {1: "<i4", 2: "<u2", 3: "u1"}
 _MOST_DIMENSIONS = 8
 _GREATEST_CODE = 300
 _CUSTOM_CODE = 32
+# How many inputs an operator cannot do without, where it can do without others: a bias, gates and weights of an LSTM.
+# By number: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, CONV_3D, SVDF, TRANSPOSE_CONV, CONV_3D_TRANSPOSE, RNNs, LSTMs.
+_NEEDED_INPUTS = {3: 2, 4: 2, 9: 2, 132: 2, 27: 3, 67: 3, 141: 3, 24: 3, 35: 3, 46: 3, 16: 1, 44: 1, 52: 1}
 
 # Options that hold vectors or strings, by their number in the unions BuiltinOptions and BuiltinOptions2: the bytes of
 # an element by field. Every other option is a plain number.
@@ -76,6 +80,8 @@ class _Table:
         self._slots: tuple[int, ...] = file.numbers("H", vtable + 4, max(size - 4, 0) // 2)
         if at % 4 or size < 4 or size % 2 or self._length < 4 or at + self._length > len(file.data):
             raise _DamageError("a table outside the file")
+        if any(slot and not 4 <= slot < self._length for slot in self._slots):
+            raise _DamageError("a field outside its table")
 
     def number(self, field: int, kind: str = "<I", default: int = 0) -> int:
         """A scalar field; `kind` as struct has it."""
@@ -119,15 +125,12 @@ class _Table:
 
     def plain(self) -> None:
         """Verify a table whose fields are all scalars, of eight bytes at most."""
-        if any(self._at + slot + 8 > len(self._file.data) or slot >= self._length for slot in self._slots):
+        if any(self._at + slot + 8 > len(self._file.data) for slot in self._slots):
             raise _DamageError("options outside the file")
 
     def _slot(self, field: int) -> int:
         """Where a field lies in the table, 0 when it is absent."""
-        slot = self._slots[field] if field < len(self._slots) else 0
-        if slot and not 4 <= slot < self._length:
-            raise _DamageError("a field outside its table")
-        return slot
+        return self._slots[field] if field < len(self._slots) else 0
 
     def _follow(self, field: int) -> int:
         place = self._slot(field)
@@ -189,7 +192,7 @@ def verify(data: bytes, where: str) -> None:
             _verify_buffer(buffer, len(data))
         for code in codes:
             _verify_code(code)
-        counts = [_verify_subgraph(subgraph, len(buffers), len(codes), len(data)) for subgraph in subgraphs]
+        counts = [_verify_subgraph(subgraph, len(buffers), codes, len(data)) for subgraph in subgraphs]
         _verify_names(model, counts, len(buffers))
 
 
@@ -223,15 +226,20 @@ def _verify_buffer(buffer: _Table, size_bytes: int) -> None:
         raise _DamageError("a buffer outside the file")
 
 
+def _builtin(code: _Table) -> int:
+    return max(code.number(_CODE_DEPRECATED, "<b"), code.number(_CODE_BUILTIN, "<i"))
+
+
 def _verify_code(code: _Table) -> None:
-    number = max(code.number(_CODE_DEPRECATED, "<b"), code.number(_CODE_BUILTIN, "<i"))
+    code.number(_CODE_VERSION, "<i")
+    number = _builtin(code)
     if code.skip(_CODE_CUSTOM, 1) or number == _CUSTOM_CODE:
         raise _DamageError(f"custom operator {code.bytes(_CODE_CUSTOM)[:40]!r}, expected TFLite's own operators alone")
     if not 0 <= number <= _GREATEST_CODE:
         raise _DamageError(f"operator {number} is unknown")
 
 
-def _verify_subgraph(subgraph: _Table, buffers: int, codes: int, size_bytes: int) -> int:
+def _verify_subgraph(subgraph: _Table, buffers: int, codes: list[_Table], size_bytes: int) -> int:
     """The number of its tensors."""
     tensors = subgraph.tables(_SUBGRAPH_TENSORS)
     elements = [_verify_tensor(tensor, buffers) for tensor in tensors]
@@ -327,11 +335,16 @@ def _union(dimension: _Table, field: int) -> NDArray[np.int64]:
     return vector.array(0, kind)
 
 
-def _verify_operator(operator: _Table, tensors: int, codes: int, size_bytes: int) -> None:
-    _verify_indices([operator.number(_OPERATOR_CODE)], 0, codes, "operator code")
-    # -1 stands for an optional input that is not given.
-    for field in (_OPERATOR_INPUTS, _OPERATOR_OUTPUTS, _OPERATOR_INTERMEDIATES):
-        _verify_indices(operator.numbers(field), -1, tensors, "tensor")
+def _verify_operator(operator: _Table, tensors: int, codes: list[_Table], size_bytes: int) -> None:
+    code = operator.number(_OPERATOR_CODE)
+    _verify_indices([code], 0, len(codes), "operator code")
+    # -1 stands for an optional input that is not given, such as the bias of a convolution.
+    inputs = operator.numbers(_OPERATOR_INPUTS)
+    needed = _NEEDED_INPUTS.get(_builtin(codes[code]), len(inputs))
+    _verify_indices(inputs[:needed], 0, tensors, "tensor")
+    _verify_indices(inputs[needed:], -1, tensors, "tensor")
+    _verify_indices(operator.numbers(_OPERATOR_OUTPUTS), 0, tensors, "tensor")
+    _verify_indices(operator.numbers(_OPERATOR_INTERMEDIATES), -1, tensors, "tensor")
     operator.skip(_OPERATOR_CUSTOM, 1)
     operator.skip(_OPERATOR_MUTATING, 1)
     if operator.number(_OPERATOR_LARGE_OFFSET, "<Q") + operator.number(_OPERATOR_LARGE_SIZE, "<Q") > size_bytes:
@@ -349,6 +362,10 @@ def _verify_operator(operator: _Table, tensors: int, codes: int, size_bytes: int
 
 def _verify_names(model: _Table, tensors: list[int], buffers: int) -> None:
     """Metadata and signatures: each has a name, and the buffer, subgraph or tensor it names exists."""
+    model.skip(_MODEL["description"], 1)
+    _verify_indices(model.numbers(_MODEL["metadata_buffer"]), 0, buffers, "buffer")
+    if model.tables(_MODEL["external_groups"]) or model.tables(_MODEL["external_buffers"]):
+        raise _DamageError("weights in another file")
     for entry in model.tables(_MODEL["metadata"]):
         if not entry.skip(_METADATA_NAME, 1):
             raise _DamageError("metadata without a name")

@@ -1,6 +1,8 @@
 """LiteRT: ai-edge-litert where it is installed, else tflite-runtime, which has the same interpreter."""
 
 import importlib
+import signal
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.engines import TensorSpec, first_line, refusing, run_in_batches
+from fer_edge.engines.trial import signal_that_ends
 from fer_edge.errors import ModelError
 from fer_edge.files import MODEL_BYTES, read_bytes
 from fer_edge.quiet import native_stderr_closed
@@ -24,11 +27,12 @@ class LiteRtEngine:
         self.name, self.version, interpreter_class = _interpreter()
         self._path = path
         self._data = read_bytes(path, ModelError, limit_bytes=MODEL_BYTES)
+        self._open: Callable[[], Any] = lambda: interpreter_class(model_content=self._data, num_threads=threads)
         if not pinned:
-            verify(self._data, str(path))  # before native code sees it
+            self._refuse_what_kills()
         # LiteRT announces its delegate on standard error, and has no switch for it.
         with refusing(path, self.name, "load"), native_stderr_closed():
-            self._interpreter = interpreter_class(model_content=self._data, num_threads=threads)
+            self._interpreter = self._open()
             self._interpreter.allocate_tensors()
             inputs = self._interpreter.get_input_details()
             self._outputs = self._interpreter.get_output_details()
@@ -37,6 +41,24 @@ class LiteRtEngine:
         self._input = inputs[0]
         self.input = _spec(self._input)
         self.outputs = tuple(_spec(detail) for detail in self._outputs)
+
+    def _refuse_what_kills(self) -> None:
+        """Verify the file, then run it once in a child process. Raises ModelError.
+
+        No verifier knows what each of 150 operators, in every version of two packages, makes of senseless options.
+        """
+        verify(self._data, str(self._path))
+        ended_by = signal_that_ends(self._run_once)
+        if ended_by is not None:
+            reason = signal.strsignal(ended_by) or ended_by.name
+            raise ModelError(f"{self._path}: {self.name} ends with it ({reason}). Copy or export it again.")
+
+    def _run_once(self) -> None:
+        interpreter = self._open()
+        interpreter.allocate_tensors()
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        interpreter.invoke()
 
     def run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
         """See `Engine.run`."""

@@ -32,12 +32,14 @@ class OnnxEngine:
         with refusing(path, self.name, "load"):
             self._session = open_session(path, options)
             # Names and metadata that are not UTF-8 raise only when they are read.
-            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            inputs, self.outputs = (
+                tuple(_spec(argument) for argument in arguments)
+                for arguments in (self._session.get_inputs(), self._session.get_outputs())
+            )
             self._metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         if len(inputs) != 1:
             raise ModelError(f"{path}: {len(inputs)} inputs, expected 1.")
-        self.input = _spec(inputs[0])
-        self.outputs = tuple(_spec(argument) for argument in outputs)
+        self.input = inputs[0]
 
     def run(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
         """See `Engine.run`."""
