@@ -59,7 +59,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
 .PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
-	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet media demo \
+	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets media demo \
 	load screenshots test test-tflite-runtime fuzz lint format clean
 
 help: ## list the targets
@@ -183,6 +183,10 @@ vm: media ## BOARD's bundle on a whole board in QEMU: x86-64, pi5 or pi4 (root, 
 fleet: $(READY) ## install bundles on the boards of INVENTORY with Ansible and collect their CSV in fleet/
 	@test -n "$(INVENTORY)" || { echo "make: name the boards: make fleet INVENTORY=boards.yml (see boards/fleet/inventory.example.yml)" >&2; exit 2; }
 	$(VENV)/bin/ansible-playbook -i $(INVENTORY) boards/fleet/site.yml
+
+fleet-targets: $(READY) ## the boards of INVENTORY as scrape targets of Prometheus: boards/fleet/monitoring/targets.json
+	@test -n "$(INVENTORY)" || { echo "make: name the boards: make fleet-targets INVENTORY=boards.yml" >&2; exit 2; }
+	$(RUN) -m boards fleet-targets $(INVENTORY)
 
 media: $(READY) ## bring the sample clip and photograph, unless they are there
 	$(RUN) -m boards media

@@ -1,4 +1,4 @@
-"""`profiles`, `bundle`, `lock`: what a board is, and everything it needs in one archive."""
+"""`profiles`, `bundle`, `fleet-targets`, `lock`: what a board is, and everything it needs in one archive."""
 
 import argparse
 import sys
@@ -20,6 +20,12 @@ def register(commands: Commands) -> None:
     bundle.add_argument("--key", type=Path, help="OpenSSH private key that signs SHA256SUMS")
     bundle.add_argument("--detector-file", type=Path, help="a local copy of the detector's file")
     bundle.set_defaults(run=_bundle)
+
+    targets = commands.add_parser("fleet-targets", help="scrape targets for Prometheus from an Ansible inventory")
+    targets.add_argument("inventory", type=Path)
+    targets.add_argument("--out", type=Path, default=Path("boards/fleet/monitoring/targets.json"))
+    targets.add_argument("--port", type=int, default=9100, help="of [metrics] address (default: 9100)")
+    targets.set_defaults(run=_targets)
 
     lock = commands.add_parser("lock", help="resolve the boards' wheels anew and write boards/locks/")
     lock.set_defaults(run=_lock)
@@ -48,6 +54,13 @@ def _bundle(options: argparse.Namespace) -> None:
         print(f"warning: {request.model} was forced past its gate: {missed}", file=sys.stderr)
     archive = build_bundle(request)
     print(f"{archive}  {archive.stat().st_size / 1e6:.0f} MB  SHA-256 {sha256_of(archive)}")
+
+
+def _targets(options: argparse.Namespace) -> None:
+    from boards.fleet.targets import write_targets
+
+    count = write_targets(options.inventory, options.out, options.port)
+    print(f"{options.out}: {count} boards")
 
 
 def _lock(options: argparse.Namespace) -> None:

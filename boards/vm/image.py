@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ _PACKAGES = (
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/lib/firmware/*")
 # Written before the kernel is unpacked. MODULES=dep would look at the host's hardware.
 _INITRAMFS = {
-    "conf.d/fer-edge": "MODULES=list\nCOMPRESS=zstd\nFSTYPE=ext4\n",
-    "modules.d/fer-edge": "virtio_pci\nvirtio_mmio\nvirtio_blk\next4\n",
+    "etc/initramfs-tools/conf.d/fer-edge": "MODULES=list\nCOMPRESS=zstd\nFSTYPE=ext4\n",
+    "usr/share/initramfs-tools/modules.d/fer-edge": "virtio_pci\nvirtio_mmio\nvirtio_blk\next4\n",
 }
 # The journal outlives a reboot, so that what happened before a power cut can be read. vivid is the camera.
 _SETTINGS = {
@@ -97,14 +98,14 @@ def _recipe(arch: str, suite: str) -> str:
 
 
 def _bootstrap(arch: str, suite: str, folder: Path, root: Path) -> list[str]:
-    initramfs = folder / "initramfs-tools"
+    initramfs = folder / "initramfs"
     for name, text in _INITRAMFS.items():
         (initramfs / name).parent.mkdir(parents=True, exist_ok=True)
         (initramfs / name).write_text(text)
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--arch={arch}"]
     command += [f"--include={','.join((f'linux-image-{arch}', *_PACKAGES))}"]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
-    command += [f'--essential-hook=mkdir -p "$1/etc" && cp -R "{initramfs}" "$1/etc/"']
+    command += [f'--essential-hook=cp -R "{initramfs}/." "$1/"']
     return [*command, suite, str(root), *debian_mirror()]
 
 
@@ -142,10 +143,8 @@ def run(command: Sequence[str]) -> None:
 
 @contextmanager
 def overlay(image: Image) -> Iterator[Path]:
-    """A disk that begins as the image's root and takes every write; removed afterwards."""
-    disk = image.folder / "disk.qcow2"
-    run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image.root), str(disk)])
-    try:
-        yield disk
-    finally:
-        disk.unlink(missing_ok=True)
+    """A folder with disk.qcow2, which begins as the image's root and takes every write; removed afterwards."""
+    with tempfile.TemporaryDirectory(dir=image.folder, prefix="run.") as folder:
+        disk = Path(folder) / "disk.qcow2"
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image.root), str(disk)])
+        yield Path(folder)

@@ -33,32 +33,43 @@ class Result:
 class Machine:
     """A board that can be started, used, rebooted and cut off.
 
-    `share` is shown to the guest, read-only, as /share; the disk keeps what was written between two starts.
+    `folder` has its disk, which keeps what was written between two starts; `share` is /share of the guest, read-only.
     """
 
-    def __init__(self, image: Image, disk: Path, share: Path, cpu: str) -> None:
-        self._image, self._disk, self._share, self._cpu = image, disk, share, cpu
+    def __init__(self, image: Image, folder: Path, share: Path, cpu: str) -> None:
+        self._image, self._folder, self._share, self._cpu = image, folder, share, cpu
         self._process: subprocess.Popen[bytes] | None = None
-        self._agent = image.folder / "agent.sock"
+        self._agent = folder / "agent.sock"
 
     def start(self) -> str:
         """Boot; return when systemd has started everything, with what it says of that. Raises EmulationError."""
-        log = self._image.folder / "qemu.log"
-        with open(log, "w") as errors:
+        with open(self._folder / "qemu.log", "w") as errors:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
             )
         return self.wait_up()
 
     def _command(self) -> list[str]:
-        arch, folder = self._image.arch, self._image.folder
+        arch, folder = self._image.arch, self._folder
         machine = ["-M", "q35"] if arch == "amd64" else ["-M", "virt,gic-version=3"]
         # A thread for each core; a translation cache large enough that no code is translated twice.
-        words = [_QEMU[arch], *machine, "-cpu", self._cpu, "-accel", "tcg,thread=multi,tb-size=512", "-smp", "2"]
+        words = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            _QEMU[arch],
+            *machine,
+            "-cpu",
+            self._cpu,
+            "-accel",
+            "tcg,thread=multi,tb-size=512",
+            "-smp",
+            "2",
+        ]
         words += ["-m", "2048", "-display", "none", "-nodefaults", "-no-user-config", "-device", "virtio-rng-pci"]
         words += ["-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd)]
         words += ["-append", f"root=LABEL=root rw console={_CONSOLE[arch]} {_KERNEL}"]
-        words += ["-drive", f"file={self._disk},if=none,id=disk,format=qcow2,cache=writeback"]
+        words += ["-drive", f"file={folder / 'disk.qcow2'},if=none,id=disk,format=qcow2,cache=writeback"]
         words += ["-device", "virtio-blk-pci,drive=disk"]
         words += ["-serial", f"file:{folder / 'console.log'}", "-device", "virtio-serial-pci"]
         words += ["-chardev", f"socket,path={self._agent},server=on,wait=off,id=agent"]
@@ -71,11 +82,14 @@ class Machine:
         until_s = time.monotonic() + BOOT_LIMIT_S
         while self._ask("guest-ping") is None:
             if self._process is not None and self._process.poll() is not None:
-                raise EmulationError(f"QEMU ended: {(self._image.folder / 'qemu.log').read_text().strip()}")
+                raise EmulationError(f"QEMU ended: {(self._folder / 'qemu.log').read_text().strip()}")
             if time.monotonic() > until_s:
-                raise EmulationError(f"the guest does not answer; see {self._image.folder / 'console.log'}")
+                raise EmulationError(f"the guest does not answer; its console: {self._console()}")
             time.sleep(0.5)
         return self.run("systemctl is-system-running --wait", BOOT_LIMIT_S).output.strip()
+
+    def _console(self) -> str:
+        return (self._folder / "console.log").read_text(errors="replace").strip()[-400:]
 
     def run(self, command: str, limit_s: float = 300.0) -> Result:
         """Run a shell command as root in the guest."""
@@ -140,9 +154,9 @@ def _message(name: str, **arguments: Any) -> bytes:
 @contextmanager
 def virtual_machine(image: Image, share: Path, cpu: str) -> Iterator[Machine]:
     """A machine on a fresh disk, not started yet; ended and its disk removed after the block."""
-    require_tools(_QEMU[image.arch], "qemu-img")
-    with overlay(image) as disk:
-        machine = Machine(image, disk, share, cpu)
+    require_tools(_QEMU[image.arch], "qemu-img", "setpriv")
+    with overlay(image) as folder:
+        machine = Machine(image, folder, share, cpu)
         try:
             yield machine
         finally:

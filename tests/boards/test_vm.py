@@ -103,7 +103,7 @@ class Agent(threading.Thread):
 def guest(tmp_path: Path) -> Iterator[tuple[Machine, Agent]]:
     agent = Agent(tmp_path / "agent.sock")
     agent.start()
-    yield Machine(Image(tmp_path, "amd64", "trixie"), tmp_path / "disk", tmp_path, "max"), agent
+    yield Machine(Image(tmp_path, "amd64", "trixie"), tmp_path, tmp_path, "max"), agent
 
 
 def test_a_command_of_the_guest_gives_its_exit_code_and_output(guest: tuple[Machine, Agent]) -> None:
@@ -114,7 +114,7 @@ def test_a_command_of_the_guest_gives_its_exit_code_and_output(guest: tuple[Mach
 
 
 def test_a_guest_that_does_not_answer_is_no_result(tmp_path: Path) -> None:
-    machine = Machine(Image(tmp_path, "amd64", "trixie"), tmp_path / "disk", tmp_path, "max")
+    machine = Machine(Image(tmp_path, "amd64", "trixie"), tmp_path, tmp_path, "max")
     assert machine.run("true").code == 125
 
 

@@ -48,6 +48,14 @@ def test_frames_faces_stages_and_health_are_counted():
     assert found["fer_edge_frame_age_seconds_count",] == 4
 
 
+def test_the_age_of_the_newest_picture_grows_and_is_absent_before_the_first():
+    with MetricsSink("0", None, lambda: VITALS) as sink:
+        assert ("fer_edge_picture_age_seconds",) not in read(sink)
+        sink.write(*taken(0))
+        first = read(sink)["fer_edge_picture_age_seconds",]
+        assert 0 <= first <= read(sink)["fer_edge_picture_age_seconds",]
+
+
 def test_a_probe_the_board_has_not_is_absent_and_not_zero():
     bare = Vitals(0.0, None, 0, BoardState(None, None, None, None))
     with MetricsSink("0", None, lambda: bare) as sink:

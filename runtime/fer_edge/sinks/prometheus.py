@@ -35,6 +35,7 @@ class MetricsSink:
         self.server = Server(where, access_for(where, token), {"/metrics": self._serve})
         self.name = f"metrics {address}"
         self._vitals = vitals
+        self._newest_at_s: float | None = None
         self._make()
 
     def _make(self) -> None:
@@ -63,7 +64,7 @@ class MetricsSink:
             registry=registry,
         )
         Gauge("fer_edge_info", "The version.", ["version"], registry=registry).labels(__version__).set(1)
-        registry.register(_VitalsCollector(self._vitals))
+        registry.register(_VitalsCollector(self._vitals, lambda: self._newest_at_s))
 
     def __enter__(self) -> MetricsSink:
         """Listen, and print the token where one was made here. Raises UsageError."""
@@ -89,6 +90,7 @@ class MetricsSink:
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Count the frame."""
+        self._newest_at_s = result.read_at_s
         self._frames.inc()
         self._detections.inc(result.detected)
         self._faces.set(len(result.faces))
@@ -107,14 +109,16 @@ class MetricsSink:
 class _VitalsCollector:
     """Asks for the vitals when Prometheus does, not at every frame."""
 
-    def __init__(self, vitals: Callable[[], Vitals]) -> None:
-        self._vitals = vitals
+    def __init__(self, vitals: Callable[[], Vitals], newest_at_s: Callable[[], float | None]) -> None:
+        self._vitals, self._newest_at_s = vitals, newest_at_s
 
     def collect(self) -> list[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        vitals = self._vitals()
+        vitals, newest_at_s = self._vitals(), self._newest_at_s()
+        age_s = None if newest_at_s is None else max(0.0, time.monotonic() - newest_at_s)
         gauges = {
+            "fer_edge_picture_age_seconds": ("Since the newest frame was read; absent before the first.", age_s),
             "fer_edge_fps": ("Frames processed a second.", vitals.fps),
             "fer_edge_effort_level": ("0 is full effort; each step detects less.", float(vitals.effort_level)),
             "fer_edge_board_temperature_celsius": ("The hottest probe.", vitals.board.temp_c),

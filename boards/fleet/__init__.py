@@ -1,0 +1,1 @@
+"""Many boards: an Ansible role that installs them, and what Prometheus needs to watch them."""
