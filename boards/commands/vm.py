@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from boards.vm.report import Report
 
 CLIP = Path("media/WolfgangLanger_Pexels.mp4")
-REPORTS = Path("docs/measured/vm")
+REPORTS, PAGE = Path("docs/measured/vm"), Path("docs/boards.md")
 
 
 def register(commands: Commands) -> None:
@@ -54,9 +54,11 @@ def _vm(options: argparse.Namespace) -> None:
 
 def _finish(report: "Report", path: Path) -> None:
     """Keep the report; raise where a check did not hold."""
-    from boards.vm.report import CheckError
+    from boards.vm.report import CheckError, write_section
 
     report.write(path)
+    if path.parent == REPORTS:
+        write_section(PAGE, REPORTS)
     print(f"{path}: {len(report.checks)} checks, {report.wall_s:.0f} s, {report.processor_s:.0f} s of processor time")
     if report.failed:
         raise CheckError(f"{report.title}: {', '.join(report.failed)} did not hold.")

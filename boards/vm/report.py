@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, UsageError
 from fer_edge.files import atomic_write
 
 
@@ -76,3 +76,31 @@ def read_report(path: Path) -> Report:
     table = json.loads(path.read_text())
     checks = [Check(**check) for check in table.pop("checks")]
     return Report(**table, checks=checks)
+
+
+BEGIN, END = "<!-- reports: make picamera-smoke, make vm -->", "<!-- end of reports -->"
+
+
+def write_section(page: Path, folder: Path) -> None:
+    """Put a table of every report in `folder` between the two marks of a page. Raises UsageError without the marks."""
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UsageError(f"{page} lacks the lines {BEGIN} and {END}.")
+    tables = "\n".join(_table(read_report(path)) for path in sorted(folder.glob("*.json")))
+    with atomic_write(page) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n{tables}{END}{after}")
+
+
+def _table(report: Report) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    times = f"{report.wall_s:.0f} s, {report.processor_s:.0f} s of processor time"
+    rows = [f"| {check.name} | {_cell(check)} | {check.seconds:.0f} |" for check in report.checks]
+    return "\n".join(
+        [f"**{report.title}**: {versions}; {times}.", "", "| check | seen | s |", "|---|---|---|", *rows, "", ""]
+    )
+
+
+def _cell(check: Check) -> str:
+    seen = " ".join(check.seen.split()).replace("|", "\\|").replace("<", "&lt;")
+    return seen if check.held else f"**did not hold**: {seen[:300]}"

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.errors import UsageError
+
 from boards.arm64.userland import EmulationError
 from boards.vm import picamera
 from boards.vm.image import Image, build_image
 from boards.vm.machine import Machine
 from boards.vm.picamera import clip_pictures
-from boards.vm.report import CheckError, Report, expect, read_report
+from boards.vm.report import BEGIN, END, CheckError, Report, expect, read_report, write_section
 
 
 def test_a_report_keeps_what_held_and_what_did_not(tmp_path: Path) -> None:
@@ -29,6 +31,29 @@ def test_a_report_keeps_what_held_and_what_did_not(tmp_path: Path) -> None:
     ]
     assert (again.failed, again.versions) == (["face"], {"kernel": "6.12"})
     assert again.wall_s >= 0
+
+
+def test_the_page_shows_the_newest_reports_and_keeps_its_own_text(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nlast year\n{END}\nafter\n")
+    report = Report("vm test", versions={"kernel": "6.12"})
+    report.check("boot", lambda: "a | b")
+    report.check("face", lambda: expect(False, "no <face>") or "")
+    report.write(tmp_path / "reports/test.json")
+    for _ in range(2):
+        write_section(page, tmp_path / "reports")
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith(f"{END}\nafter\n") and "last year" not in text
+    assert "| boot | a \\| b | 0 |" in text
+    assert "| face | **did not hold**: no &lt;face> | 0 |" in text
+    assert text.count("vm test") == 1
+
+
+def test_a_page_without_the_marks_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("text\n")
+    with pytest.raises(UsageError, match="lacks the lines"):
+        write_section(tmp_path / "page.md", tmp_path)
+    assert (tmp_path / "page.md").read_text() == "text\n"
 
 
 def test_a_fault_of_the_check_itself_is_not_taken_for_one_of_the_product() -> None:
