@@ -26,8 +26,8 @@ from fer_edge.picture_header import (
 from fer_edge.quiet import native_stderr_closed, quiet_opencv
 from fer_edge.redaction import quoted, redacted
 
-# Their decoders hold floats, or several canvases: 12 to 16 bytes a pixel where the others have 6.
-_HEAVY_KINDS = ("AVIF", "GIF", "HDR", "JPEG 2000")
+# Their decoders hold floats, several canvases or frames: 12 to 34 bytes a pixel where the others have 6 to 12.
+_COST = {"AVIF": 4, "GIF": 2, "HDR": 2, "JPEG 2000": 2}
 # A progressive JPEG has about 10 scans. Thousands fit into a small file, and each goes over all pixels.
 _MAX_PASSES_AT_LIMIT = 40
 _EXPECTED = "a folder of images, a camera or a stream's address"
@@ -79,7 +79,7 @@ def read_image(path: Path, *, grey: bool = False, limit: PictureLimit = DEFAULT_
     """A picture file as (h, w, 3) uint8 BGR, or (h, w) where `grey`; upright by its EXIF orientation.
 
     Alpha is dropped and 16 bits become 8. Raises SourceError when it is missing, empty, damaged, larger than `limit`
-    (half of that for AVIF, GIF, HDR and JPEG 2000) or not a picture.
+    (half of that for GIF, HDR and JPEG 2000, a quarter for AVIF) or not a picture.
     """
     check_file(path, "an image")
     try:
@@ -119,7 +119,7 @@ def decode_image(
 
 
 def _check_size(header: PictureHeader, name: str, limit: PictureLimit) -> None:
-    most = limit.megapixels / 2 if header.kind in _HEAVY_KINDS else limit.megapixels
+    most = limit.megapixels / _COST.get(header.kind, 1)
     if header.pixels > most * 1e6:
         raise PictureTooLargeError(
             f"{name}: {header.width_px}x{header.height_px} are {header.pixels / 1e6:.1f} million pixels; the limit for "

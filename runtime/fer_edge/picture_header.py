@@ -50,8 +50,8 @@ class PictureHeader:
 class PictureLimit:
     """The largest picture that is decoded, in million pixels, and the setting that raises the limit, if there is one.
 
-    At the default, decoding takes 150 MB (JPEG, PNG, BMP, TIFF, WebP, PNM) to 220 MB (progressive JPEG with full
-    colour), the picture included.
+    At the default, decoding takes 150 MB (JPEG, PNG, BMP, TIFF, WebP, PNM) to 280 MB (TIFF of 16 bits, progressive JPEG
+    of four colours), the picture included.
     """
 
     megapixels: float = 25.0

@@ -49,6 +49,7 @@ class Loop:
                 if not continuous:
                     self.pipeline.forget()
                 self._process(frame)
+            del frame  # it may be large, and the next one is made before its name is taken over
 
     def _process(self, frame: Frame) -> None:
         started_at_s = time.perf_counter()

@@ -152,6 +152,7 @@ class Program:
                 frame = dataclasses.replace(frame, index=index, captured_at_s=captured_at_s)
             self._next_s, self._next_index, self._last_at_s = frame.captured_at_s, frame.index + 1, time.monotonic()
             yield frame
+            del frame
 
     def _reload(self, read_again: Callable[[], Settings]) -> None:
         """Take new settings over, or keep the old ones and say why: nothing that is wrong in a file ends a service."""

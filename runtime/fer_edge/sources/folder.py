@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import re
@@ -10,9 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
@@ -42,31 +38,35 @@ class FolderSource:
         self.path, self._limit = path, limit
         self.name = str(path)
         self.frame_count: int | None = None
-        self._pictures: Iterator[tuple[Path, NDArray[np.uint8]]] | None = None
+        self._first: list[Frame] = []
+        self._frames: Iterator[Frame] | None = None
 
     def __enter__(self) -> FolderSource:
         """List the folder and read its first picture. Raises SourceError when no picture can be read."""
         paths = self._list()
         self.frame_count = len(paths)
-        pictures = self._readable(paths)
-        first = next(pictures, None)
+        self._frames = self._readable(paths)
+        first = next(self._frames, None)
         if first is None:
             raise SourceError(f"{self.name}: none of its {len(paths)} images can be decoded. Copy them again.")
-        self._pictures = itertools.chain([first], pictures)
+        self._first = [first]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Forget the pictures."""
-        self._pictures = None
+        self._frames = None
+        self._first.clear()
 
     def __iter__(self) -> Iterator[Frame]:
         """The pictures that can be read, once."""
-        if self._pictures is None:
+        if self._frames is None:
             raise SourceError(f"{self.name}: enter the source before reading it.")
-        for index, (path, image) in enumerate(self._pictures):
-            yield Frame(image, index, float(index), str(path))
+        # No variable keeps a frame while the next one is decoded: for two large pictures there may be no room.
+        if self._first:
+            yield self._first.pop()
+        yield from self._frames
 
     def _list(self) -> list[Path]:
         """The files that are pictures by their suffix or, where that says nothing, by their first bytes."""
@@ -86,11 +86,12 @@ class FolderSource:
             )
         return sorted(paths, key=_natural)
 
-    def _readable(self, paths: list[Path]) -> Iterator[tuple[Path, NDArray[np.uint8]]]:
-        left_out = 0
+    def _readable(self, paths: list[Path]) -> Iterator[Frame]:
+        index = left_out = 0
         for path in paths:
             try:
-                yield path, read_image(path, limit=self._limit)
+                yield Frame(read_image(path, limit=self._limit), index, float(index), str(path))
+                index += 1
             except SourceError as error:
                 left_out += 1
                 if left_out <= _TOLD_ONE_BY_ONE:

@@ -59,4 +59,6 @@ class OrientedSource:
         turned = self._orientation.turned
         for frame in self._source:
             small = None if frame.small_bgr is None else turned(frame.small_bgr)
-            yield dataclasses.replace(frame, image_bgr=turned(frame.image_bgr), small_bgr=small)
+            frame = dataclasses.replace(frame, image_bgr=turned(frame.image_bgr), small_bgr=small)
+            yield frame
+            del frame, small
