@@ -52,8 +52,8 @@ def check_file(path: Path, expected: str) -> None:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            found = next((name for belongs, name in _SPECIAL.items() if belongs(mode)), "not a file")
-            raise SourceError(f"{path}: {found}, which cannot be read from start to end. Expected {expected}.")
+            found = next((name for belongs, name in _SPECIAL.items() if belongs(mode)), "something else")
+            raise SourceError(f"{path}: {found}, not a file. Expected {expected}.")
         with path.open("rb") as stream:
             if not stream.read(1):
                 raise SourceError(f"{path}: the file is empty (0 bytes). Expected {expected}; copy it again.")

@@ -352,6 +352,22 @@ def test_a_service_whose_camera_is_away_at_its_start_is_ready_and_waits_until_it
 
 
 @needs_detector
+def test_a_reload_while_the_camera_is_away_waits_for_the_new_one(tmp_path):
+    out, config, ports = tmp_path / "out.jsonl", tmp_path / "fer-edge.toml", [free_port(), free_port()]
+    text = f'[camera]\nfirst_frame_s = 2\n[output]\nquiet = true\njsonl = "{out}"\n[source]\n'
+    config.write_text(text + f'address = "http://127.0.0.1:{ports[0]}/"\n')
+    with started("--config", config, NOTIFY_SOCKET=str(tmp_path / "nobody")) as process:
+        assert "Waiting for it" in process.stderr.readline()
+        config.write_text(text + f'address = "http://127.0.0.1:{ports[1]}/"\n')
+        process.send_signal(signal.SIGHUP)
+        assert "configuration" in process.stderr.readline()
+        with MjpegServer(ports[1]):
+            wait_for_lines(out, 3, process)
+            process.terminate()
+            assert process.wait(20) == 0
+
+
+@needs_detector
 def test_a_camera_that_is_away_at_the_start_is_exit_code_3_once_the_tries_are_used_up(tmp_path):
     with started("--source", f"http://127.0.0.1:{free_port()}/", "--quiet", "--tries", "1") as process:
         _, errors = process.communicate(timeout=60)

@@ -180,7 +180,7 @@ def test_a_device_that_is_away_at_the_start_is_waited_for(caplog):
     with LiveSource("ticker", open_next, options) as source:
         assert first_frames(source, 3)
     assert [record.getMessage() for record in caplog.records] == [
-        "ticker: not plugged in. Waiting for it; it is opened again after 0.01 s, then less often.",
+        "ticker: not plugged in. Waiting for it; trying again in 0.01 s, then less often.",
         "ticker: frames come again, after 2 failures.",
     ]
     assert "waiting for ticker: ticker: not plugged in." in said

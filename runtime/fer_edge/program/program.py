@@ -182,11 +182,14 @@ class Program:
         logger.warning("configuration read again.")
 
     def _another_source(self, new: Settings) -> Source | None:
-        """The source the new settings ask for; None where it is the one there is, or where there is none such."""
+        """The source the new settings ask for; None where it is the one there is, or where there is none such.
+
+        One that works is not given up for one that is away; of two that are away the new one is waited for.
+        """
         if (new.source, new.camera) == (self._settings.source, self._settings.camera):
             return None
         try:
-            return make_source(new, self._supervisor, patient=False)
+            return make_source(new, self._supervisor, patient=self._supervisor.waits)
         except SourceError as error:
             logger.warning("the new source is not taken over: %s", _reason(error))
             return None

@@ -27,6 +27,11 @@ class Supervisor:
         """True where somebody listens, as systemd does to a service of Type=notify."""
         return bool(self._address)
 
+    @property
+    def waits(self) -> bool:
+        """True while the source is away."""
+        return self._waits
+
     def frame_done(self) -> None:
         """A frame went through the whole loop."""
         self._be_ready()

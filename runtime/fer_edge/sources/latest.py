@@ -296,9 +296,8 @@ class LiveSource:
         if self._left_behind >= _MOST_LEFT_BEHIND:
             raise SourceError(f"{self.name}: lost for good, its driver hangs at every try. Last: {error}")
         wait_s = min(self.options.backoff_s * 2.0 ** min(self._failures - 1, 30), self.options.backoff_max_s)
-        often = "" if tries is None else f", up to {tries} times (--tries)"
         self._troubles.tell(
-            f"{error} Waiting for it; it is opened again after {self.options.backoff_s:g} s, then less often{often}."
+            f"{error} Waiting for it; trying again {_often(tries)}in {self.options.backoff_s:g} s, then less often."
         )
         self._wait(wait_s, f"waiting for {self.name}: {error}")
         if not self._closed.is_set():
@@ -318,3 +317,9 @@ class LiveSource:
         if self._reader is not None and not self._reader.close():
             self._left_behind += 1
             logger.warning("%s: the driver hangs in a read; its thread is left behind.", self.name)
+
+
+def _often(tries: int | None) -> str:
+    if tries is None:
+        return ""
+    return "once (--tries 1) " if tries == 1 else f"up to {tries} times (--tries), "
