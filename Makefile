@@ -102,6 +102,7 @@ systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md
 	$(RUN) -m train robustness $(call CHECKPOINTS_OF,$(NOISY)) --output $(SYSTEMS_MEASURED)/robustness.csv
 	$(RUN) -m train robustness $(call CHECKPOINTS_OF,$(POLAR)) --output $(SYSTEMS_MEASURED)/robustness-positive-negative.csv
 	$(RUN) -m train probe $(call CHECKPOINTS_OF,$(SPLIT_OF_ATTRIBUTES)) --output $(SYSTEMS_MEASURED)/probe.csv
+	$(RUN) -m train probe $(call CHECKPOINTS_OF,$(SPLIT_OF_ATTRIBUTES)) --kind two-layer --output $(SYSTEMS_MEASURED)/probe-two-layer.csv
 	$(RUN) -m train maps $(call CHECKPOINTS_OF,$(WITH_MAPS)) --output $(SYSTEMS_MEASURED)/maps.csv
 
 evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv

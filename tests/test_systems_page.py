@@ -24,8 +24,9 @@ def test_what_each_change_to_mobilenetv3_is_worth() -> None:
     assert variants_table(ROOT / "docs/ablations/mobilenetv3") in PAGE
 
 
-def test_what_a_probe_finds_before_and_after() -> None:
-    rows = rows_of("probe.csv")
+@pytest.mark.parametrize("name", ["probe.csv", "probe-two-layer.csv"])
+def test_what_a_probe_finds_before_and_after(name: str) -> None:
+    rows = rows_of(name)
     named = [
         probe.ProbeRow(row["model"], row["features"], row["attribute"], row["dataset"], int(row["n"]), float(row["r2"]))
         for row in rows
