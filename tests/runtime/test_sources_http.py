@@ -2,12 +2,10 @@
 
 import dataclasses
 import hashlib
-import itertools
 import re
 import subprocess
 import sys
 import threading
-import time
 
 import cv2
 import pytest
@@ -17,7 +15,8 @@ from hypothesis import strategies as st
 from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.picture_header import PictureLimit
 from fer_edge.sources import http_camera, open_source
-from fer_edge.sources.http_camera import MultipartError, MultipartReader
+from fer_edge.sources.http_camera import MultipartError, MultipartReader, SnapshotDevice
+from fer_edge.sources.http_client import HttpClient
 from fer_edge.sources.latest import LiveOptions
 
 from tests.runtime.fakes.http_camera import HttpCamera, Request, jpeg, mjpeg_head, part
@@ -210,20 +209,31 @@ def test_a_huge_part_ends_the_connection_not_the_memory() -> None:
 # --- One picture a request ----------------------------------------------------------------------------------
 
 
-def test_a_camera_that_sends_one_picture_a_request_is_asked_again_at_a_set_rate(caplog) -> None:
-    asked_at_s: list[float] = []
-
+def test_a_camera_that_sends_one_picture_a_request_is_asked_again_and_that_is_told(caplog) -> None:
     def behave(request: Request) -> None:
-        asked_at_s.append(time.monotonic())
-        request.answer("200 OK", "Content-Type: image/jpeg", body=PICTURES[len(asked_at_s)])
+        request.answer("200 OK", "Content-Type: image/jpeg", body=PICTURES[len(camera.requests)])
 
     with HttpCamera(behave) as camera:
         frames = frames_of(camera, 4, "/snapshot.jpg")
-    assert [index_of(frame.image_bgr) for frame in frames] == [1, 2, 3, 4]
-    assert min(after - before for before, after in itertools.pairwise(asked_at_s)) > 0.04
+    numbers = [index_of(frame.image_bgr) for frame in frames]
+    assert numbers == sorted(set(numbers))
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
         "it sends one picture a request, and is asked every 0.05 s."
     ]
+
+
+def test_between_two_requests_lies_the_set_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def behave(request: Request) -> None:
+        request.answer("200 OK", "Content-Type: image/jpeg", body=PICTURES[8])
+
+    with HttpCamera(behave) as camera:
+        client, waits_s = HttpClient(camera.address(), "camera"), []
+        monkeypatch.setattr(client.interrupted, "wait", lambda timeout_s: waits_s.append(timeout_s))
+        device = SnapshotDevice(client, None, "camera", PictureLimit(), 60.0, (5.0, 5.0))
+        for _ in range(3):
+            assert device.read() is not None
+        device.close()
+    assert waits_s[0] == 0 and all(50 < wait_s <= 60 for wait_s in waits_s[1:])
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 3000000000\r\n", b""], ids=["announced", "without end"])
@@ -295,6 +305,23 @@ def test_a_wrong_password_is_told_and_not_shown(user: str) -> None:
         frames_of(camera, user=user)
     assert "wrong" not in str(refused.value) and not isinstance(refused.value, SourceAbsentError)
     assert len(camera.requests) <= 3
+
+
+@pytest.mark.parametrize("user", ["%e6%9d%8e:%C3%BC%22x", "a%0d%0aX-Evil: 1:b", "a%22b:c"])
+def test_a_user_in_any_letters_is_asked_for_or_refused_without_being_shown(user: str) -> None:
+    with HttpCamera(digest_camera("MD5", "auth")) as camera, pytest.raises(SourceError) as refused:
+        frames_of(camera, user=user.replace(" ", "%20"))
+    assert not isinstance(refused.value, SourceAbsentError) and "Evil" not in str(refused.value)
+    assert not any("x-evil" in request.headers for request in camera.requests)
+
+
+def test_a_camera_that_is_seldom_asked_is_not_taken_for_silent() -> None:
+    def behave(request: Request) -> None:
+        request.answer("200 OK", "Content-Type: image/jpeg", body=PICTURES[8])
+
+    with HttpCamera(behave) as camera:
+        assert len(frames_of(camera, 3, silence_s=0.1, snapshot_s=0.4, tries=0)) == 3
+    assert len(camera.requests) == 3
 
 
 # --- Redirects and playlists --------------------------------------------------------------------------------
@@ -392,9 +419,9 @@ def test_a_playlist_is_refused_unless_allowed(kind: str, body: bytes) -> None:
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "nothing at this path", False),
         (b"HTTP/1.1 503 Busy\r\n\r\n", "answers 503", True),
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "a web page, no video", False),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "not HTTP", False),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "answers no HTTP", False),
         (b"", "no answer", True),
-        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n", "not HTTP", False),
+        (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n", "answers no HTTP", False),
     ],
 )
 def test_what_is_no_video_is_called_what_it_is(answer: bytes, message: str, absent: bool) -> None:

@@ -103,33 +103,34 @@ class HttpClient:
     def _ask(self, parts: SplitResult, authorization: str | None, timeout_s: float) -> http.client.HTTPResponse:
         self.close()
         try:
+            host = unquote(parts.hostname or "")  # the zone of an IPv6 address is written behind %25
             if parts.scheme.lower() == "https":
                 # Cameras sign their certificates themselves, so there is nothing to check them against.
                 context = ssl._create_unverified_context()
-                self._connection = http.client.HTTPSConnection(
-                    parts.hostname or "", parts.port, timeout=timeout_s, context=context
-                )
+                self._connection = http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=context)
             else:
-                self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+                self._connection = http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
             self._connection.connect()
             # The response keeps the descriptor where the connection forgets its socket.
             self._socket = self._connection.sock
             if self.interrupted.is_set():
                 raise SourceError(f"{self._name}: closed.")
-            headers = {"User-Agent": f"fer-edge/{__version__}", "Accept": "*/*", "Connection": "close"}
+            headers: dict[str, str | bytes] = {"User-Agent": f"fer-edge/{__version__}", "Accept": "*/*"}
+            headers["Connection"] = "close"
             if authorization is not None:
-                headers["Authorization"] = authorization
+                headers["Authorization"] = authorization.encode()
             self._connection.request("GET", _target(parts), headers=headers)
             self._response = self._connection.getresponse()
             return self._response
-        except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
+            place = f"{parts.hostname} port {parts.port or self._port(parts)}"
             raise SourceAbsentError(
-                f"{self._name}: no answer from {parts.hostname} port {parts.port or self._port(parts)} ({why}). Check "
-                "the address, the network and that the camera is on."
+                f"{self._name}: no answer from {place} ({error.strerror or error}). Check the address, the network and "
+                "that the camera is on."
             ) from None
-        except http.client.HTTPException as error:
-            raise SourceError(f"{self._name}: its answer is not HTTP ({type(error).__name__}).") from None
+        except (http.client.HTTPException, ValueError) as error:
+            # Without its text, which may hold a part of the address or of the password.
+            raise SourceError(f"{self._name}: cannot be asked, or answers no HTTP ({type(error).__name__}).") from None
 
     @staticmethod
     def _port(parts: SplitResult) -> int:
@@ -221,7 +222,8 @@ def _digest(parts: SplitResult, fields: dict[str, str]) -> str:
     secret = hashed(user, realm, unquote(parts.password or ""))
     if algorithm.endswith("-SESS"):
         secret = hashed(secret, nonce, client_nonce)
-    words = [f'username="{user}"', f'realm="{realm}"', f'nonce="{nonce}"', f'uri="{target}"']
+    quoted_user, quoted_realm = (text.replace("\\", r"\\").replace('"', r"\"") for text in (user, realm))
+    words = [f'username="{quoted_user}"', f'realm="{quoted_realm}"', f'nonce="{nonce}"', f'uri="{target}"']
     if "qop" in fields:
         answer = hashed(secret, nonce, count, client_nonce, "auth", hashed("GET", target))
         words += ["qop=auth", f"nc={count}", f'cnonce="{client_nonce}"']

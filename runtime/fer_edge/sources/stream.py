@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -68,6 +69,8 @@ def stream_source(address: str, options: LiveOptions | None = None) -> LiveSourc
     Raises SourceError for an address that is not UTF-8.
     """
     chosen = options or LiveOptions()
+    # A camera that is seldom asked is not silent.
+    chosen = replace(chosen, silence_s=max(chosen.silence_s, chosen.snapshot_s + chosen.first_frame_s))
     name = redacted(address)
     native_text(address, name, SourceError)
     stream = _Stream(address, name, chosen)
