@@ -114,6 +114,7 @@ class _Watch:
     events: int = 0
     scrapes: int = 0
     scrapes_failed: int = 0
+    unanswered: int = 0
     lost: int = 0
     rss_mb: list[float] = field(default_factory=list)
     cpu_s: float = 0.0
@@ -243,7 +244,7 @@ async def _attend(program: subprocess.Popen[bytes], web: int, metrics: int, watc
         _note_size(program.pid, watch)
         if time.monotonic() >= next_s:
             next_s += _SCRAPE_S
-            await asyncio.to_thread(_scrape, program, metrics, watch)
+            await asyncio.to_thread(_scrape, metrics, watch)
         await asyncio.sleep(0.5)
     for task in tasks:
         task.cancel()
@@ -297,14 +298,16 @@ async def _take_pictures(reader: asyncio.StreamReader, viewer: _Viewer) -> None:
         viewer.first_s = viewer.first_s or viewer.last_s
 
 
-def _scrape(program: subprocess.Popen[bytes], port: int, watch: _Watch) -> None:
+def _scrape(port: int, watch: _Watch) -> None:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
             lines = response.read().decode().splitlines()
     except OSError:
-        watch.scrapes_failed += program.poll() is None  # at its end nobody answers
+        watch.unanswered += 1
         return
-    watch.scrapes += 1
+    # The last one may meet a program that has closed its page and is about to end; those before it may not.
+    watch.scrapes_failed += watch.unanswered
+    watch.scrapes, watch.unanswered = watch.scrapes + 1, 0
     lost = [line for line in lines if line.startswith("fer_edge_lost_results_total")]
     watch.lost = max(watch.lost, int(sum(float(line.split()[-1]) for line in lost)))
 
@@ -351,7 +354,7 @@ def _row(
         events_expected=_events_in(results),
         events_received=watch.events,
         scrapes=watch.scrapes,
-        scrapes_failed=watch.scrapes_failed,
+        scrapes_failed=watch.scrapes_failed + max(watch.unanswered - 1, 0),
         results_lost=watch.lost,
         pictures_fps=statistics.median(rates) if rates else None,
         total_p50_ms=p50,
