@@ -115,7 +115,7 @@ class Program:
         """How it fares, for the sinks that show it."""
         governor = self._governor
         return Vitals(
-            governor.fps,
+            0.0 if self._supervisor.waits else governor.fps,
             governor.rate_fps,
             governor.level,
             self._monitor.state,
