@@ -15,6 +15,7 @@ from fer_edge.regions import Region
 from fer_edge.tables import unprintable
 
 ON_MOTION = 0
+STDOUT = Path("/dev/stdout")
 _MOST = 10**9
 _MOST_SECONDS = 86_400
 _WHOLE = re.compile(r"[0-9]{1,10}", re.ASCII)
@@ -62,7 +63,7 @@ class ArgumentParser(argparse.ArgumentParser):
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse `args`; a mistake ends the program with exit code 2."""
         self._words = list(args or ())
-        found, unknown = self.parse_known_args(args, namespace)
+        found, unknown = self.parse_known_intermixed_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(_flag_or_hidden(word) for word in unknown)}")
         return found
@@ -160,6 +161,11 @@ def file_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(
             f"{quoted(text)}: there is no home folder {user}; write the path in full, or ./{user} for a name like that"
         ) from None
+
+
+def output_file(text: str) -> Path:
+    """The path of a file to write; `-` is standard output."""
+    return STDOUT if text == "-" else file_path(text)
 
 
 def source_address(text: str) -> str:

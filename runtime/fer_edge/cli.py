@@ -24,6 +24,13 @@ _COMMANDS = {
     "doctor": "look for what would keep fer-edge from working here, with the remedy for each",
 }
 
+_DESCRIPTION = """Find faces and name their expressions. No picture is kept unless --save or --save-video asks for it.
+
+examples:
+  fer-edge photo.jpg                     name the expressions in a photograph, or in several
+  fer-edge clip.mp4 --save out           annotated video, JSONL, CSV and a timeline in out/
+  fer-edge 0 --web 8000 --privacy blur   watch camera 0 on a page, faces hidden"""
+
 
 def entry_point() -> None:
     """Console script."""
@@ -121,7 +128,8 @@ def _run_parser() -> ArgumentParser:
     others = "\n".join(f"  fer-edge {name:10} {text}" for name, text in _COMMANDS.items())
     parser = ArgumentParser(
         prog="fer-edge",
-        description="Find faces and name their expressions. No picture is kept unless --save-video asks for it.",
+        usage="fer-edge [options] SOURCE...",
+        description=_DESCRIPTION,
         epilog=f"commands:\n{others}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

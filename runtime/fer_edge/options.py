@@ -11,14 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_edge.arguments import file_path
+from fer_edge.arguments import file_path, source_address
 from fer_edge.credentials import EXPOSED, closing, exposed_secrets, fill_in
 from fer_edge.errors import UsageError
 from fer_edge.redaction import quoted
 from fer_edge.settings import Option, Settings
+from fer_edge.sources.address import VIDEO_SUFFIXES, Kind, is_index
+from fer_edge.sources.address import kind_of as kind_of_source
 from fer_edge.tables import kind_of, nearest, read_toml
 
 _TOO_LARGE = 10**18
+
+# The sections of the file, under what somebody wants to do, what is used most first.
+_TITLES = {
+    "source": "what to read",
+    "output": "what to write and show",
+    "web": "a page to watch",
+    "detection": "which faces",
+    "model": "the classifier",
+    "camera": "cameras and streams",
+    "rate": "speed",
+    "mqtt": "MQTT and Home Assistant",
+    "metrics": "Prometheus",
+}
 
 logger = logging.getLogger("fer_edge")
 
@@ -26,8 +41,8 @@ logger = logging.getLogger("fer_edge")
 # One of the flags replaces all of these in the file.
 _REPLACED = (
     (
-        {"source.camera", "source.address", "source.address_file"},
-        {"source.camera", "source.address", "source.address_file", "source.password_file"},
+        {"source.camera", "source.address", "source.address_file", "source.pictures"},
+        {"source.camera", "source.address", "source.address_file", "source.password_file", "source.pictures"},
     ),
     ({"web.token", "web.token_file"}, {"web.token", "web.token_file"}),
     ({"mqtt.address"}, {"mqtt.password_file"}),
@@ -57,15 +72,26 @@ def keys() -> Iterator[Key]:
 
 
 def add_flags(parser: argparse.ArgumentParser, sections: Collection[str] = ()) -> None:
-    """Add --config and a flag for every setting, or for those of some sections. Flags not given leave no trace."""
+    """Add --config and a flag for every setting, and words for sources; or the flags of some sections.
+
+    Flags not given leave no trace.
+    """
     parser.add_argument(
         "--config", type=file_path, metavar="fer-edge.toml", help="settings from a file; flags override it"
     )
+    if not sections:
+        help = "camera number, picture (or several), folder, video or address"
+        parser.add_argument("sources", nargs="*", metavar="SOURCE", help=help)
     groups: dict[str, Any] = {}
-    for key in keys():
+    for key in sorted(keys(), key=lambda key: list(_TITLES).index(key.section)):
         if sections and key.section not in sections:
             continue
-        group = groups.setdefault(key.section, parser.add_argument_group(f"[{key.section}]"))
+        if key.option.flag is None:
+            continue
+        if key.section not in groups:
+            title = f"{_TITLES[key.section]} ([{key.section}] in a file)"
+            groups[key.section] = parser.add_argument_group(title)
+        group = groups[key.section]
         _add(group, key)
 
 
@@ -184,9 +210,32 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> Settings:
     Bad words end the program with exit code 2. Raises UsageError for a file that is wrong.
     """
     namespace = parser.parse_args(words)
+    given = {"source.camera", "source.address", "source.address_file"} & set(vars(namespace))
+    if namespace.sources and given:
+        parser.error(f"{quoted(namespace.sources[0])} and a flag each name a source, expected one of them")
+    vars(namespace).update(_named_sources(namespace.sources))
     settings = settings_from(namespace)
-    if (settings.source.camera is None) == (settings.source.address is None):
+    source = settings.source
+    if [source.camera is None, source.address is None, not source.pictures].count(False) != 1:
         if namespace.config is None:
-            parser.error("exactly one of --camera and --source (or --source-file) is needed")
-        raise UsageError(f"{namespace.config}: [source] must name exactly one of camera and address or address_file.")
+            parser.error("expected a source, such as 0 for a camera, photo.jpg, photos/, clip.mp4 or rtsp://...")
+        raise UsageError(
+            f"{namespace.config}: [source] must name exactly one of camera, address (or address_file) and pictures."
+        )
     return settings
+
+
+def _named_sources(words: Sequence[str]) -> dict[str, Any]:
+    """The settings that words without a flag stand for. Raises UsageError for several that are not all pictures."""
+    if not words:
+        return {}
+    if len(words) == 1:
+        return {"source.camera": int(words[0])} if is_index(words[0]) else {"source.address": source_address(words[0])}
+    for word in words:
+        kind = kind_of_source(word)
+        # Whatever else is in the way of photos/* is left out as a picture that cannot be read.
+        if kind is not Kind.IMAGE and (kind is not Kind.VIDEO or Path(word).suffix.lower() in VIDEO_SUFFIXES):
+            raise UsageError(
+                f"{quoted(word)} is a {kind.value}, and several sources at a time must all be pictures. Name it alone."
+            )
+    return {"source.pictures": tuple(source_address(word) for word in words)}

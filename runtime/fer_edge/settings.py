@@ -15,6 +15,7 @@ from fer_edge.arguments import (
     file_path,
     fraction,
     number,
+    output_file,
     picture_side,
     plain_text,
     positive,
@@ -39,10 +40,12 @@ PRIVACY = ("none", "blur", "numbers")
 class Option:
     """How one setting is written. `parse` takes the text after the flag; None makes the flag a switch.
 
+    One without a flag stands in the file alone, or comes of the words that follow no flag.
+
     The value of one that is `secret` is shown nowhere.
     """
 
-    flag: str
+    flag: str | None
     help: str
     parse: Callable[[str], Any] | None = str
     metavar: str | None = None
@@ -51,7 +54,7 @@ class Option:
     secret: bool = False
 
 
-def _setting(default: Any, flag: str, help: str, **how: Any) -> Any:
+def _setting(default: Any, flag: str | None, help: str, **how: Any) -> Any:
     return field(default=default, metadata={"option": Option(flag=flag, help=help, **how)})
 
 
@@ -64,7 +67,7 @@ _FILE: dict[str, Any] = {"parse": file_path, "metavar": "FILE"}
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSettings:
-    """Where frames come from. Exactly one of `camera` and `address`, which may come from `address_file`."""
+    """Where frames come from: one of `camera`, `address` (which `address_file` may hold) and `pictures`."""
 
     camera: int | None = _setting(
         None, "--camera", "camera number; a CSI camera is found by itself", parse=camera_index, metavar="N"
@@ -76,6 +79,9 @@ class SourceSettings:
         parse=source_address,
         metavar="WHAT",
         secret=True,
+    )
+    pictures: tuple[str, ...] = _setting(
+        (), None, "several pictures", parse=source_address, metavar="FILE", repeated=True
     )
     address_file: Path | None = _setting(
         None, "--source-file", "a file whose one line is the address, for one with a password", **_FILE
@@ -201,8 +207,20 @@ class RateSettings:
 class OutputSettings:
     """Files, terminal and privacy."""
 
-    jsonl: Path | None = _setting(None, "--jsonl", "write one JSON object a frame", parse=file_path, metavar="FILE")
-    csv: Path | None = _setting(None, "--csv", "write one row a face", parse=file_path, metavar="FILE")
+    save: Path | None = _setting(
+        None,
+        "--save",
+        "write all about the run into this folder: annotated pictures or video (this keeps faces), results.jsonl, "
+        "results.csv, timeline.html",
+        parse=file_path,
+        metavar="DIR",
+    )
+    jsonl: Path | None = _setting(
+        None, "--jsonl", "write one JSON object a frame; - is standard output", parse=output_file, metavar="FILE"
+    )
+    csv: Path | None = _setting(
+        None, "--csv", "write one row a face; - is standard output", parse=output_file, metavar="FILE"
+    )
     rotate_mb: float | None = _setting(
         None,
         "--rotate-mb",

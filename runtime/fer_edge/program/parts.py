@@ -4,11 +4,13 @@ A part whose settings did not change is kept when the configuration is read agai
 """
 
 import os
+import sys
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
 
+from fer_edge.arguments import STDOUT
 from fer_edge.errors import UsageError
 from fer_edge.options import keys
 from fer_edge.picture_header import PictureLimit
@@ -18,6 +20,7 @@ from fer_edge.program.service import Supervisor
 from fer_edge.program.vitals import Vitals
 from fer_edge.settings import OutputSettings, Settings
 from fer_edge.sinks.base import Sink
+from fer_edge.sinks.run_folder import RunFolder
 from fer_edge.sources import Source
 from fer_edge.sources.address import IMAGE_SUFFIXES
 
@@ -53,7 +56,7 @@ def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = T
     The supervisor is told while no frame comes. Where there is one, a source that is away is waited for without end
     unless --tries says otherwise: starting the program again would not bring it back.
     """
-    from fer_edge.sources import open_source
+    from fer_edge.sources import open_pictures, open_source
     from fer_edge.sources.latest import LiveOptions
 
     source, camera = settings.source, settings.camera
@@ -71,12 +74,16 @@ def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = T
         patient=patient,
         waiting=supervisor.waiting,
     )
+    if source.pictures:
+        paths = [Path(name) for name in source.pictures]
+        return open_pictures(paths, limit=limit, rotation_deg=camera.rotation, mirror=camera.mirror)
     text = source.address if source.camera is None else str(source.camera)
     assert text is not None, "the command line sees to it that there is a source"
     return open_source(
         text,
         live,
-        real_time=not source.as_fast_as_possible,
+        # A file that is only saved has nobody who watches it.
+        real_time=not source.as_fast_as_possible and (settings.output.save is None or settings.web.address is not None),
         limit=limit,
         rotation_deg=camera.rotation,
         mirror=camera.mirror,
@@ -95,6 +102,7 @@ class SinkContext:
     vitals: Callable[[], Vitals]
     pictures: Pictures
     started: bool = False
+    run: RunFolder | None = None
 
 
 def sink_makers(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
@@ -103,7 +111,7 @@ def sink_makers(settings: Settings, context: SinkContext) -> dict[Hashable, Make
     The one that can be refused for its name comes first, the terminal last: nothing is emptied or said in vain.
     """
     outward = {**listening_makers(settings, context), **_mqtt(settings, context)}
-    return {**_video(settings, context), **outward, **_files(settings, context)}
+    return {**_video(settings, context), **outward, **_run_folder(settings, context), **_files(settings, context)}
 
 
 def _video(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
@@ -117,6 +125,31 @@ def _video(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]
     fsync_s = settings.output.fsync_s
     key = ("video", video, fps, settings.output.privacy, fsync_s)
     return {key: lambda: VideoSink(video, fps, context.pictures, fsync_s=fsync_s)}
+
+
+def _run_folder(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
+    """What --save asks for, except for the timeline, which is made of the results at the end."""
+    from fer_edge import sinks
+    from fer_edge.sinks.lines import LineOptions
+    from fer_edge.sinks.run_folder import AnnotatedPicturesSink
+
+    run, output, labels, pictures = context.run, settings.output, context.labels, context.pictures
+    if run is None:
+        return {}
+    options = LineOptions(append=context.started, fsync_s=output.fsync_s)
+    makers: dict[Hashable, MakeSink] = {
+        ("save jsonl", run, output.fsync_s): lambda: sinks.JsonlSink(run.jsonl, options),
+        ("save csv", run, output.fsync_s, labels): lambda: sinks.CsvSink(run.csv, labels, options),
+    }
+    if output.privacy == "numbers":
+        return makers
+    if not context.source.continuous:
+        makers["save pictures", run, output.privacy] = lambda: AnnotatedPicturesSink(run.pictures, pictures)
+        return makers
+    fps = context.source.fps
+    key = ("save video", run, output.privacy, fps, output.fsync_s)
+    makers[key] = lambda: sinks.VideoSink(run.video, fps, pictures, fsync_s=output.fsync_s)
+    return makers
 
 
 def listening_makers(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
@@ -166,12 +199,19 @@ def _files(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]
         csv = output.csv
         makers["csv", csv, rotation, output.fsync_s, labels] = lambda: sinks.CsvSink(csv, labels, options)
     if not output.quiet:
-        makers["terminal", live] = lambda: sinks.TerminalSink(live=live)
+        # Results that go to standard output are read by a program.
+        stream = sys.stderr if STDOUT in (output.jsonl, output.csv) else sys.stdout
+        source = context.source
+        makers["terminal", live, source.continuous, stream] = lambda: sinks.TerminalSink(
+            stream, live=live, pictures=not source.continuous, frame_count=lambda: source.frame_count
+        )
     return makers
 
 
 def refuse_overwriting(settings: Settings) -> None:
     """An output must be no file that is read, and no other output, under whatever name. Raises UsageError."""
+    if settings.output.jsonl == settings.output.csv == STDOUT:
+        raise UsageError("--jsonl and --csv both go to standard output; choose a file for one of them.")
     outputs, rotates = _outputs(settings.output), settings.output.rotate_mb is not None
     for (flag, path), (other_flag, other) in product(outputs.items(), _inputs(settings).items()):
         if _same_file(path, other) or (rotates and _is_older(path, other)) or _is_picture_of(path, other):
@@ -189,10 +229,11 @@ def _outputs(output: OutputSettings) -> dict[str, Path]:
 def _inputs(settings: Settings) -> dict[str, Path]:
     """Files that are read: the source, if it is one, the models, and those with secrets."""
     found = {"--source": Path(settings.source.address)} if settings.source.address else {}
+    found |= {name: Path(name) for name in settings.source.pictures}
     for key in keys():
         value = getattr(getattr(settings, key.section), key.name)
         if isinstance(value, Path) and key.section != "output":
-            found[key.option.flag] = value
+            found[key.option.flag or key.name] = value
     return found
 
 

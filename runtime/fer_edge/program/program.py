@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
 from types import TracebackType
 
 from fer_edge.errors import SourceError, UsageError
@@ -30,6 +31,7 @@ from fer_edge.program.signals import ReloadRequested, Signals
 from fer_edge.program.vitals import Vitals
 from fer_edge.settings import Settings
 from fer_edge.sinks.group import SinkSet
+from fer_edge.sinks.run_folder import RunFolder, new_run
 from fer_edge.sources import Source
 
 logger = logging.getLogger("fer_edge")
@@ -46,8 +48,7 @@ def run_program(settings: Settings, read_again: Callable[[], Settings] | None = 
         program = Program(settings, supervisor, signals)
         with contextlib.suppress(KeyboardInterrupt), program:
             program.run(read_again)
-        if program.failed:
-            raise UsageError(f"results are incomplete: {', '.join(program.failed)} failed on the way.")
+        program.report()
 
 
 def _reason(error: BaseException) -> str:
@@ -69,6 +70,7 @@ class Program:
         self._next_s, self._next_index, self._last_at_s = 0.0, 0, time.monotonic()
         self._monitor = BoardMonitor()
         self._pictures = Pictures(settings.output.privacy)
+        self._runs: dict[Path, RunFolder] = {}
         self._governor = self._make_governor()
         self._sinks = SinkSet()
         self._stack = contextlib.ExitStack()
@@ -84,7 +86,7 @@ class Program:
             opened.enter_context(self._monitor)
             opened.push(self._sinks.__exit__)
             self._sinks.check(self._makers())
-            context = self._context(self._source, self._pipeline, self._pictures)
+            context = self._context(self._settings, self._source, self._pipeline, self._pictures)
             self._sinks.exchange(listening_makers(self._settings, context))
             self._source.__enter__()
             opened.push(self._leave_source)
@@ -110,6 +112,15 @@ class Program:
         self._supervisor.stopping()
         self._stack.__exit__(kind, error, trace)
         self.failed = self._sinks.failed
+
+    def report(self) -> None:
+        """Raise UsageError where results are incomplete."""
+        if self.failed:
+            raise UsageError(f"results are incomplete: {', '.join(self.failed)} failed on the way.")
+        if self._source.left_out:
+            raise UsageError(
+                f"results are incomplete: pictures that could not be read: {self._source.left_out}; see above."
+            )
 
     def vitals(self) -> Vitals:
         """How it fares, for the sinks that show it."""
@@ -219,11 +230,20 @@ class Program:
     def _makers_of(
         self, settings: Settings, source: Source, pipeline: Pipeline, pictures: Pictures
     ) -> dict[Hashable, MakeSink]:
-        return sink_makers(settings, self._context(source, pipeline, pictures))
+        return sink_makers(settings, self._context(settings, source, pipeline, pictures))
 
-    def _context(self, source: Source, pipeline: Pipeline, pictures: Pictures) -> SinkContext:
+    def _context(self, settings: Settings, source: Source, pipeline: Pipeline, pictures: Pictures) -> SinkContext:
         labels = pipeline.classifier.contract.labels
-        return SinkContext(source, labels, self.vitals, pictures, started=self._started)
+        return SinkContext(source, labels, self.vitals, pictures, self._started, self._run_folder(settings))
+
+    def _run_folder(self, settings: Settings) -> RunFolder | None:
+        """The names of this run in the folder of --save; a reload goes on with them."""
+        folder = settings.output.save
+        if folder is None:
+            return None
+        if folder not in self._runs:
+            self._runs[folder] = new_run(folder)
+        return self._runs[folder]
 
     def _make_governor(self) -> RateGovernor:
         return RateGovernor(self._pipeline, self._settings.rate.target_fps, paced=self._source.live)

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import select
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from fer_edge.arguments import STDOUT
 from fer_edge.errors import UsageError
 from fer_edge.files import DEFAULT_FSYNC_S
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.sinks.output_name import OutputName, is_regular, lock, unlock
 from fer_edge.sinks.periodic_sync import PeriodicSync
+from fer_edge.streams import drop_stdout
 
 logger = logging.getLogger("fer_edge")
 
@@ -128,7 +131,9 @@ class LineFile:
         """Open the file behind the name, and only then leave the one before."""
         target = self._name.find()
         regular = is_regular(target)
-        if regular:
+        if target == STDOUT:
+            descriptor = os.dup(sys.stdout.fileno())
+        elif regular:
             descriptor = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         else:
             descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY)
@@ -218,6 +223,12 @@ class LineFile:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
                 sent = True
+            except BrokenPipeError:
+                if self._target != STDOUT:
+                    raise
+                drop_stdout()  # whoever read it has gone, as `head` does; the other sinks have work to do
+                os.dup2(sys.stdout.fileno(), self._descriptor)
+                return
             except BlockingIOError:
                 if not select.select([], [self._descriptor], [], _PATIENCE_S)[1]:
                     self._torn = bytes(rest) if sent else b""

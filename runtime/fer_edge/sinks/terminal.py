@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from fer_edge.frames import Frame, FrameResult
+from fer_edge.frames import Face, Frame, FrameResult
 from fer_edge.sinks.timeline import Timeline
-from fer_edge.streams import drop_stdout
+from fer_edge.streams import drop_stdout, printable
 from fer_edge.tasks import TASKS
 
 # Faster than this nobody can read, and a slow serial console would hold up the loop.
 _LINES_PER_S = 10
+_BAR_CHARS = 20
+_NAME_CHARS = 32
+# So many pictures without a face are named at the end; the rest are counted.
+_NAMED_WITHOUT_FACE = 5
+
+# Colours of a terminal nearest to those of pictures and page, by the first three letters of a label.
+_COLOURS = {"ang": 31, "con": 33, "dis": 32, "fea": 35, "hap": 93, "sad": 34, "sur": 36}
+_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 class TerminalSink:
-    """Prints a line a frame; on a terminal it is one line that refreshes itself. Ends with counts by second.
+    """Prints a line a picture, or a line a frame; on a terminal a video or camera has one line that refreshes itself.
 
-    `live` holds printed lines to ten a second, as the refreshing line always is; the summary counts every frame.
-    `stream` is standard output unless given; `clock_s` is a monotonic clock in seconds.
+    Ends with a summary: by expression for pictures, by second for all that moves. `pictures` says that each frame is a
+    photograph of its own. `frame_count` gives the length of a source where it is known, for a progress bar. `live`
+    holds printed lines to ten a second, as the refreshing line always is; the summary counts every frame. `stream` is
+    standard output unless given; `clock_s` is a monotonic clock in seconds. Colours go to terminals alone, and not
+    where NO_COLOR is set (no-color.org).
     """
 
     name = "terminal"
 
     def __init__(
-        self, stream: TextIO | None = None, *, live: bool = False, clock_s: Callable[[], float] = time.monotonic
+        self,
+        stream: TextIO | None = None,
+        *,
+        live: bool = False,
+        pictures: bool = False,
+        frame_count: Callable[[], int | None] = lambda: None,
+        clock_s: Callable[[], float] = time.monotonic,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._stream = stream or sys.stdout
-        self._refreshing = self._stream.isatty()
+        on_terminal = self._stream.isatty()
+        self._refreshing = on_terminal and not pictures
         self._limited = live or self._refreshing
-        self._clock_s = clock_s
+        self._pictures, self._frame_count, self._clock_s = pictures, frame_count, clock_s
+        coloured = on_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        self._paint = _painted if coloured else _unpainted
         self._shown_at_s = float("-inf")
-        self._summary = _Summary()
+        self._summary = _PictureSummary() if pictures else _TimedSummary()
 
     def __enter__(self) -> TerminalSink:
         """Nothing to open."""
@@ -55,12 +79,28 @@ class TerminalSink:
         if self._limited and now_s - self._shown_at_s < 1 / _LINES_PER_S:
             return
         self._shown_at_s = now_s
-        if self._refreshing:
-            # A line that wraps could not be taken back.
-            room = shutil.get_terminal_size().columns - 1
-            self._say(f"\r{one_line(result)[:room]}\x1b[K")
+        if self._pictures:
+            self._say(f"{_shortened(printable(Path(result.source).name)):{_NAME_CHARS}}  {self._faces(result)}\n")
+        elif self._refreshing:
+            self._say(f"\r{self._status(result)}\x1b[K")
         else:
             self._say(one_line(result) + "\n")
+
+    def _faces(self, result: FrameResult) -> str:
+        return ", ".join(self._paint(said, face) for said, face in zip(_said(result), result.faces, strict=True)) or (
+            "no face"
+        )
+
+    def _status(self, result: FrameResult) -> str:
+        """The refreshing line, cut to what fits: one that wraps could not be taken back."""
+        room = shutil.get_terminal_size().columns - 1
+        count = self._frame_count()
+        head = self._summary.progress(count) if count else f"{result.captured_at_s:8.1f} s"
+        head += f"  {self._summary.rate_fps():5.1f} frames/s  "
+        faces = ", ".join(_said(result)) or "no face"
+        if len(head) + len(faces) > room:
+            return (head + faces)[:room]
+        return head + self._faces(result)
 
     def _say(self, text: str) -> None:
         """Print, unless whoever read has gone: the other sinks still have work to do."""
@@ -73,13 +113,26 @@ class TerminalSink:
 
 def one_line(result: FrameResult) -> str:
     """A frame in one line: index, time, faces with expression and confidence or values, milliseconds."""
-    said = TASKS[result.task].strength
-    faces = ", ".join(f"{face.expression} {said(face.confidence, face.probabilities)}" for face in result.faces)
+    faces = ", ".join(_said(result))
     count = f"{len(result.faces)} face{'s' if len(result.faces) != 1 else ''}"
     total = f"  {result.stage_ms['total']:.1f} ms" if "total" in result.stage_ms else ""
     return (
         f"frame {result.frame_index:>5}  {result.captured_at_s:8.2f} s  {count}{': ' + faces if faces else ''}{total}"
     )
+
+
+def _said(result: FrameResult) -> list[str]:
+    """What is said of each face, such as "happy 93%"."""
+    strength = TASKS[result.task].strength
+    return [f"{face.expression} {strength(face.confidence, face.probabilities)}" for face in result.faces]
+
+
+def _painted(text: str, face: Face) -> str:
+    return f"\x1b[{_COLOURS.get(face.expression[:3].lower(), 39)}m{_BOLD}{text}{_PLAIN}"
+
+
+def _unpainted(text: str, face: Face) -> str:
+    return text
 
 
 class _Summary:
@@ -91,7 +144,6 @@ class _Summary:
         self._first_s = self._last_s = 0.0
         self._started_at_s = self._ended_at_s = 0.0
         self._labels: tuple[str, ...] = ()
-        self._timeline = Timeline()
 
     def add(self, result: FrameResult, now_s: float) -> None:
         if self.frames == 0:
@@ -100,17 +152,43 @@ class _Summary:
         self._frames_with_face += bool(result.faces)
         self._faces += len(result.faces)
         self._last_s, self._ended_at_s = result.captured_at_s, now_s
-        self._labels = result.labels
+        self._labels = TASKS[result.task].names(result.labels)
+
+    def lines(self) -> list[str]:
+        raise NotImplementedError
+
+    def rate_fps(self) -> float:
+        """Frames a second so far."""
+        elapsed_s = self._ended_at_s - self._started_at_s
+        return (self.frames - 1) / elapsed_s if self.frames > 1 and elapsed_s > 0 else 0.0
+
+    def progress(self, count: int) -> str:
+        """A bar, the share that is done, and the time left at this rate."""
+        share = min(self.frames / count, 1.0)
+        full = round(share * _BAR_CHARS)
+        rate_fps = self.rate_fps()
+        left = f"{max(count - self.frames, 0) / rate_fps:4.0f} s left" if rate_fps else " " * 11
+        return f"[{'#' * full}{' ' * (_BAR_CHARS - full)}] {share:4.0%}  {left}"
+
+
+class _TimedSummary(_Summary):
+    """Of a video or camera: expressions second by second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._timeline = Timeline()
+
+    def add(self, result: FrameResult, now_s: float) -> None:
+        super().add(result, now_s)
         self._timeline.add(result.captured_at_s, (face.expression for face in result.faces))
 
     def lines(self) -> list[str]:
         if self.frames == 0:
             return ["no frames"]
-        faces = f"faces found: {self._faces} in {_frames(self._frames_with_face)}"
-        head = f"{self._length_s():.1f} s, {_frames(self.frames)}, {faces}"
-        elapsed_s = self._ended_at_s - self._started_at_s
-        if self.frames > 1 and elapsed_s > 0:
-            head += f", {(self.frames - 1) / elapsed_s:.1f} frames/s processed"
+        faces = f"faces found: {self._faces} in {_counted(self._frames_with_face, 'frame')}"
+        head = f"{self._length_s():.1f} s, {_counted(self.frames, 'frame')}, {faces}"
+        if self.rate_fps():
+            head += f", {self.rate_fps():.1f} frames/s processed"
         if self._faces == 0:
             return [head]
         return [head, "expressions, counted once a frame and face:", *self._timeline.table(self._labels)]
@@ -121,5 +199,39 @@ class _Summary:
         return between_s + (between_s / (self.frames - 1) if self.frames > 1 else 0.0)
 
 
-def _frames(count: int) -> str:
-    return f"{count} frame" if count == 1 else f"{count} frames"
+class _PictureSummary(_Summary):
+    """Of photographs: faces by expression, and the pictures without one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._expressions: Counter[str] = Counter()
+        self._without_face: list[str] = []
+
+    def add(self, result: FrameResult, now_s: float) -> None:
+        super().add(result, now_s)
+        self._expressions.update(face.expression for face in result.faces)
+        if not result.faces and len(self._without_face) < _NAMED_WITHOUT_FACE:
+            self._without_face.append(printable(Path(result.source).name))
+
+    def lines(self) -> list[str]:
+        if self.frames == 0:
+            return ["no pictures"]
+        counts = [f"{label} {self._expressions[label]}" for label in self._labels if self._expressions[label]]
+        head = f"{_counted(self.frames, 'picture')}, {_counted(self._faces, 'face')}"
+        lines = [f"{head}: {', '.join(counts)}" if counts else head]
+        missing = self.frames - self._frames_with_face
+        if missing:
+            lines.append(f"no face in {_counted(missing, 'picture')}: {_listed(self._without_face, missing)}")
+        return lines
+
+
+def _listed(names: Sequence[str], count: int) -> str:
+    return ", ".join(names) + (", ..." if count > len(names) else "")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 3]}..."

@@ -6,14 +6,25 @@ counts the frames read from the device, so frames nobody had time for show as ga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
 from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
-from fer_edge.sources.address import SYSFS, Kind, camera_device, is_csi_camera, kind_of, picamera_number
+from fer_edge.redaction import redacted
+from fer_edge.sources.address import (
+    SYSFS,
+    Kind,
+    camera_device,
+    is_csi_camera,
+    kind_of,
+    nearest_sources,
+    picamera_number,
+)
 
 if TYPE_CHECKING:
     from fer_edge.sources.latest import LiveOptions
@@ -36,6 +47,11 @@ class Source(Protocol):
     """Nominal frames a second of a file; None for a live source."""
     frame_count: int | None
     """Estimated number of frames, for a progress bar; None where nobody can know. Set for a video once entered."""
+
+    @property
+    def left_out(self) -> int:
+        """Pictures that were asked for and could not be read, so far."""
+        ...
 
     def __enter__(self) -> Source:
         """Open it. Raises SourceError."""
@@ -71,12 +87,7 @@ def open_source(
     Index 0 becomes picamera2 where it is a CSI camera, which V4L2 cannot read on Raspberry Pi OS; `sysfs` is where
     the kernel describes cameras. Raises SourceError for text that names no source.
     """
-    source = _source_of(text, live, real_time, limit, sysfs)
-    if not rotation_deg and not mirror:
-        return source
-    from fer_edge.sources.orientation import Orientation, OrientedSource
-
-    return OrientedSource(source, Orientation(rotation_deg, mirror))
+    return _turned(_source_of(text, live, real_time, limit, sysfs), rotation_deg, mirror)
 
 
 def _source_of(text: str, live: LiveOptions | None, real_time: bool, limit: PictureLimit, sysfs: Path) -> Source:
@@ -104,7 +115,31 @@ def _picamera(number: int, live: LiveOptions | None) -> Source:
     return picamera_source(number, live)
 
 
+def open_pictures(
+    paths: Sequence[Path], *, limit: PictureLimit = DEFAULT_LIMIT, rotation_deg: int = 0, mirror: bool = False
+) -> Source:
+    """Several pictures, in the order given, not entered yet. Turned as `open_source` says."""
+    from fer_edge.sources.folder import PicturesSource
+
+    return _turned(PicturesSource(paths, limit), rotation_deg, mirror)
+
+
+def _turned(source: Source, rotation_deg: int, mirror: bool) -> Source:
+    if not rotation_deg and not mirror:
+        return source
+    from fer_edge.sources.orientation import Orientation, OrientedSource
+
+    return OrientedSource(source, Orientation(rotation_deg, mirror))
+
+
 def _file(kind: Kind, path: Path, real_time: bool, limit: PictureLimit) -> Source:
+    if not os.path.lexists(path):
+        near = nearest_sources(str(path))
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise SourceError(
+            f"{redacted(str(path))}: no such file, folder or camera.{meant} "
+            "Expected a picture, a video, a folder, a camera's number or a stream's address."
+        )
     if kind is Kind.FOLDER:
         from fer_edge.sources.folder import FolderSource
 

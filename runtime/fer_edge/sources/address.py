@@ -1,5 +1,6 @@
 """What the text after `--source` names."""
 
+import difflib
 import os
 import stat
 from enum import Enum
@@ -17,6 +18,10 @@ IMAGE_SUFFIXES = frozenset(
         *("avif", "bmp", "dib", "gif", "hdr", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm"),
         *("ras", "tif", "tiff", "webp"),
     )
+)
+# What several sources may not be; whatever else is no picture is left out with a warning.
+VIDEO_SUFFIXES = frozenset(
+    f".{name}" for name in ("avi", "flv", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ts", "webm", "wmv")
 )
 # The second picture of an animated GIF is looked for in so much of it.
 _GIF_LOOK_BYTES = 1 << 20
@@ -42,7 +47,7 @@ def kind_of(text: str) -> Kind:
     """The kind of source `text` names. Raises SourceError for empty text and for a scheme nobody here speaks."""
     if not text.strip():
         raise SourceError("No source given. Name a camera index, a file, a folder or a stream's address.")
-    if _is_index(text) or text.startswith(("/dev/video", "/dev/v4l/")):
+    if is_index(text) or text.startswith(("/dev/video", "/dev/v4l/")):
         return Kind.CAMERA
     if text == "picamera2" or text.startswith("picamera2:"):
         return Kind.PICAMERA
@@ -59,13 +64,13 @@ def kind_of(text: str) -> Kind:
 def camera_device(text: str) -> int | str:
     """The index of a V4L2 camera, or its path where that is not /dev/videoN (a link below /dev/v4l, say)."""
     number = text.removeprefix("/dev/video")
-    return int(number) if _is_index(number) else text
+    return int(number) if is_index(number) else text
 
 
 def picamera_number(text: str) -> int:
     """The camera number in `picamera2` (0) or `picamera2:N`. Raises SourceError when N is not a number."""
     number = text.removeprefix("picamera2").removeprefix(":")
-    if number and not _is_index(number):
+    if number and not is_index(number):
         raise SourceError(f"{quoted(text)} names no CSI camera: expected picamera2 or picamera2:N with a number N.")
     return int(number or 0)
 
@@ -79,7 +84,20 @@ def is_csi_camera(device: int | str, sysfs: Path = SYSFS) -> bool:
         return False
 
 
-def _is_index(text: str) -> bool:
+def nearest_sources(text: str, count: int = 3) -> list[str]:
+    """What a text that names nothing could have meant, nearest first: files beside it, cameras, addresses."""
+    path = Path(text)
+    try:
+        beside = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()]
+    except (OSError, ValueError):
+        beside = []
+    cameras = [device.name.removeprefix("video") for device in Path("/dev").glob("video[0-9]")]
+    known = [*beside, *cameras, "picamera2", *(f"{scheme}://" for scheme in STREAM_SCHEMES)]
+    return difflib.get_close_matches(text, known, n=count, cutoff=0.4)
+
+
+def is_index(text: str) -> bool:
+    """Whether `text` is a camera's number."""
     # isdigit() alone is also true of superscripts, which int() refuses; no system has 10,000 cameras.
     return text.isascii() and text.isdigit() and len(text) <= 4
 

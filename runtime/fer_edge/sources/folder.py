@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -23,32 +23,33 @@ _TOLD_ONE_BY_ONE = 10
 _SHOWN_SUFFIXES = 5
 
 
-class FolderSource:
-    """The pictures directly in a folder, frame2 before frame10. `Frame.source` is the picture's own path.
+class PicturesSource:
+    """Several pictures, in the order given. `Frame.source` is the picture's own path.
 
-    Pictures are known by their first bytes, whatever they are called, and have no clock: they lie one second apart. One
-    that cannot be read is left out with a warning, without a gap in the index; so are files that are no pictures.
+    They have no clock and lie one second apart. One that cannot be read is left out with a warning and counted in
+    `left_out`, without a gap in the index.
     """
 
     continuous = False
     live = False
     fps: float | None = 1.0
 
-    def __init__(self, path: Path, limit: PictureLimit = DEFAULT_LIMIT) -> None:
-        self.path, self._limit = path, limit
-        self.name = str(path)
+    def __init__(self, paths: Sequence[Path], limit: PictureLimit = DEFAULT_LIMIT) -> None:
+        self._paths, self._limit = paths, limit
+        self.name = f"{len(paths)} pictures"
         self.frame_count: int | None = None
+        self.left_out = 0
         self._first: list[Frame] = []
         self._frames: Iterator[Frame] | None = None
 
-    def __enter__(self) -> FolderSource:
-        """List the folder and read its first picture. Raises SourceError when no picture can be read."""
+    def __enter__(self) -> PicturesSource:
+        """Read the first picture that can be. Raises SourceError when there is none."""
         paths = self._list()
         self.frame_count = len(paths)
         self._frames = self._readable(paths)
         first = next(self._frames, None)
         if first is None:
-            raise SourceError(f"{self.name}: none of its {len(paths)} images can be decoded. Copy them again.")
+            raise SourceError(f"{self.name}: none of {len(paths)} images can be decoded. Copy them again.")
         self._first = [first]
         return self
 
@@ -69,6 +70,33 @@ class FolderSource:
         yield from self._frames
 
     def _list(self) -> list[Path]:
+        return list(self._paths)
+
+    def _readable(self, paths: list[Path]) -> Iterator[Frame]:
+        index = 0
+        for path in paths:
+            try:
+                yield Frame(read_image(path, limit=self._limit), index, float(index), str(path))
+                index += 1
+            except SourceError as error:
+                self.left_out += 1
+                if self.left_out <= _TOLD_ONE_BY_ONE:
+                    logger.warning("%s Left out.", error)
+        if self.left_out > _TOLD_ONE_BY_ONE:
+            logger.warning("%s: %d of %d images were left out in all.", self.name, self.left_out, len(paths))
+
+
+class FolderSource(PicturesSource):
+    """The pictures directly in a folder, frame2 before frame10.
+
+    Pictures are known by their first bytes, whatever they are called; other files are left out with a warning.
+    """
+
+    def __init__(self, path: Path, limit: PictureLimit = DEFAULT_LIMIT) -> None:
+        super().__init__((), limit)
+        self.path, self.name = path, str(path)
+
+    def _list(self) -> list[Path]:
         """The files that are pictures by their suffix or, where that says nothing, by their first bytes."""
         try:
             files = [Path(entry.path) for entry in os.scandir(self.path) if not entry.is_dir()]
@@ -85,19 +113,6 @@ class FolderSource:
                 "%s: %d files are left out, as they are no images%s.", self.name, len(others), _kinds_of(others)
             )
         return sorted(paths, key=_natural)
-
-    def _readable(self, paths: list[Path]) -> Iterator[Frame]:
-        index = left_out = 0
-        for path in paths:
-            try:
-                yield Frame(read_image(path, limit=self._limit), index, float(index), str(path))
-                index += 1
-            except SourceError as error:
-                left_out += 1
-                if left_out <= _TOLD_ONE_BY_ONE:
-                    logger.warning("%s Left out.", error)
-        if left_out > _TOLD_ONE_BY_ONE:
-            logger.warning("%s: %d of %d images were left out in all.", self.name, left_out, len(paths))
 
 
 def _kinds_of(paths: Collection[Path]) -> str:

@@ -21,6 +21,7 @@ class ImageSource:
 
     continuous = False
     live = False
+    left_out = 0
     # A picture has no clock; one second a picture makes an annotated video of it watchable.
     fps: float | None = 1.0
     frame_count: int | None = 1

@@ -203,6 +203,7 @@ class LiveSource:
     interrupt: Callable[[], None] = lambda: None
     continuous: bool = field(default=True, init=False)
     live: bool = field(default=True, init=False)
+    left_out: int = field(default=0, init=False)
     fps: float | None = field(default=None, init=False)
     frame_count: int | None = field(default=None, init=False)
     _reader: NewestReader | None = field(default=None, init=False)

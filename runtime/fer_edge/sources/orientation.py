@@ -42,6 +42,11 @@ class OrientedSource:
         self.name, self.continuous, self.live = source.name, source.continuous, source.live
         self.fps, self.frame_count = source.fps, source.frame_count
 
+    @property
+    def left_out(self) -> int:
+        """As the other source counts them."""
+        return self._source.left_out
+
     def __enter__(self) -> OrientedSource:
         """Enter the other source. Raises SourceError."""
         self._source.__enter__()

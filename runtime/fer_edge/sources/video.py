@@ -49,6 +49,7 @@ class VideoSource:
 
     continuous = True
     live = False
+    left_out = 0
 
     def __init__(self, path: Path, *, real_time: bool = False, limit: PictureLimit = DEFAULT_LIMIT) -> None:
         self.path, self._limit = path, limit
