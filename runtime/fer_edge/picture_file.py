@@ -6,6 +6,7 @@ file that would take more memory or time than a board of 512 MB has is refused b
 
 from __future__ import annotations
 
+import difflib
 import stat
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from fer_edge.picture_header import (
 )
 from fer_edge.quiet import native_stderr_closed, quiet_opencv
 from fer_edge.redaction import quoted, redacted
+from fer_edge.streams import printable
 
 # Their decoders hold floats, several canvases or frames: 12 to 34 bytes a pixel where the others have 6 to 12.
 _COST = {"AVIF": 4, "GIF": 2, "HDR": 2, "JPEG 2000": 2}
@@ -58,10 +60,23 @@ def check_file(path: Path, expected: str) -> None:
             if not stream.read(1):
                 raise SourceError(f"{path}: the file is empty (0 bytes). Expected {expected}; copy it again.")
     except FileNotFoundError:
-        raise SourceError(f"{redacted(str(path))}: no such file. Expected {expected}, {_EXPECTED}.") from None
+        near = _nearest(path)
+        meant = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise SourceError(f"{redacted(str(path))}: no such file.{meant} Expected {expected}, {_EXPECTED}.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SourceError(f"{quoted(str(path))}: cannot be read ({reason}). Expected {expected}.") from None
+
+
+def _nearest(path: Path, count: int = 3) -> list[str]:
+    """What a name of no file could have meant, nearest first: a file beside it, a camera, the address of a stream."""
+    try:
+        beside = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()]
+    except (OSError, ValueError):
+        beside = []
+    cameras = [device.name.removeprefix("video") for device in Path("/dev").glob("video[0-9]")]
+    known = [*beside, *cameras, "picamera2", "rtsp://...", "http://..."]
+    return [printable(name) for name in difflib.get_close_matches(str(path), known, n=count)]
 
 
 def kind_of_file(path: Path) -> str | None:

@@ -316,7 +316,7 @@ BAD = {
     "cut.mp4": "not a video",
     "cut.png": "not an image",
     "no-images": "no images",
-    "all-bad": "none of its 1 images",
+    "all-bad": "none of 1 images",
 }
 
 

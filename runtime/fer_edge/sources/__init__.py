@@ -6,23 +6,19 @@ counts the frames read from the device, so frames nobody had time for show as ga
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from fer_edge.errors import SourceError
 from fer_edge.frames import Frame
 from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
-from fer_edge.redaction import redacted
 from fer_edge.sources.address import (
     SYSFS,
     Kind,
     camera_device,
     is_csi_camera,
     kind_of,
-    nearest_sources,
     picamera_number,
 )
 
@@ -133,13 +129,6 @@ def _turned(source: Source, rotation_deg: int, mirror: bool) -> Source:
 
 
 def _file(kind: Kind, path: Path, real_time: bool, limit: PictureLimit) -> Source:
-    if not os.path.lexists(path):
-        near = nearest_sources(str(path))
-        meant = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise SourceError(
-            f"{redacted(str(path))}: no such file, folder or camera.{meant} "
-            "Expected a picture, a video, a folder, a camera's number or a stream's address."
-        )
     if kind is Kind.FOLDER:
         from fer_edge.sources.folder import FolderSource
 

@@ -1,6 +1,5 @@
 """What the text after `--source` names."""
 
-import difflib
 import os
 import stat
 from enum import Enum
@@ -82,18 +81,6 @@ def is_csi_camera(device: int | str, sysfs: Path = SYSFS) -> bool:
         return (sysfs / name / "name").read_text(encoding="utf-8", errors="replace").startswith(_CSI_DRIVERS)
     except OSError:
         return False
-
-
-def nearest_sources(text: str, count: int = 3) -> list[str]:
-    """What a text that names nothing could have meant, nearest first: files beside it, cameras, addresses."""
-    path = Path(text)
-    try:
-        beside = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()]
-    except (OSError, ValueError):
-        beside = []
-    cameras = [device.name.removeprefix("video") for device in Path("/dev").glob("video[0-9]")]
-    known = [*beside, *cameras, "picamera2", *(f"{scheme}://" for scheme in STREAM_SCHEMES)]
-    return difflib.get_close_matches(text, known, n=count, cutoff=0.4)
 
 
 def is_index(text: str) -> bool:
