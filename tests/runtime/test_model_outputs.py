@@ -77,7 +77,7 @@ def test_a_model_that_fails_when_it_runs_is_refused_in_one_line(tmp_path, contra
 def test_a_tflite_that_fails_when_it_runs_is_refused(tmp_path: Path, default_model: Path) -> None:
     pytest.importorskip("ai_edge_litert", reason="its schema writes the file")
     classifier = Classifier(default_model)
-    with pytest.raises(ModelError, match=r"cannot run it \(.+\)\. Export it again"):
+    with pytest.raises(ModelError, match=r"cannot run it \(.+\)\. Copy or export it again"):
         classifier.engine.run(np.zeros((1, 32, 32, 1), np.int8))
 
 
