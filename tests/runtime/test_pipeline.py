@@ -123,7 +123,7 @@ def test_between_detections_a_face_goes_on_at_its_own_speed() -> None:
     # Found at 40; the four frames behind it are predicted.
     for step in range(41, 45):
         ((face,), _) = moved(step, [], tracker, every=5)
-        assert (face.box_px.left_px, face.box_px.top_px) == pytest.approx((6 * step, 3 * step), abs=2)
+        assert (face.box.left_px, face.box.top_px) == pytest.approx((6 * step, 3 * step), abs=2)
 
 
 def test_a_fast_face_keeps_its_track_where_overlap_alone_would_lose_it() -> None:
@@ -149,7 +149,7 @@ def test_a_face_told_to_hold_still_does() -> None:
         tracker.update([at(10 * step)])
     tracker.hold()
     ((face,), _) = tracker.predict()
-    assert face.box_px == at(40).box
+    assert face.box == at(40).box
 
 
 def labelled(smoother: HysteresisSmoother, *rows: tuple[float, float]) -> list[int]:
@@ -301,7 +301,7 @@ def test_the_detector_reads_the_small_picture_where_the_camera_gives_one(
     pipeline.forget()
     (again,) = pipeline.process(Frame(astronaut, 1, 0.0, "photo", small_bgr=small)).faces
     assert asked == [(512, 512, 3), (256, 256, 3)]
-    assert intersection_over_union(face.box_px, again.box) > 0.9, "boxes are in pixels of the large one"
+    assert intersection_over_union(face.box_px, again.box_px) > 0.9, "boxes are in pixels of the large one"
 
 
 def test_less_effort_reads_fewer_pixels_but_never_fewer_than_the_detector_takes(
@@ -312,7 +312,7 @@ def test_less_effort_reads_fewer_pixels_but_never_fewer_than_the_detector_takes(
     pipeline.pixel_step = 3
     (again,) = pipeline.process(Frame(astronaut, 1, 0.0, "photo")).faces
     assert asked == [(512, 512, 3), (256, 256, 3)]
-    assert intersection_over_union(face.box_px, again.box) > 0.8
+    assert intersection_over_union(face.box_px, again.box_px) > 0.8
 
 
 def test_faces_too_small_or_outside_the_regions_are_found_but_not_named(
