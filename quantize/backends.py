@@ -150,11 +150,13 @@ def _nncf(recipe: Recipe, materials: Materials) -> _Result:
 
 def _nncf_qat(recipe: Recipe, materials: Materials) -> _Result:
     from quantize import nncf_qat
+    from train import checkpoint as checkpoints
 
     assert materials.checkpoint is not None, "see `trial.missing`"
     assert materials.faces is not None, "see `trial.missing`"
     faces, graph = materials.faces, materials.models.graph
-    model = nncf_qat.quantized(graph, materials.checkpoint, faces.training, faces.calibration, recipe)
+    teacher = checkpoints.load(materials.checkpoint).network
+    model = nncf_qat.quantized(graph, teacher, faces.training, faces.calibration, recipe)
     return Choice(), *_finished(model)
 
 

@@ -6,19 +6,16 @@ A quantizer between a convolution and its BatchNorm would keep onnxruntime from 
 import copy
 import math
 import os
-from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 import torch._dynamo.config
-import torch.fx
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
+from fer_edge.errors import ModelError
 from fer_edge.faces import LabelledFaces
 
 from export.onnx_model import traced
@@ -26,10 +23,7 @@ from export.quiet import quiet
 from quantize.nncf_ptq import finished
 from quantize.onnx_graph import FloatGraph
 from quantize.recipes import Recipe
-from train import checkpoint as checkpoints
 from train.augment import augment
-from train.fer2013 import SIDE_PX
-from train.pixels import normalise
 from train.recipe import Augmentation
 
 _BATCH = 64
@@ -37,23 +31,31 @@ _BATCH = 64
 _TEMPERATURE = 2.0
 
 
-def quantized(
-    graph: FloatGraph, checkpoint: Path, training: LabelledFaces, calibration: LabelledFaces, recipe: Recipe
-) -> onnx.ModelProto:
-    """The INT8 model after `recipe.steps` steps on `training` faces (n, 48, 48), taught by the float network.
+# Attention and normalisation stay float, as in every other recipe, and so does the last layer.
+_FLOAT_KINDS = ["linear", "div", "sub", "pow", "square", "mul", "sigmoid", "hardsigmoid", "hardswish", "mean", "sum"]
+_FLOAT_KINDS += ["rsqrt", "group_norm", "instance_norm", "layer_norm"]
+# Folding changes nothing but the order of operations.
+_MAX_DIFFERENCE = 1e-3
 
-    Raises ModelError where the checkpoint cannot be read.
+
+def quantized(
+    graph: FloatGraph, teacher: nn.Module, training: LabelledFaces, calibration: LabelledFaces, recipe: Recipe
+) -> onnx.ModelProto:
+    """The INT8 model after `recipe.steps` steps on `training` faces, taught by the float network `teacher`.
+
+    `teacher` is any torch module that takes what the body of `graph` takes, (n, c, h, w) float32, and gives
+    (n, classes). It is not changed. Raises ModelError where its BatchNorm cannot be folded.
     """
     torch.manual_seed(0)
-    teacher = checkpoints.load(checkpoint).network.requires_grad_(False)
+    teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+    inputs = torch.from_numpy(graph.feed(calibration.images))
     with quiet():
-        network = _with_quantizers(folded(teacher).requires_grad_(True), calibration.images)
+        network = _with_quantizers(folded(teacher, inputs[:2]).requires_grad_(True), inputs)
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     generator = torch.Generator().manual_seed(0)
     for step in tqdm(range(recipe.steps), desc=recipe.name, unit=" steps", leave=False, delay=2):
         rows = torch.randint(len(training), (_BATCH,), generator=generator)
-        faces = normalise(torch.from_numpy(training.images[rows.numpy()])).unsqueeze(1)
-        faces = augment(faces, Augmentation(), generator)
+        faces = augment(torch.from_numpy(graph.feed(training.images[rows.numpy()])), Augmentation(), generator)
         loss = _lesson(network(faces), teacher(faces))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
@@ -61,27 +63,46 @@ def quantized(
         loss.backward()
         optimizer.step()
     with quiet():
-        return finished(_exported(network), graph, recipe)
+        model = _exported(network, inputs[:1])
+    _rename_input(model, graph.input)
+    return finished(model, graph, recipe)
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode, every BatchNorm behind a convolution folded into it."""
+def folded(network: nn.Module, example: Tensor) -> nn.Module:
+    """A copy of a network in eval mode, every BatchNorm that reads a convolution folded into it.
+
+    Which one reads which is seen by running `example`, so that networks which cannot be traced are folded too. Raises
+    ModelError where that changes what the network computes: a convolution that others read besides its BatchNorm.
+    """
     network = copy.deepcopy(network).eval()
-    nodes = list(torch.fx.symbolic_trace(network).graph.nodes)
-    modules = dict(network.named_modules())
-    for node in nodes:
-        before = node.args[0] if node.args else None
-        if not isinstance(before, torch.fx.Node) or node.op != "call_module" or before.op != "call_module":
-            continue
-        norm, conv = modules[str(node.target)], modules[str(before.target)]
-        if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d) and len(before.users) == 1:
-            network.set_submodule(str(before.target), fuse_conv_bn_eval(conv, norm))
-            network.set_submodule(str(node.target), nn.Identity())
+    names = {module: name for name, module in network.named_modules()}
+    made_by: dict[int, nn.Module] = {}
+    pairs: dict[nn.Module, nn.Module] = {}
+    kept: list[Tensor] = []  # so that no two tensors share an identity
+
+    def see(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.BatchNorm2d) and id(inputs[0]) in made_by:
+            pairs[module] = made_by[id(inputs[0])]
+        if isinstance(module, nn.Conv2d):
+            made_by[id(output)] = module
+        kept.append(output)
+
+    hooks = [module.register_forward_hook(see) for module in names if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))]
+    with torch.no_grad():
+        before = network(example)
+        for hook in hooks:
+            hook.remove()
+        for norm, conv in pairs.items():
+            network.set_submodule(names[conv], fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var]
+            network.set_submodule(names[norm], nn.Identity())
+        difference = float((network(example) - before).abs().max())
+    if not difference <= _MAX_DIFFERENCE * max(1.0, float(before.abs().max())):
+        raise ModelError(f"folding BatchNorm changes the outputs by {difference:.3g}; its network cannot be trained.")
     return network
 
 
-def _with_quantizers(network: nn.Module, faces: NDArray[np.uint8]) -> nn.Module:
-    """The network with NNCF's trainable quantizers, their ranges taken from faces (n, 48, 48) uint8."""
+def _with_quantizers(network: nn.Module, inputs: Tensor) -> nn.Module:
+    """The network with NNCF's trainable quantizers, their ranges taken from inputs (n, c, h, w)."""
     # NNCF would compile its quantizers for a minute or more, and with a compiler that may not be there.
     os.environ["TORCHDYNAMO_DISABLE"] = "1"
     import nncf
@@ -91,13 +112,12 @@ def _with_quantizers(network: nn.Module, faces: NDArray[np.uint8]) -> nn.Module:
 
     torch._dynamo.config.disable = True
     extensions.QuantizedFunctionsCPU._loaded_namespace = ReferenceQuantizedFunctions
-    inputs = normalise(torch.from_numpy(faces)).unsqueeze(1)
     return nncf.quantize(
         network,
         nncf.Dataset([inputs[row : row + 1] for row in range(len(inputs))]),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(inputs),
-        ignored_scope=nncf.IgnoredScope(types=["linear"], validate=False),
+        ignored_scope=nncf.IgnoredScope(types=_FLOAT_KINDS, validate=False),
         advanced_parameters=advanced.AdvancedQuantizationParameters(
             overflow_fix=advanced.OverflowFix.DISABLE,
             activations_quantization_params=advanced.QuantizationParameters(
@@ -113,9 +133,16 @@ def _lesson(logits: Tensor, taught: Tensor) -> Tensor:
     return F.cross_entropy(logits / _TEMPERATURE, target) * _TEMPERATURE**2
 
 
-def _exported(network: nn.Module) -> onnx.ModelProto:
-    """The trained network in QDQ form, taking normalised faces."""
+def _exported(network: nn.Module, example: Tensor) -> onnx.ModelProto:
+    """The trained network in QDQ form, taking what `example` (1, c, h, w) is one of."""
     import nncf
 
-    example = torch.zeros(1, 1, SIDE_PX, SIDE_PX)
-    return traced(nncf.strip(network.eval(), do_copy=False, example_input=example))
+    return traced(nncf.strip(network.eval(), do_copy=False, example_input=example), tuple(example.shape[1:]))
+
+
+def _rename_input(model: onnx.ModelProto, name: str) -> None:
+    """Give the input the name it has in the float graph."""
+    old = model.graph.input[0].name
+    for node in model.graph.node:
+        node.input[:] = [name if known == old else known for known in node.input]
+    model.graph.input[0].name = name

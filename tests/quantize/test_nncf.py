@@ -8,13 +8,14 @@ import onnx
 import pytest
 import torch
 
+from fer_edge.errors import ModelError
 from fer_edge.faces import LabelledFaces, load_faces
 
 from quantize import nncf_ptq, nncf_qat
 from quantize.onnx_graph import FloatGraph, activations, float_graph
 from quantize.qdq_graph import count_convs
 from quantize.recipes import NNCF, NNCF_ACCURACY, NNCF_QAT, Recipe
-from train import architectures
+from train import architectures, checkpoint
 
 COUNT = 32
 
@@ -74,9 +75,9 @@ def test_batch_norm_folds_without_changing_the_network() -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 2)
-    folded = nncf_qat.folded(network)
-    assert not [m for m in folded.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     inputs = torch.randn(4, 1, 48, 48)
+    folded = nncf_qat.folded(network, inputs)
+    assert not [m for m in folded.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     torch.testing.assert_close(folded(inputs), network(inputs), atol=1e-4, rtol=1e-4)
     assert [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]  # the original is left alone
 
@@ -85,7 +86,8 @@ def test_trained_with_quantizers_every_convolution_is_integer(
     graph: FloatGraph, checkpoint_path: Path, training: LabelledFaces, tmp_path: Path
 ) -> None:
     recipe = replace(Recipe(name="qat", backend=NNCF_QAT), steps=3)
-    model = nncf_qat.quantized(graph, checkpoint_path, training, training.balanced(COUNT, 0), recipe)
+    teacher = checkpoint.load(checkpoint_path).network
+    model = nncf_qat.quantized(graph, teacher, training, training.balanced(COUNT, 0), recipe)
     onnx.save(model, tmp_path / "qat.onnx")
     counted = count_convs(tmp_path / "qat.onnx")
     assert counted.convs == counted.int8_convs == 9
@@ -93,3 +95,32 @@ def test_trained_with_quantizers_every_convolution_is_integer(
     stored = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4}
     assert stored == {onnx.TensorProto.INT8}  # the weights are kept as integers, not made so at run time
     assert agreement(graph, model, training.images[:60]) >= 0.95
+
+
+def test_networks_that_cannot_be_traced_are_folded_too() -> None:
+    class Branching(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = torch.nn.Conv2d(1, 4, 3, bias=False), torch.nn.BatchNorm2d(4)
+
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            made = self.norm(self.conv(faces))
+            return made if made.mean() > 1e9 else made.relu()  # what is done depends on values
+
+    folded = nncf_qat.folded(Branching(), torch.randn(2, 1, 8, 8))
+    assert isinstance(folded.norm, torch.nn.Identity)
+
+
+def test_a_batch_norm_that_is_not_alone_behind_its_convolution_is_refused() -> None:
+    class Shared(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4)
+            self.norm.running_mean.fill_(3)
+
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            made = self.conv(faces)
+            return self.norm(made) + made
+
+    with pytest.raises(ModelError, match="folding BatchNorm changes"):
+        nncf_qat.folded(Shared(), torch.randn(2, 1, 8, 8))
