@@ -95,7 +95,8 @@ def remove_stale(folder: Path, checkpoint_sha256: str) -> tuple[Path, ...]:
         path.unlink()
         contract_path(path).unlink(missing_ok=True)
         recipe_path(path).unlink(missing_ok=True)
-    (folder / "quantize.csv").unlink(missing_ok=True)
+    for name in ("quantize.csv", "deploy.json"):
+        (folder / name).unlink(missing_ok=True)
     write_checksums(folder)
     return tuple(stale)
 

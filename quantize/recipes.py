@@ -112,12 +112,12 @@ DEFAULT, ALL = "default", "all"
 def recipes_for(target: Target, which: str) -> tuple[tuple[Recipe, ...], ...]:
     """Rungs of recipes, tried in turn until each kind of file has a winner.
 
-    `default`: INT8 that takes seconds and needs no faces, then mixed precision, then fp16. `all`: every INT8 recipe,
-    then fp16. Otherwise one rung of recipes by name, with commas between. Raises UsageError for an unknown name.
+    `default`: INT8 that takes seconds and needs no faces, then mixed precision, then training, then fp16. `all`: every
+    INT8 recipe, then fp16. Otherwise one rung of recipes by name, with commas between. Raises UsageError for an unknown name.
     """
     quick, mixed, further, half = _quick(target), _mixed(target), _further(target), _half(target)
     if which == DEFAULT:
-        return quick, mixed, half
+        return quick, mixed, tuple(recipe for recipe in further if recipe.backend == NNCF_QAT), half
     if which == ALL:
         return (*quick, *mixed, *further), half
     known = {recipe.name: recipe for recipe in (*quick, *mixed, *further, *half)}
