@@ -1,9 +1,11 @@
 """How each backend makes a model file of a recipe: what `quantize.trial` asks, and nobody else."""
 
+import functools
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,12 +15,12 @@ from fer_edge.engines import open_engine
 from fer_edge.errors import UsageError
 from fer_edge.faces import LabelledFaces
 
-from export.metadata import read_tflite
+from export.metadata import put_in_onnx, put_in_tflite, read_tflite
 from export.quiet import quiet
 from quantize import corrections, onnx_graph, onnx_ptq, qdq_graph, tflite_graph, tflite_ptq
 from quantize.materials import Materials
 from quantize.onnx_graph import FloatGraph
-from quantize.ranges import Ranges
+from quantize.ranges import Ranges, collect_ranges
 from quantize.recipes import (
     AI_EDGE,
     CONVOLUTIONS,
@@ -27,12 +29,15 @@ from quantize.recipes import (
     NNCF_ACCURACY,
     NNCF_QAT,
     ONNX_FP16,
+    ONNX_QAT,
     ONNXRUNTIME,
     PIXELS,
     TFLITE_FP16,
+    TFLITE_QAT,
     Recipe,
 )
 from quantize.sensitivity import IMAGES, Attempt, Choice, Network, choose_float_layers, choose_operators
+from quantize.tflite_graph import FloatModel
 
 
 def make(recipe: Recipe, materials: Materials, path: Path) -> tuple[Choice, dict[str, str]]:
@@ -49,7 +54,10 @@ _Result = tuple[Choice, bytes, dict[str, str]]
 
 
 def _qdq(recipe: Recipe, materials: Materials) -> _Result:
-    graph, ranges = materials.models.graph, ranges_for("onnx", recipe, materials)
+    return _qdq_of(materials.models.graph, ranges_for("onnx", recipe, materials), recipe, materials)
+
+
+def _qdq_of(graph: FloatGraph, ranges: Ranges, recipe: Recipe, materials: Materials) -> _Result:
     if recipe.equalize:
         graph = corrections.equalized(graph)
         ranges = corrections.ranges_of(graph, materials.images, recipe, materials.calibration.quantile)
@@ -97,7 +105,11 @@ def _onnx_network(graph: FloatGraph, ranges: Ranges, recipe: Recipe, images: NDA
 
 
 def _tflite(recipe: Recipe, materials: Materials) -> _Result:
-    model, ranges = materials.models.tflite, ranges_for("tflite", recipe, materials)
+    content = materials.models.classifiers["tflite"].path.read_bytes()
+    return _tflite_of(content, materials.models.tflite, ranges_for("tflite", recipe, materials), recipe, materials)
+
+
+def _tflite_of(float_file: bytes, model: FloatModel, ranges: Ranges, recipe: Recipe, materials: Materials) -> _Result:
     tried = materials.images if recipe.mixed else materials.images[:IMAGES]
     contract = materials.models.classifiers["tflite"].contract
     plain = replace(recipe, io=PIXELS)
@@ -120,7 +132,6 @@ def _tflite(recipe: Recipe, materials: Materials) -> _Result:
         for kind in tflite_graph.optional_operators(model)
         if set(tflite_graph.observed_tensors(model, (kind,))) <= {*ranges, model.input}
     )
-    float_file = materials.models.classifiers["tflite"].path.read_bytes()
     network = Network(known, tflite_graph.convolution_layers(model), outputs_of(float_file, len(tried)), attempt)
     choice = _decided(recipe, network)
     return choice, tflite_ptq.quantized(model, ranges, recipe, choice), {}
@@ -160,6 +171,44 @@ def _nncf_qat(recipe: Recipe, materials: Materials) -> _Result:
     return Choice(), *_finished(model)
 
 
+@functools.lru_cache(maxsize=1)
+def _finetuned(materials: Materials, steps: int, learning_rate: float) -> Any:
+    """The float network after quantization-aware training: the same for both kinds of file."""
+    from quantize.qat import finetuned
+    from train import checkpoint as checkpoints
+
+    assert materials.checkpoint is not None, "see `trial.missing`"
+    assert materials.faces is not None, "see `trial.missing`"
+    teacher, faces = checkpoints.load(materials.checkpoint).network, materials.faces
+    feed = materials.models.graph.feed
+    return finetuned(teacher, feed, faces.training, faces.calibration, steps, learning_rate)
+
+
+def _onnx_qat(recipe: Recipe, materials: Materials) -> _Result:
+    from export.onnx_model import onnx_of
+
+    model = onnx_of(_finetuned(materials, recipe.steps, recipe.learning_rate))
+    put_in_onnx(model, materials.models.classifiers["onnx"].contract)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, Path(folder) / "finetuned.onnx")
+        graph = onnx_graph.float_graph(Path(folder) / "finetuned.onnx")
+    ranges = corrections.ranges_of(graph, materials.images, recipe, materials.calibration.quantile)
+    return _qdq_of(graph, ranges, recipe, materials)
+
+
+def _tflite_qat(recipe: Recipe, materials: Materials) -> _Result:
+    from export.tflite_model import tflite_of
+
+    content = tflite_of(_finetuned(materials, recipe.steps, recipe.learning_rate))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "finetuned.tflite"
+        path.write_bytes(put_in_tflite(content, materials.models.classifiers["tflite"].contract))
+        model, content = tflite_graph.float_model(path), path.read_bytes()
+    batches = tflite_graph.activations(model, materials.images)
+    ranges = collect_ranges(batches, (recipe.ranges,), materials.calibration.quantile)[recipe.ranges]
+    return _tflite_of(content, model, ranges, recipe, materials)
+
+
 def _onnx_fp16(recipe: Recipe, materials: Materials) -> _Result:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -180,6 +229,8 @@ _BACKENDS: dict[str, Callable[[Recipe, Materials], _Result]] = {
     NNCF_ACCURACY: _nncf,
     NNCF_QAT: _nncf_qat,
     AI_EDGE: _tflite,
+    ONNX_QAT: _onnx_qat,
+    TFLITE_QAT: _tflite_qat,
     ONNX_FP16: _onnx_fp16,
     TFLITE_FP16: _tflite_fp16,
 }

@@ -11,7 +11,8 @@ from quantize import inspection
 from quantize.backends import ranges_for
 from quantize.materials import Materials
 from quantize.qdq_graph import count_convs
-from quantize.recipes import Recipe, Replay, load_replay
+from quantize.recipes import Recipe
+from quantize.replay import Replay, load_replay
 from quantize.sensitivity import Choice
 from quantize.trial import RECORD, Trial, load_trial, onnx_of
 from quantize.work import WORK_FOLDER, WorkFolder

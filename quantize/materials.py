@@ -21,9 +21,12 @@ from quantize.work import source_digest
 _LIBRARIES = ("onnxruntime", "onnx", "nncf", "ai-edge-quantizer", "ai-edge-litert", "torch")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Materials:
-    """All that recipes work with. `faces` and `checkpoint` are None where they are not at hand."""
+    """All that recipes work with. `faces` and `checkpoint` are None where they are not at hand.
+
+    One is like no other, so that what is dear to make of it can be kept by it.
+    """
 
     models: FloatModels
     calibration: Calibration

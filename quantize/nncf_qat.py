@@ -12,16 +12,15 @@ import torch
 import torch._dynamo.config
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from fer_edge.errors import ModelError
 from fer_edge.faces import LabelledFaces
 
 from export.onnx_model import traced
 from export.quiet import quiet
 from quantize.nncf_ptq import finished
 from quantize.onnx_graph import FloatGraph
+from quantize.qat import folded
 from quantize.recipes import Recipe
 from train.augment import augment
 from train.recipe import Augmentation
@@ -34,8 +33,6 @@ _TEMPERATURE = 2.0
 # Attention and normalisation stay float, as in every other recipe, and so does the last layer.
 _FLOAT_KINDS = ["linear", "div", "sub", "pow", "square", "mul", "sigmoid", "hardsigmoid", "hardswish", "mean", "sum"]
 _FLOAT_KINDS += ["rsqrt", "group_norm", "instance_norm", "layer_norm"]
-# Folding changes nothing but the order of operations.
-_MAX_DIFFERENCE = 1e-3
 
 
 def quantized(
@@ -66,39 +63,6 @@ def quantized(
         model = _exported(network, inputs[:1])
     _rename_input(model, graph.input)
     return finished(model, graph, recipe)
-
-
-def folded(network: nn.Module, example: Tensor) -> nn.Module:
-    """A copy of a network in eval mode, every BatchNorm that reads a convolution folded into it.
-
-    Which one reads which is seen by running `example`, so that networks which cannot be traced are folded too. Raises
-    ModelError where that changes what the network computes: a convolution that others read besides its BatchNorm.
-    """
-    network = copy.deepcopy(network).eval()
-    names = {module: name for name, module in network.named_modules()}
-    made_by: dict[int, nn.Module] = {}
-    pairs: dict[nn.Module, nn.Module] = {}
-    kept: list[Tensor] = []  # so that no two tensors share an identity
-
-    def see(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.BatchNorm2d) and id(inputs[0]) in made_by:
-            pairs[module] = made_by[id(inputs[0])]
-        if isinstance(module, nn.Conv2d):
-            made_by[id(output)] = module
-        kept.append(output)
-
-    hooks = [module.register_forward_hook(see) for module in names if isinstance(module, (nn.Conv2d, nn.BatchNorm2d))]
-    with torch.no_grad():
-        before = network(example)
-        for hook in hooks:
-            hook.remove()
-        for norm, conv in pairs.items():
-            network.set_submodule(names[conv], fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var]
-            network.set_submodule(names[norm], nn.Identity())
-        difference = float((network(example) - before).abs().max())
-    if not difference <= _MAX_DIFFERENCE * max(1.0, float(before.abs().max())):
-        raise ModelError(f"folding BatchNorm changes the outputs by {difference:.3g}; its network cannot be trained.")
-    return network
 
 
 def _with_quantizers(network: nn.Module, inputs: Tensor) -> nn.Module:

@@ -1,24 +1,20 @@
 """The recipes a search tries: a small, named set, chosen for the processor the model is meant for."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from fer_edge.errors import UsageError
 
-from quantize.faces import DEFAULT_COUNT, DEFAULT_SEED
-from quantize.ranges import QUANTILE
-
 ONNXRUNTIME, AI_EDGE = "onnxruntime", "ai-edge-quantizer"
 NNCF, NNCF_ACCURACY, NNCF_QAT = "nncf", "nncf-accuracy-control", "nncf-qat"
+ONNX_QAT, TFLITE_QAT = "onnx-qat", "tflite-qat"
 ONNX_FP16, TFLITE_FP16 = "onnx-fp16", "tflite-fp16"
-_ONNX = (ONNXRUNTIME, NNCF, NNCF_ACCURACY, NNCF_QAT, ONNX_FP16)
-_SUFFIXES = {**dict.fromkeys(_ONNX, "onnx"), AI_EDGE: "tflite", TFLITE_FP16: "tflite"}
+_ONNX = (ONNXRUNTIME, NNCF, NNCF_ACCURACY, NNCF_QAT, ONNX_QAT, ONNX_FP16)
+_SUFFIXES = {**dict.fromkeys(_ONNX, "onnx"), **dict.fromkeys((AI_EDGE, TFLITE_QAT, TFLITE_FP16), "tflite")}
+TRAINED = (NNCF_QAT, ONNX_QAT, TFLITE_QAT)
 PIXELS, FLOAT_IO, FULL_INTEGER = "pixels", "float", "full-integer"
 MEASURED, CONVOLUTIONS, EVERYTHING = "measured", "convolutions", "everything"
-_CHOICES = {
+CHOICES = {
     "backend": tuple(_SUFFIXES),
     "ranges": ("quantile", "minmax", "entropy", "percentile"),
     "activations": ("u8", "s8", "s8-symmetric"),
@@ -77,7 +73,12 @@ class Recipe:
     def needs_faces(self) -> bool:
         """Whether a calibration cache is not enough."""
         weights = self.equalize or self.mixed or (self.backend == ONNXRUNTIME and self.bias_correction != "none")
-        return self.backend.startswith("nncf") or self.ranges in ("entropy", "percentile") or weights
+        return (
+            self.backend.startswith("nncf")
+            or self.backend in TRAINED
+            or self.ranges in ("entropy", "percentile")
+            or weights
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +114,16 @@ def recipes_for(target: Target, which: str) -> tuple[tuple[Recipe, ...], ...]:
     """Rungs of recipes, tried in turn until each kind of file has a winner.
 
     `default`: INT8 that takes seconds and needs no faces, then mixed precision, then training, then fp16. `all`: every
-    INT8 recipe, then fp16. Otherwise one rung of recipes by name, with commas between. Raises UsageError for an unknown name.
+    INT8 recipe, then fp16. Otherwise one rung of recipes by name, with commas between. Raises UsageError for an
+    unknown name.
     """
-    quick, mixed, further, half = _quick(target), _mixed(target), _further(target), _half(target)
+    quick, mixed, trained, half = _quick(target), _mixed(target), _trained(target), _half(target)
+    further = _further(target)
     if which == DEFAULT:
-        return quick, mixed, tuple(recipe for recipe in further if recipe.backend == NNCF_QAT), half
+        return quick, mixed, trained, half
     if which == ALL:
-        return (*quick, *mixed, *further), half
-    known = {recipe.name: recipe for recipe in (*quick, *mixed, *further, *half)}
+        return (*quick, *mixed, *trained, *further), half
+    known = {recipe.name: recipe for recipe in (*quick, *mixed, *trained, *further, *half)}
     names = [name.strip() for name in which.split(",")]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -149,6 +152,13 @@ def _mixed(target: Target) -> tuple[Recipe, ...]:
     kind = target.activations
     qdq = Recipe(name=f"qdq-{kind}-mixed", backend=ONNXRUNTIME, activations=kind, mixed=True)
     return (qdq,) if target.name == "jetson-trt" else (qdq, Recipe(name="tflite-mixed", backend=AI_EDGE, mixed=True))
+
+
+def _trained(target: Target) -> tuple[Recipe, ...]:
+    kind = target.activations
+    qdq = Recipe(name=f"qdq-{kind}-trained", backend=ONNX_QAT, activations=kind, learning_rate=3e-4)
+    tflite = Recipe(name="tflite-trained", backend=TFLITE_QAT, learning_rate=3e-4)
+    return (qdq,) if target.name == "jetson-trt" else (qdq, tflite)
 
 
 def _half(target: Target) -> tuple[Recipe, ...]:
@@ -186,52 +196,3 @@ def _further(target: Target) -> tuple[Recipe, ...]:
         Recipe(name="tflite-float-io", backend=AI_EDGE, io=FLOAT_IO),
         Recipe(name="tflite-full-integer", backend=AI_EDGE, io=FULL_INTEGER),
     )
-
-
-@dataclass(frozen=True)
-class Replay:
-    """What a file beside an INT8 model says of how it was made; `names`: what shortened tensor names stand for.
-
-    `percentile` and `max_drop_points` are as on the command line, the latter None where the file does not say it.
-    """
-
-    recipe: Recipe
-    target: str
-    count: int
-    seed: int
-    percentile: float
-    max_drop_points: float | None
-    names: dict[str, str]
-
-
-def load_replay(path: Path) -> Replay:
-    """The recipe a search wrote beside its model, and what it was carried out with. Raises UsageError for another file.
-
-    Anything but the recipe itself is at its default where an older file lacks it.
-    """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        made_on, drop = table.get("calibration", {}), table.get("max_drop_points")
-        return Replay(
-            recipe_from(table["recipe"]),
-            str(table.get("target", DEFAULT_TARGET)),
-            int(made_on.get("count", DEFAULT_COUNT)),
-            int(made_on.get("seed", DEFAULT_SEED)),
-            float(made_on.get("percentile", 100 * QUANTILE)),
-            None if drop is None else float(drop),
-            dict(table.get("names", {})),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{path}: not a recipe ({error}). Name a .recipe.json that quantize wrote beside a model."
-        ) from None
-
-
-def recipe_from(table: dict[str, Any]) -> Recipe:
-    """A recipe from its JSON form. Raises TypeError for an unknown key, ValueError for a value no backend knows."""
-    lists = {key: tuple(table[key]) for key in ("integer", "exclude") if table.get(key) is not None}
-    recipe = Recipe(**{**table, **lists})
-    for key, choices in _CHOICES.items():
-        if getattr(recipe, key) not in choices:
-            raise ValueError(f"{key} is {getattr(recipe, key)!r}, expected one of {', '.join(choices)}")
-    return recipe

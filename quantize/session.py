@@ -18,7 +18,8 @@ from quantize.faces import open_faces
 from quantize.gate import Limits, limits_for
 from quantize.inspected import inspect, int8_model, of_trial
 from quantize.materials import Materials, gather
-from quantize.recipes import DEFAULT_TARGET, TARGETS, Recipe, Replay, Target, load_replay, recipes_for
+from quantize.recipes import DEFAULT_TARGET, TARGETS, Recipe, Target, recipes_for
+from quantize.replay import Replay, load_replay
 from quantize.soundness import require_sound
 from quantize.source import FloatModels
 from quantize.work import WORK_FOLDER, WorkFolder

@@ -17,7 +17,8 @@ from quantize import backends
 from quantize.graph_facts import GraphFacts, graph_facts
 from quantize.materials import Materials
 from quantize.qdq_graph import ConvCount
-from quantize.recipes import NNCF_ACCURACY, NNCF_QAT, Recipe, recipe_from
+from quantize.recipes import NNCF_ACCURACY, NNCF_QAT, TRAINED, Recipe
+from quantize.replay import recipe_from
 from quantize.sensitivity import Choice
 from quantize.work import WorkFolder, key_of
 
@@ -75,13 +76,12 @@ def missing(recipe: Recipe, materials: Materials) -> str | None:
     if recipe.needs_faces and materials.faces is None:
         return "faces, a calibration cache is not enough"
     kind = materials.models.classifiers["onnx"].contract.task_spec.kind
-    if recipe.backend in (NNCF_ACCURACY, NNCF_QAT) and kind != CLASSES:
+    if recipe.backend in (NNCF_ACCURACY, *TRAINED) and kind != CLASSES:
         return "a task of classes"
-    if recipe.backend == NNCF_QAT:
-        if materials.checkpoint is None:
-            return "the checkpoint the float models came from"
-        if recipe.exclude:
-            return "all layers integer: it knows the layers of --exclude by other names"
+    if recipe.backend in TRAINED and materials.checkpoint is None:
+        return "the checkpoint the float models came from"
+    if recipe.backend == NNCF_QAT and recipe.exclude:
+        return "all layers integer: it knows the layers of --exclude by other names"
     return None
 
 

@@ -11,7 +11,7 @@ import torch
 from fer_edge.errors import ModelError
 from fer_edge.faces import LabelledFaces, load_faces
 
-from quantize import nncf_ptq, nncf_qat
+from quantize import nncf_ptq, nncf_qat, qat
 from quantize.onnx_graph import FloatGraph, activations, float_graph
 from quantize.qdq_graph import count_convs
 from quantize.recipes import NNCF, NNCF_ACCURACY, NNCF_QAT, Recipe
@@ -76,7 +76,7 @@ def test_batch_norm_folds_without_changing_the_network() -> None:
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 2)
     inputs = torch.randn(4, 1, 48, 48)
-    folded = nncf_qat.folded(network, inputs)
+    folded = qat.folded(network, inputs)
     assert not [m for m in folded.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     torch.testing.assert_close(folded(inputs), network(inputs), atol=1e-4, rtol=1e-4)
     assert [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]  # the original is left alone
@@ -107,7 +107,7 @@ def test_networks_that_cannot_be_traced_are_folded_too() -> None:
             made = self.norm(self.conv(faces))
             return made if made.mean() > 1e9 else made.relu()  # what is done depends on values
 
-    folded = nncf_qat.folded(Branching(), torch.randn(2, 1, 8, 8))
+    folded = qat.folded(Branching(), torch.randn(2, 1, 8, 8))
     assert isinstance(folded.norm, torch.nn.Identity)
 
 
@@ -123,4 +123,18 @@ def test_a_batch_norm_that_is_not_alone_behind_its_convolution_is_refused() -> N
             return self.norm(made) + made
 
     with pytest.raises(ModelError, match="folding BatchNorm changes"):
-        nncf_qat.folded(Shared(), torch.randn(2, 1, 8, 8))
+        qat.folded(Shared(), torch.randn(2, 1, 8, 8))
+
+
+def test_a_network_trained_to_bear_rounding_is_a_float_network_again(
+    graph: FloatGraph, checkpoint_path: Path, training: LabelledFaces
+) -> None:
+    teacher = checkpoint.load(checkpoint_path).network
+    made = qat.finetuned(teacher, graph.feed, training, training.balanced(COUNT, 0), 3, 1e-4)
+    assert not [m for m in made.modules() if isinstance(m, torch.nn.BatchNorm2d) or hasattr(m, "parametrizations")]
+    faces = torch.from_numpy(graph.feed(training.images[:60]))
+    with torch.no_grad():
+        first, second = teacher.eval()(faces), made(faces)
+    assert (first.argmax(1) == second.argmax(1)).float().mean() >= 0.95
+    assert not torch.equal(first, second)
+    assert [m for m in teacher.modules() if isinstance(m, torch.nn.BatchNorm2d)]  # the teacher is left alone

@@ -25,7 +25,8 @@ from quantize import __main__ as command
 from quantize import publish, tflite_ptq
 from quantize.counter import InstructionCounter
 from quantize.measure import is_correlated
-from quantize.recipes import TARGETS, load_replay
+from quantize.recipes import TARGETS
+from quantize.replay import load_replay
 from tests.conftest import ROOT
 from tests.export import small
 from train import checkpoint
