@@ -379,8 +379,8 @@ restart_service() {
     wait_for_service
 }
 
-# It counts as started with its first frame. That a camera is unplugged is no fault of a release: exit code 3 is a source
-# that was lost, and a service that waits for one goes on waiting.
+# It counts as started with its first frame, or once it waits for its camera. That one is unplugged is no fault of a
+# release; exit code 3 is a source that was lost, where [camera] tries bounds the waiting.
 wait_for_service() {
     looks=0 running=0 ended=0
     while [ "$looks" -lt 45 ]; do

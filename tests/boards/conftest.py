@@ -3,6 +3,7 @@
 import platform
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, default_model: Path, media
         pytest.skip("the installer is tried with the x86-64 bundle")
     profile = load_profile("x86-64")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    here = profile.model_copy(update={"system": tuple(s for s in profile.system if s.python == python)})
+    here = replace(profile, system=tuple(system for system in profile.system if system.python == python))
     folder = tmp_path_factory.mktemp("bundle")
     try:
         return build_bundle(BundleRequest(here, "fer-base", Path("nowhere"), folder))
