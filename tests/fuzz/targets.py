@@ -7,8 +7,9 @@ import io
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -436,7 +437,7 @@ def _pictures() -> tuple[bytes, ...]:
 
 
 def _run_picture(path: Path) -> None:
-    from fer_edge.sources.image import read_image
+    from fer_edge.picture_file import read_image
 
     read_image(path)
 
@@ -512,6 +513,58 @@ def _asked(port: int, request: bytes) -> bytes:
     return answer
 
 
+@functools.cache
+def _camera_answers() -> tuple[bytes, ...]:
+    """What cameras answer: pictures one after another, one picture, a redirect, a challenge, a playlist."""
+    picture = cv2.imencode(".jpg", np.full((24, 32, 3), 90, np.uint8))[1].tobytes()
+    multipart = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"
+    head = b"--frame\r\nContent-Type: image/jpeg\r\n"
+    parts = (head + b"Content-Length: %d\r\n\r\n" % len(picture) + picture + b"\r\n") * 3
+    return (
+        multipart + b"\r\n" + parts,
+        multipart + b"\r\n" + (head + b"\r\n" + picture + b"\r\n") * 3 + b"--frame--\r\n",
+        multipart + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(parts) + parts + b"\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(picture) + picture,
+        b"HTTP/1.1 302 Found\r\nLocation: /live\r\nContent-Length: 0\r\n\r\n",
+        b'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm="a", nonce="b", qop="auth", algorithm=MD5\r\n\r\n',
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-mpegurl\r\n\r\n#EXTM3U\n#EXTINF:1,\nx.ts\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: video/x-msvideo\r\n\r\n" + _videos()[0],
+    )
+
+
+@contextmanager
+def _http_camera(folder: Path) -> Iterator[Run]:
+    """A camera that answers every request with what stands in the file."""
+    from fer_edge.sources import open_source
+    from fer_edge.sources.latest import LiveOptions
+
+    options = LiveOptions(tries=0, first_frame_s=2.0, silence_s=2.0, snapshot_s=0.01)
+    answer = [b""]
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                line = listener.accept()[0]
+            except OSError:
+                return
+            with line, suppress(OSError):
+                line.settimeout(2)
+                line.recv(4096)
+                line.sendall(answer[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        address = f"http://user:password@127.0.0.1:{listener.getsockname()[1]}/"
+
+        def run(path: Path) -> None:
+            answer[0] = path.read_bytes()
+            with open_source(address, options) as source:
+                next(iter(source), None)
+
+        yield run
+        listener.shutdown(socket.SHUT_RDWR)
+
+
 _PACKETS = (
     b'\x20\x02\x00\x00\x90\x04\x00\x01\x00\x00\x30\x18\x00\x10fer-edge/x/stats{"board": "y"}',
     b"\x20\x02\x00\x00\x31\x1f\x00\x14fer-edge/x/availableoffline",
@@ -554,7 +607,6 @@ def _say_and_hang_up(listener: socket.socket, data: bytes) -> None:
 @contextmanager
 def _mqtt_clearing(folder: Path) -> Iterator[Run]:
     """The same broker, for the errand of `fer-edge mqtt-clear`."""
-    import threading
 
     from fer_edge.program.mqtt_clear import clear_broker
     from fer_edge.settings import MqttSettings
@@ -594,6 +646,7 @@ TARGETS = {
         Target("face-cache", ".npz", _make_cache, _plain(_run_cache)),
         Target("picture", ".png", lambda random: mutated(random.choice(_pictures()), random), _plain(_run_picture)),
         Target("video", ".mp4", lambda random: mutated(random.choice(_videos()), random), _plain(_run_video)),
+        Target("camera", ".http", lambda random: mutated(random.choice(_camera_answers()), random), _http_camera),
         Target("http", ".http", _of_seeds(*_REQUESTS), _web_server),
         Target("mqtt", ".mqtt", _of_seeds(*_PACKETS), _mqtt_broker),
         Target("mqtt-clear", ".mqtt", _of_seeds(*_PACKETS), _mqtt_clearing),
