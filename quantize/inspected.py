@@ -33,10 +33,12 @@ class Inspected:
 
 
 def inspect(made: Inspected, materials: Materials) -> inspection.Inspection:
-    """Every layer against float, on images that calibrated, and the layer to leave float."""
+    """Every layer against float, on images that calibrated, and the layer to leave float. Raises ModelError."""
     graph = materials.models.graph
     images = materials.images[: inspection.FACES]
     layers = inspection.layers_of(graph, onnx_of(made.path, made.names), images)
+    if not layers:
+        raise ModelError(f"{made.path}: none of its tensors has a name of the float model's. Inspect another recipe's.")
     known = materials.calibration.ranges["onnx"]
     ranges = ranges_for("onnx", made.recipe, materials) if made.recipe.ranges in known else known["quantile"]
     exclusion = inspection.exclusion(graph, layers, ranges, made.recipe, made.choice, images)
