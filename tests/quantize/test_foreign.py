@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +15,8 @@ from fer_edge.faces import load_faces
 
 from export.metadata import put_in_onnx
 from quantize import __main__ as command
+from quantize.deployment import deployment_for
+from tests.export import small
 from tests.quantize.networks import foreign
 
 FORMS = {
@@ -69,6 +73,49 @@ def test_recipes_that_make_the_same_graph_are_one_candidate(
     run(path, *asked)
     assert "left out qdq-u8-convs: makes the same graph as qdq-u8-quantile" in capfd.readouterr().out
     assert [row["recipe"] for row in rows_of(tmp_path / "made" / "plain")] == ["float", "qdq-u8-quantile"]
+
+
+def folder_of(count: int, root: Path) -> Path:
+    """A user's folder of `count` labelled pictures, half of which will judge."""
+    images, labels = small.drawn_faces(count, seed=count)
+    for label in small.LABELS:
+        (root / label).mkdir(parents=True)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        cv2.imwrite(str(root / small.LABELS[label] / f"{index}.png"), image)
+    return root
+
+
+@pytest.mark.parametrize("judges", [32, 140])
+def test_a_small_folder_decides_nothing_and_neither_blocks_nor_passes_in_silence(
+    judges: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, own = foreign(tmp_path / "mine.onnx"), folder_of(2 * judges, tmp_path / "faces")
+    # A target whose speed is not judged, as so small a network gains nothing from integers on x86.
+    asked = (path, "--out", tmp_path / "made", "--faces", own, "--recipes", "qdq-s8-symmetric-quantile")
+    asked += ("--target", "jetson-trt")
+    assert run(*asked) == 1
+    error = capfd.readouterr().err
+    assert "too few faces: agreement" in error
+    assert re.search(r"Give about \d[\d,]* labelled faces to judge on \(half of a folder calibrates\)", error)
+    assert "--accept-too-few" in error
+    made = tmp_path / "made" / "mine"
+    assert not list(made.glob("*.int8*"))
+    chosen = deployment_for(made, "jetson-trt", "onnx")
+    assert chosen is not None
+    assert (chosen.precision, chosen.reason.split(":")[1].strip()) == ("fp32", "too few faces")
+    assert run(*asked, "--accept-too-few") == 0
+    contract = Classifier(made / "mine.int8.jetson-trt.onnx").contract
+    assert contract.quantization is not None
+    assert (contract.quantization.forced, "faces would tell" in (contract.quantization.failed or "")) == (False, True)
+
+
+def test_a_large_folder_decides(tmp_path: Path) -> None:
+    path, own = foreign(tmp_path / "mine.onnx"), folder_of(2 * 1794, tmp_path / "faces")
+    asked = (path, "--out", tmp_path / "made", "--faces", own, "--recipes", "qdq-s8-symmetric-quantile")
+    assert run(*asked, "--target", "jetson-trt") == 0
+    (row,) = [row for row in rows_of(tmp_path / "made" / "mine") if row["precision"] == "int8"]
+    assert row["verdict"].startswith("pass")
+    assert row["agreement_n"] == "1794"
 
 
 def relabelled(path: Path, labels: tuple[str, ...]) -> Path:
