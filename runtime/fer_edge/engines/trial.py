@@ -22,6 +22,7 @@ def signal_that_ends(job: Callable[[], object]) -> signal.Signals | None:
     with warnings.catch_warnings():
         # The child runs the engine's own threads and no others, so that this process has some does no harm.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)  # JAX's, which the workbench's converter loads
         child = os.fork()
     if child == 0:
         _run_and_exit(job)
