@@ -9,6 +9,8 @@ logger = logging.getLogger("fer_edge")
 # After these seconds a lasting fault is told of again; six times as long each time, so that a night makes ten lines.
 _FIRST_REMINDER_S, _LONGEST_REMINDER_S = 60.0, 3600.0
 _REMINDER_FACTOR = 6.0
+# What fails again within this time after it was well has not really been.
+_FORGOTTEN_S = 600.0
 # Some messages hold a number that changes each time; of one fault so many different ones are told at once.
 _MOST_DIFFERENT = 5
 
@@ -21,6 +23,7 @@ class Troubles:
         self._told: set[str] = set()
         self._count = 0
         self._relief_due = False
+        self._well_since_s: float | None = None
         self._begun_s = self._reminder_s = self._due_s = 0.0
 
     @property
@@ -31,6 +34,10 @@ class Troubles:
     def tell(self, message: str, *, told: bool = False) -> None:
         """Log a fault, unless it was told already and no reminder is due. `told`: somebody else logged this one."""
         now_s = self._clock_s()
+        if self._well_since_s is not None and now_s - self._well_since_s >= _FORGOTTEN_S:
+            self._told.clear()
+            self._count = 0
+        self._well_since_s = None
         if not self._count:
             self._begun_s, self._reminder_s, self._due_s = now_s, _FIRST_REMINDER_S, now_s + _FIRST_REMINDER_S
         self._count += 1
@@ -53,9 +60,9 @@ class Troubles:
             logger.warning("%s", message)
 
     def over(self) -> None:
-        """Forget the fault: the next one is told at once."""
-        self._told.clear()
-        self._count, self._relief_due = 0, False
+        """All is well; what fails after ten minutes of that is told at once, as a fault of its own."""
+        if self._well_since_s is None:
+            self._well_since_s = self._clock_s()
 
 
 def _length(seconds: float) -> str:

@@ -45,8 +45,24 @@ def test_that_it_works_again_is_told_where_the_fault_was(caplog):
         troubles.tell("gone")
         troubles.relieve("back")
     assert messages(caplog) == ["gone", "back"]
+    clock.now_s = 1.0
     troubles.over()
+    clock.now_s = 500.0
     troubles.tell("gone")
-    troubles.relieve("back")
-    assert messages(caplog) == ["gone", "back"] * 2
-    assert troubles.count == 1
+    assert troubles.count == 4, "not well for long"
+    troubles.over()
+    clock.now_s = 1200.0
+    troubles.tell("gone")
+    assert messages(caplog)[-1] == "gone" and troubles.count == 1
+
+
+def test_what_fails_every_quarter_of_a_minute_does_not_fill_the_log(caplog):
+    """Each time long enough after the one before to count as well again."""
+    clock = Clock()
+    troubles = Troubles(clock)
+    for quarter in range(24 * 240):
+        clock.now_s = 15.0 * quarter
+        troubles.tell("gone")
+        troubles.relieve("back")
+        troubles.over()
+    assert len(messages(caplog)) < 60, "a day"

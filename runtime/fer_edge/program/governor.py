@@ -29,8 +29,6 @@ _PATIENCE_WINDOWS = 20
 # A board that throttles is given half the work until it has been well for this long.
 _HOT_SHARE = 0.5
 _COOL_S = 30.0
-# A board that throttled again and again is told of anew once it has been well for this long.
-_TOLD_ANEW_S = 600.0
 
 
 class RateGovernor:
@@ -56,7 +54,6 @@ class RateGovernor:
         self._set(0, raised=False)
         self._limit_fps: float | None = None
         self._cool_since_s: float | None = None
-        self._recovered_at_s = float("-inf")
         self._troubles = Troubles(clock_s)
         self._next_at_s = float("-inf")
         self._patience = 0
@@ -124,8 +121,6 @@ class RateGovernor:
             before = self._target_fps or self.fps
             self._limit_fps = before * _HOT_SHARE
             heat = "" if state.temp_c is None else f" at {state.temp_c:.0f} C"
-            if self._clock_s() - self._recovered_at_s >= _TOLD_ANEW_S:
-                self._troubles.over()
             self._troubles.tell(f"the board throttles{heat}: from {before:.1f} to {self._limit_fps:.1f} frames/s.")
 
     def _recover(self) -> None:
@@ -136,5 +131,5 @@ class RateGovernor:
             self._cool_since_s = now_s
         elif now_s - self._cool_since_s >= _COOL_S:
             self._limit_fps = self._cool_since_s = None
-            self._recovered_at_s = now_s
             self._troubles.relieve("the board throttles no more: the full rate again.")
+            self._troubles.over()
