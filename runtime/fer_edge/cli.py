@@ -12,13 +12,14 @@ from typing import NoReturn
 from fer_edge import OPENCV_MAX_PIXELS, __version__
 from fer_edge.arguments import ArgumentParser, file_path
 from fer_edge.detectors import DETECTOR_FILES
-from fer_edge.errors import run_reporting
+from fer_edge.errors import UsageError, run_reporting
 from fer_edge.options import add_flags, parse, settings_from
 from fer_edge.streams import ensure_standard_streams, printable
 
 _COMMANDS = {
     "run": "read a camera, stream or file and name the expressions in it (the default)",
     "bench": "measure the latency of every stage on this machine",
+    "timeline": "make a page of a run: expressions over time, from the JSONL file it wrote",
     "mqtt-clear": "have an MQTT broker forget what fer-edge left there, before a rename or an uninstall",
     "models": "list classifiers and detectors; --fetch brings a detector",
     "doctor": "look for what would keep fer-edge from working here, with the remedy for each",
@@ -59,7 +60,14 @@ def main(arguments: Sequence[str]) -> int:
         handler.setFormatter(_OneLine("fer-edge: %(message)s"))
     words = list(arguments)
     command = words.pop(0) if words and words[0] in _COMMANDS else "run"
-    jobs = {"run": _run, "bench": _bench, "mqtt-clear": _mqtt_clear, "models": _models, "doctor": _doctor}
+    jobs = {
+        "run": _run,
+        "bench": _bench,
+        "timeline": _timeline,
+        "mqtt-clear": _mqtt_clear,
+        "models": _models,
+        "doctor": _doctor,
+    }
     return run_reporting("fer-edge", lambda: jobs[command](words))
 
 
@@ -103,6 +111,23 @@ def _mqtt_clear(words: list[str]) -> None:
     print("\n".join(cleared) if cleared else "nothing of this topic prefix was kept there")
 
 
+def _timeline(words: list[str]) -> None:
+    parser = ArgumentParser(prog="fer-edge timeline", description=_COMMANDS["timeline"])
+    parser.add_argument("results", type=file_path, metavar="FILE.jsonl", help="what --jsonl or --save wrote")
+    help = "where to write the page (default: beside the file, with the suffix .html)"
+    parser.add_argument("--output", type=file_path, metavar="PAGE.html", help=help)
+    help = "an annotated video to link to, as the page will find it"
+    parser.add_argument("--video", default="", metavar="LINK", help=help)
+    options = parser.parse_args(words)
+    from fer_edge.sinks.timeline_page import write_page
+
+    page = options.output or options.results.with_suffix(".html")
+    if page.exists() and page.samefile(options.results):
+        raise UsageError(f"--output {page} would overwrite the results; choose another name.")
+    write_page(options.results, page, options.video)
+    print(page)
+
+
 def _bench(words: list[str]) -> None:
     from fer_edge.bench.command import run_bench
 
@@ -136,3 +161,13 @@ def _run_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fer-edge {__version__}")
     add_flags(parser)
     return parser
+
+
+_JOBS = {
+    "run": _run,
+    "bench": _bench,
+    "timeline": _timeline,
+    "mqtt-clear": _mqtt_clear,
+    "models": _models,
+    "doctor": _doctor,
+}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from fer_edge.errors import SourceError, UsageError
+from fer_edge.errors import FerEdgeError, SourceError, UsageError
 from fer_edge.frames import Frame
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
@@ -48,6 +48,7 @@ def run_program(settings: Settings, read_again: Callable[[], Settings] | None = 
         program = Program(settings, supervisor, signals)
         with contextlib.suppress(KeyboardInterrupt), program:
             program.run(read_again)
+        program.write_timeline()
         program.report()
 
 
@@ -112,6 +113,19 @@ class Program:
         self._supervisor.stopping()
         self._stack.__exit__(kind, error, trace)
         self.failed = self._sinks.failed
+
+    def write_timeline(self) -> None:
+        """The page of --save, made of the results once they are complete. What keeps it away is only warned about."""
+        run = self._run_folder(self._settings)
+        if run is None or not run.jsonl.exists() or not run.jsonl.stat().st_size:
+            return
+        from fer_edge.sinks.timeline_page import write_page
+
+        media = next((path.name for path in (run.video, run.pictures) if path.exists()), "")
+        try:
+            write_page(run.jsonl, run.timeline, media)
+        except (OSError, FerEdgeError) as error:
+            logger.warning("%s was not made: %s", run.timeline, _reason(error))
 
     def report(self) -> None:
         """Raise UsageError where results are incomplete."""

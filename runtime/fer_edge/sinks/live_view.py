@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.drawing import colour_of
 from fer_edge.frames import Face, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals
+from fer_edge.sinks.timeline_page import css_colour
 from fer_edge.tasks import TASKS, VALUES
 
 PERIOD_S = 0.25
@@ -80,11 +80,11 @@ class LiveView:
         names = task.names(result.labels)
         return {
             "task": {"kind": task.kind, "low": task.low, "high": task.high, "anchors": dict(task.anchors)},
-            "names": {name: _css(name, names) for name in names},
+            "names": {name: css_colour(name, names) for name in names},
             "source": result.source,
             "privacy": self.privacy,
             "size_px": [result.width_px, result.height_px],
-            "labels": {label: _css(label, result.labels) for label in result.labels},
+            "labels": {label: css_colour(label, result.labels) for label in result.labels},
             "faces": [_face(face, result.task) for face in result.faces],
             "unnamed": len(result.unnamed),
             "stage_ms": {stage: round(statistics.median(values), 2) for stage, values in self._stages.items()},
@@ -130,9 +130,3 @@ def _point(face: Face, task: str) -> list[Any]:
 
 def _rounded(face: Face) -> list[float]:
     return [round(value, 3) for value in face.probabilities]
-
-
-def _css(label: str, labels: tuple[str, ...]) -> str:
-    """The label's colour as the page writes it."""
-    blue, green, red = colour_of(label, labels)
-    return f"#{red:02x}{green:02x}{blue:02x}"
