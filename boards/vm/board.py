@@ -158,8 +158,8 @@ class _Trial:
     def _doctor(self) -> str:
         self._must(_CAMERA, 300)
         found = self._guest("fer-edge doctor", 900)
-        expect(found.code == 0 and "/dev/video0" in found.output, f"exit code {found.code}: {found.output[-600:]}")
-        return next(line.strip() for line in found.output.splitlines() if "/dev/video0" in line)
+        expect(found.code == 0 and "V4L2 device(s)" in found.output, f"exit code {found.code}: {found.output[-600:]}")
+        return " ".join(next(line for line in found.output.splitlines() if "V4L2 device(s)" in line).split()[1:])
 
     def _start(self) -> str:
         self._must(f"sed -i -e '/^.detection.$/a when = 10' -e '/^.camera.$/a {_PATIENCE}' {_SETTINGS}")

@@ -99,7 +99,10 @@ class Machine:
             return Result(125, f"the guest agent did not answer: {started}")
         until_s, wait_s = time.monotonic() + limit_s, 0.2
         while time.monotonic() < until_s:
-            state = (self._ask("guest-exec-status", pid=started["return"]["pid"]) or {}).get("return", {})
+            answer = self._ask("guest-exec-status", pid=started["return"]["pid"]) or {}
+            if "error" in answer:  # told once, and that answer came too late
+                return Result(125, f"the guest agent lost the result of {command[:100]}")
+            state = answer.get("return", {})
             if state.get("exited"):
                 output = base64.b64decode(state.get("out-data", "")).decode(errors="replace")
                 return Result(state.get("exitcode", 128 + state.get("signal", 0)), output)
