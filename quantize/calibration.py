@@ -12,6 +12,7 @@ from tqdm import tqdm
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.faces import LabelledFaces
 from fer_edge.files import atomic_write
+from fer_edge.tables import build, read_json, shown
 
 from export.contracts import PRODUCER
 from quantize import onnx_graph, onnx_ptq, tflite_graph
@@ -57,6 +58,20 @@ class Calibration:
         }
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CalibrationFile:
+    """A cache as its file has it, each range a list of two numbers."""
+
+    schema_version: int
+    checkpoint_sha256: str
+    source: str
+    count: int
+    seed: int
+    quantile: float
+    producer: str
+    ranges: dict[str, dict[str, dict[str, tuple[float, ...]]]]
 
 
 @dataclass(frozen=True)
@@ -142,16 +157,18 @@ def _progress(batches: Iterable[_Item], faces: LabelledFaces, kind: str) -> Iter
 
 def load_cache(path: Path, sha256: str) -> Calibration:
     """Read a cache and see that it is the checkpoint's own. Raises ModelError."""
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        version = table["schema_version"]
-        if version == SCHEMA_VERSION:
-            table["ranges"] = {kind: _parse_methods(methods) for kind, methods in table["ranges"].items()}
-        cached = Calibration(**table) if version == SCHEMA_VERSION else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: not a calibration cache ({error}). Restore it, or run `make data` first.") from None
-    if cached is None:
-        raise ModelError(f"{path}: schema {version}, expected {SCHEMA_VERSION}. Make it again with FER2013 at hand.")
+    table = read_json(path, ModelError)
+    version = table.get("schema_version") if isinstance(table, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ModelError(
+            f"{path}: schema {shown(version)}, expected {SCHEMA_VERSION}. Make it again with FER2013 at hand."
+        )
+    remedy = "Restore it, or run `make data` first."
+    stored = build(_CalibrationFile, table, f"{path}: not a calibration cache", ModelError, remedy)
+    ranges = {
+        kind: {method: _ranges(pairs, path) for method, pairs in of.items()} for kind, of in stored.ranges.items()
+    }
+    cached = Calibration(**{**vars(stored), "ranges": ranges})
     if cached.checkpoint_sha256 != sha256:
         raise ModelError(
             f"{path}: made for the checkpoint {cached.checkpoint_sha256[:12]}, but the artefacts come from "
@@ -160,8 +177,10 @@ def load_cache(path: Path, sha256: str) -> Calibration:
     return cached
 
 
-def _parse_methods(methods: dict[str, dict[str, list[float]]]) -> dict[str, Ranges]:
-    return {
-        method: {name: Range(float(low), float(high)) for name, (low, high) in ranges.items()}
-        for method, ranges in methods.items()
-    }
+def _ranges(pairs: dict[str, tuple[float, ...]], path: Path) -> Ranges:
+    wrong = next((name for name, pair in pairs.items() if len(pair) != 2 or pair[0] > pair[1]), None)
+    if wrong is not None:
+        raise ModelError(
+            f"{path}: not a calibration cache: the range of {shown(wrong)} is no lowest and highest value."
+        )
+    return {name: Range(*pair) for name, pair in pairs.items()}

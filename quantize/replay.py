@@ -1,11 +1,11 @@
 """The recipe beside an INT8 model: what it was made by and calibrated with, to make it again."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fer_edge.errors import UsageError
+from fer_edge.tables import read_json
 
 from quantize.faces import DEFAULT_COUNT, DEFAULT_SEED
 from quantize.ranges import QUANTILE
@@ -33,8 +33,8 @@ def load_replay(path: Path) -> Replay:
 
     Anything but the recipe itself is at its default where an older file lacks it.
     """
+    table = read_json(path, UsageError)
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
         made_on, drop = table.get("calibration", {}), table.get("max_drop_points")
         return Replay(
             recipe_from(table["recipe"]),
@@ -45,7 +45,7 @@ def load_replay(path: Path) -> Replay:
             None if drop is None else float(drop),
             dict(table.get("names", {})),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UsageError(
             f"{path}: not a recipe ({error}). Name a .recipe.json that quantize wrote beside a model."
         ) from None

@@ -17,8 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fer_edge.arrays import read_arrays
 from fer_edge.errors import DataError, UsageError
 from fer_edge.files import atomic_write
+from fer_edge.tables import parse_json
 
 from train import checkpoint, pixels
 from train.augment import sample
@@ -142,11 +144,12 @@ def read_answers(path: Path) -> Answers:
     """Read a file of answers. Raises DataError where it is absent, or none."""
     if not path.is_file():
         raise DataError(f"stored answers not found: {path}. Make them with `python -m train answers`.")
+    remedy = "Make it again."
+    arrays = read_arrays(path, DataError, what="a file of stored answers", remedy=remedy)
     try:
-        with np.load(path) as file:
-            head, table = json.loads(str(file["head"])), file["log_probabilities"]
+        head, table = parse_json(str(arrays["head"]), str(path), DataError), arrays["log_probabilities"]
         views = ViewSettings(**head.pop("views"))
         labels, teachers = tuple(head.pop("labels")), tuple(head.pop("teachers"))
         return Answers(table, labels, teachers, views, **head)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise DataError(f"{path}: not a file of stored answers ({error}). Make it again.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a file of stored answers ({error}). {remedy}") from None

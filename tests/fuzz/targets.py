@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import io
+import json
 import os
 import socket
 import sys
@@ -351,6 +352,32 @@ def _run_plan(path: Path) -> None:
     ablation.load_plan(path)
 
 
+def _run_replay(path: Path) -> None:
+    from quantize.replay import load_replay
+
+    load_replay(path)
+
+
+def _run_calibration(path: Path) -> None:
+    from quantize.calibration import load_cache
+
+    load_cache(path, "0" * 64)
+
+
+@functools.cache
+def _replays() -> tuple[str, ...]:
+    recipe = {"name": "qdq-u8-quantile", "backend": "onnxruntime", "ops": ["Conv", "Add"], "exclude": [], "steps": 300}
+    made_on = {"source": "FER2013 Training", "count": 512, "seed": 0, "percentile": 99.0}
+    return (
+        json.dumps({"recipe": recipe, "target": "x86", "calibration": made_on, "max_drop_points": 0.3, "names": {}}),
+    )
+
+
+@functools.cache
+def _calibrations() -> tuple[str, ...]:
+    return ((ROOT / "models/fer-nano/calibration.json").read_text(),)
+
+
 def _files(pattern: str) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted(ROOT.glob(pattern)))
 
@@ -643,6 +670,11 @@ TARGETS = {
         Target("profile", ".toml", _of_seeds(*_files("boards/profiles/*.toml")), _plain(_run_profile)),
         Target("recipe", ".toml", _of_seeds(*_files("train/recipes/*.toml")), _plain(_run_recipe)),
         Target("plan", ".toml", _of_seeds(*_files("train/ablations/*.toml")), _plain(_run_plan)),
+        Target("replay", ".json", lambda random: mutated_json(random.choice(_replays()), random), _plain(_run_replay)),
+        Target(
+            *("calibration", ".json", lambda random: mutated_json(random.choice(_calibrations()), random)),
+            _plain(_run_calibration),
+        ),
         Target("face-cache", ".npz", _make_cache, _plain(_run_cache)),
         Target("picture", ".png", lambda random: mutated(random.choice(_pictures()), random), _plain(_run_picture)),
         Target("video", ".mp4", lambda random: mutated(random.choice(_videos()), random), _plain(_run_video)),

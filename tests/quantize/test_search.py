@@ -333,7 +333,7 @@ def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(art
     [
         (("--target", "riscv"), "target 'riscv' is unknown"),
         (("--recipes", "default,magic"), "recipe 'default' is unknown"),
-        (("--recipe", "nowhere.json"), "not a recipe"),
+        (("--recipe", "nowhere.json"), "nowhere.json: cannot be read"),
         (("--max-drop", "-1"), "--max-drop"),
         (("--min-agreement", "101"), "--min-agreement 101"),
         (("--percentile", "20"), "--percentile 20"),
@@ -392,5 +392,5 @@ def test_every_target_has_recipes_of_distinct_names() -> None:
 def test_a_damaged_recipe_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "a.recipe.json"
     path.write_text(content)
-    with pytest.raises(Exception, match="not a recipe"):
+    with pytest.raises(Exception, match=r"not (a recipe|JSON)"):
         load_replay(path)
