@@ -1,4 +1,7 @@
-"""A fake picamera2, because libcamera and its camera exist only on the board.
+"""A fake picamera2, for what libcamera's virtual camera cannot do (the real one runs on that in `make picamera-smoke`).
+
+The virtual camera gives NV12 without padded rows at two sizes, has no metadata of an exposure, cannot be unplugged, and
+is not locked against another process.
 
 Names, signatures and what is refused are those of picamera2 0.3.38's source; what a test sets are the class attributes
 of Picamera2. It shows one still scene, laid out in memory as libcamera does, rows padded and the buffer longer than the
