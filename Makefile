@@ -71,7 +71,8 @@ $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
 	@$(RUN) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make: the workbench needs Python 3.11; say PYTHON=python3.11 (and remove $(VENV))" >&2; exit 2; }
 	@echo "setting up $(VENV): about 2 GB, a few minutes the first time"
 	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
-	$(RUN) -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev
+	$(RUN) -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev --group examples
+	$(RUN) -m pip install --quiet --no-deps --group supervision
 	PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --no-deps --editable runtime
 	$(RUN) -m fer_edge models --fetch mediapipe
 	@touch $@
