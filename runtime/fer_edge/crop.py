@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.contract import FaceCrop, ModelContract
+from fer_edge.detectors import NONE
 from fer_edge.frames import Box
 
 
@@ -22,12 +23,16 @@ def crop_faces(
 
 
 def crop_box(box: Box, face_crop: FaceCrop, detector: str) -> Box:
-    """The region taken for a detector's box: squared on the longer side, widened by the margin."""
+    """The region taken for a detector's box: squared on the longer side, widened by the margin.
+
+    A picture that is a face already (the detector NONE) has its own margin.
+    """
+    margin = 0.0 if detector == NONE else face_crop.margin_for(detector)
     width, height = box.width_px, box.height_px
     if face_crop.square:
         width = height = max(width, height)
-    width *= 1 + 2 * face_crop.margin_for(detector)
-    height *= 1 + 2 * face_crop.margin_for(detector)
+    width *= 1 + 2 * margin
+    height *= 1 + 2 * margin
     centre_x, centre_y = box.left_px + box.width_px / 2, box.top_px + box.height_px / 2
     return Box(centre_x - width / 2, centre_y - height / 2, width, height)
 

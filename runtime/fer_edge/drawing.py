@@ -1,12 +1,13 @@
 """Drawing results into a picture: boxes, labels, and a small chart of the probabilities."""
 
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.frames import Face, FrameResult
+from fer_edge.frames import Box, Face, FrameResult
 from fer_edge.tasks import TASKS, TaskSpec
 
 Colour = tuple[int, int, int]
@@ -27,8 +28,11 @@ _WHITE: Colour = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # How much of the picture stays visible under a plate.
 _PLATE_CLEARNESS = 0.15
-# Blocks across a blurred face.
-_BLOCKS = 9
+# Blocks across a hidden area at most, and the smallest block, in shorter sides of the picture: what is found may be a
+# part of a face only.
+_BLOCKS, _SMALLEST_BLOCK = 9, 1 / 40
+# An area to hide is widened by this much of its longer side: hair and chin are a part of the face.
+_WIDEN = 0.35
 
 
 def colour_of(label: str, labels: Sequence[str] = ()) -> Colour:
@@ -58,21 +62,47 @@ def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]
 
 
 def blur_faces(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
-    """A copy of the picture (h, w, 3) uint8 in which every face found, named or not, is a handful of blocks.
+    """A copy of the picture (h, w, 3) uint8 in which all areas that may hold a face are a handful of blocks.
 
-    Hair and chin are included. A face the detector missed stays visible.
+    These are the faces, named or not, and what `result.hidden` adds: faces of a moment ago, and what may be one. Hair
+    and chin are included. All of the picture where nothing is known of it.
     """
     picture = image_bgr.copy()
-    for box in (*(face.box_px for face in result.faces), *result.unnamed):
-        widen_px = 0.35 * max(box.width_px, box.height_px)
-        rows = slice(max(round(box.top_px - widen_px), 0), max(round(box.top_px + box.height_px + widen_px), 0))
-        columns = slice(max(round(box.left_px - widen_px), 0), max(round(box.left_px + box.width_px + widen_px), 0))
-        part = picture[rows, columns]
-        if part.size:
-            # Averages of large blocks cannot be undone, as a Gaussian blur partly can.
-            blocks = cv2.resize(part, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA)
-            part[:] = cv2.resize(blocks, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_NEAREST)
+    height, width = picture.shape[:2]
+    if result.hidden is None:
+        _hide(picture, 0, 0, width, height)
+        return picture
+    boxes = (*result.hidden, *(face.box_px for face in result.faces), *result.unnamed)
+    for left, top, right, bottom in _outermost([_widened(box, width, height) for box in boxes]):
+        _hide(picture, left, top, right, bottom)
     return picture
+
+
+def _widened(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of the area that hides a face, in whole pixels inside the picture."""
+    margin = _WIDEN * max(box.width_px, box.height_px)
+    left, top = math.floor(max(box.left_px - margin, 0)), math.floor(max(box.top_px - margin, 0))
+    right = math.ceil(min(box.left_px + box.width_px + margin, width))
+    return left, top, right, math.ceil(min(box.top_px + box.height_px + margin, height))
+
+
+def _outermost(areas: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """The areas that are not empty and lie in no other."""
+    areas = [area for area in dict.fromkeys(areas) if area[0] < area[2] and area[1] < area[3]]
+
+    def lies_in(inner: tuple[int, int, int, int], outer: tuple[int, int, int, int]) -> bool:
+        return outer[0] <= inner[0] and outer[1] <= inner[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
+
+    return [area for area in areas if not any(lies_in(area, other) for other in areas if other != area)]
+
+
+def _hide(picture: NDArray[np.uint8], left: int, top: int, right: int, bottom: int) -> None:
+    """Make an area of the picture a handful of blocks. Their averages cannot be undone, as a Gaussian partly can."""
+    part = picture[top:bottom, left:right]
+    block_px = max(min(picture.shape[:2]) * _SMALLEST_BLOCK, 1)
+    columns, rows = (max(min(_BLOCKS, int(side / block_px)), 1) for side in (right - left, bottom - top))
+    blocks = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    part[:] = cv2.resize(blocks, (right - left, bottom - top), interpolation=cv2.INTER_NEAREST)
 
 
 class _Pen:

@@ -100,7 +100,9 @@ class FrameResult:
 
     `unnamed` are faces that were found and not named: too many, too small, outside the regions of interest, or such
     that the model gave no usable output for them.
-    `detected` is false where the boxes were predicted from earlier frames. `read_at_s` and `unix_time_s` are the
+    `hidden` is where a face may be, found or not, now or a moment ago, and None where nothing is known of the frame and
+    all of it has to be hidden; `fer_edge.hiding` says how. `detected` is false where the boxes were predicted from
+    earlier frames. `read_at_s` and `unix_time_s` are the
     frame's. `task` is the contract's, which says what the faces' numbers mean (`fer_edge.tasks`).
     """
 
@@ -117,6 +119,7 @@ class FrameResult:
     read_at_s: float = field(default_factory=time.monotonic)
     unix_time_s: float | None = None
     task: str = "expression7"
+    hidden: tuple[Box, ...] | None = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The frame as one line of JSONL holds it; `fer_edge.sinks.jsonl` lists the keys."""

@@ -12,6 +12,8 @@ from fer_edge.detectors import Detector
 from fer_edge.detectors.geometry import within_reach
 from fer_edge.errors import ModelError
 from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
+from fer_edge.hiding import HiddenAreas
+from fer_edge.motion import CutDetector
 from fer_edge.regions import Region, in_regions
 from fer_edge.schedule import DetectionSchedule
 from fer_edge.smoother import HysteresisSmoother
@@ -68,6 +70,7 @@ class Pipeline:
         self.pixel_step = 1
         self.detector_failures = 0
         self._tracker, self._smoother = IouTracker(), HysteresisSmoother(smoothing, hysteresis)
+        self._areas, self._cuts = HiddenAreas(), CutDetector()
         self._max_faces, self._min_face_px, self._regions = max_faces, min_face_px, regions
         self._unnamed: tuple[Box, ...] = ()
         self._shape: tuple[int, ...] = ()
@@ -77,21 +80,25 @@ class Pipeline:
     def forget(self) -> None:
         """Begin anew: the next frame has nothing to do with those before."""
         self._tracker.forget()
+        self._areas.forget()
+        self._cuts.forget()
         self.schedule.forget()
         self._unnamed = ()
 
-    def process(self, frame: Frame) -> FrameResult:
-        """What is in `frame`. Its `total` leaves out capture and sinks, which are the caller's.
+    def process(self, frame: Frame, *, alone: bool = False) -> FrameResult:
+        """What is in `frame`; `alone` says that it is a photograph, which has nothing to do with those before.
 
-        Raises ModelError when the detector fails on one frame after the other.
+        Its `total` leaves out capture and sinks, which are the caller's. Raises ModelError when the detector fails on
+        one frame after the other.
         """
-        if frame.image_bgr.shape != self._shape:
+        if alone or frame.image_bgr.shape != self._shape:
             # Boxes of another size of picture mean nothing in this one.
             self.forget()
             self._shape = frame.image_bgr.shape
         watch = Stopwatch()
         found = self._detect(frame)
         watch.lap("detect")
+        hidden = self._hidden(frame, found, alone=alone)
         detections, track_ids = self._track(found)
         watch.lap("track")
         boxes = [detection.box for detection in detections]
@@ -102,17 +109,18 @@ class Pipeline:
         faces = self._named(detections, track_ids, rows)
         unclassified = tuple(box for box, row in zip(boxes, rows, strict=True) if row is None)
         watch.lap("smooth")
-        return self._result(frame, faces, unclassified, watch.finished(), detected=found is not None)
+        unnamed = self._unnamed + unclassified
+        return self._result(frame, faces, unnamed, hidden, watch.finished(), detected=found is not None)
 
     def _detect(self, frame: Frame) -> list[Detection] | None:
-        """All faces in the frame, best first; None where the detector did not look, or failed."""
+        """All that may be a face in the frame, best first; None where the detector did not look, or failed."""
         image = frame.image_bgr if frame.small_bgr is None else frame.small_bgr
-        if not self.schedule.due(image, bool(self._tracker.alive)):
+        if not self.schedule.due(image, frame.captured_at_s):
             return None
         thinned = self._thinned(image)
         height, width = thinned.shape[:2]
         try:
-            found = within_reach(self.detector.detect(thinned), width, height)
+            found = within_reach(self.detector.detect(thinned, faint=True), width, height)
         except Exception as error:  # whatever an engine raises over one picture, the next may be well again
             self._note_failure(error)
             return None
@@ -133,15 +141,22 @@ class Pipeline:
         if self._failed_in_a_row >= _MAX_FAILURES:
             raise ModelError(f"detector {self.detector.name} failed on {_MAX_FAILURES} frames in a row: {reason}")
 
+    def _hidden(self, frame: Frame, found: list[Detection] | None, *, alone: bool) -> tuple[Box, ...] | None:
+        """Where faces may be; None where nothing is known of the frame."""
+        if found is None:
+            return None
+        cut = self._cuts.is_cut(frame.image_bgr if frame.small_bgr is None else frame.small_bgr)
+        return self._areas.update(found, frame.captured_at_s, cut=cut, alone=alone)
+
     def _track(self, found: list[Detection] | None) -> tuple[list[Detection], list[int]]:
         """The faces to classify, with their track ids."""
         if found is None:
             if self.schedule.still:
                 self._tracker.hold()
             return self._tracker.predict()
-        wanted = [detection for detection in found if self._wanted(detection.box)]
-        named = wanted[: self._max_faces]
-        self._unnamed = tuple(detection.box for detection in found if detection not in named)
+        sure = [detection for detection in found if detection.score >= self.detector.min_score]
+        named = [detection for detection in sure if self._wanted(detection.box)][: self._max_faces]
+        self._unnamed = tuple(detection.box for detection in sure if detection not in named)
         return named, self._tracker.update(named)
 
     def _wanted(self, box: Box) -> bool:
@@ -176,7 +191,8 @@ class Pipeline:
         self,
         frame: Frame,
         faces: tuple[Face, ...],
-        unclassified: tuple[Box, ...],
+        unnamed: tuple[Box, ...],
+        hidden: tuple[Box, ...] | None,
         stage_ms: dict[str, float],
         *,
         detected: bool,
@@ -191,11 +207,12 @@ class Pipeline:
             self.classifier.contract.labels,
             faces,
             stage_ms,
-            self._unnamed + unclassified,
+            unnamed,
             detected,
             frame.read_at_s,
             frame.unix_time_s,
             self.classifier.contract.task,
+            hidden,
         )
 
 

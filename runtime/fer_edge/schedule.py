@@ -9,8 +9,9 @@ from fer_edge.arguments import ON_MOTION
 from fer_edge.motion import MotionGate
 from fer_edge.regions import Region
 
-# Faces that hold still are looked at again this often: they may have left so slowly that no motion was seen.
-_CONFIRM_FRAMES = 30
+# Where nothing moves, the detector looks all the same this often: somebody may have come or gone so slowly, or in so
+# little light, that no motion was seen.
+_CONFIRM_FRAMES, _CONFIRM_S = 30, 3.0
 
 
 class DetectionSchedule:
@@ -24,23 +25,25 @@ class DetectionSchedule:
         self._every = max(when, 1)
         self._gate = MotionGate(regions) if when == ON_MOTION else None
         self._since: int | None = None
+        self._time_s = self._looked_at_s = 0.0
         self.stretch = 1
         self.still = False
         """Nothing moved in the picture `due` was asked about last."""
 
-    def due(self, image_bgr: NDArray[np.uint8], tracking: bool) -> bool:
-        """Shall the detector look at this picture (h, w, 3)? `tracking`: faces are being followed."""
+    def due(self, image_bgr: NDArray[np.uint8], time_s: float) -> bool:
+        """Shall the detector look at this picture (h, w, 3) of `time_s`, in seconds of its source?"""
+        self._time_s = time_s
         moved = self._gate is None or self._gate.moved(image_bgr)
         self.still = not moved
         if self._since is None:
             return True
         self._since += 1
-        wanted = moved or (tracking and self._since >= _CONFIRM_FRAMES)
-        return wanted and self._since >= self._every * self.stretch
+        long_ago = self._since >= _CONFIRM_FRAMES or abs(time_s - self._looked_at_s) >= _CONFIRM_S
+        return (moved or long_ago) and self._since >= self._every * self.stretch
 
     def done(self) -> None:
         """The detector looked at the picture `due` was asked about last."""
-        self._since = 0
+        self._since, self._looked_at_s = 0, self._time_s
         if self._gate is not None:
             self._gate.accept()
 

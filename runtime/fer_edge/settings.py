@@ -27,7 +27,7 @@ from fer_edge.arguments import (
     whole,
     whole_number,
 )
-from fer_edge.detectors import DETECTOR_FILES
+from fer_edge.detectors import DETECTORS
 from fer_edge.engines import MOST_THREADS
 from fer_edge.files import DEFAULT_FSYNC_S
 from fer_edge.models import DEFAULT_MODEL
@@ -164,7 +164,9 @@ class ModelSettings:
 class DetectionSettings:
     """How, when and where faces are looked for."""
 
-    detector: str = _setting("mediapipe", "--detector", "the face detector", choices=tuple(sorted(DETECTOR_FILES)))
+    detector: str = _setting(
+        "mediapipe", "--detector", "the face detector; none takes every picture for one face", choices=DETECTORS
+    )
     file: Path | None = _setting(
         None, "--detector-file", "a local copy of the detector's file", parse=file_path, metavar="FILE"
     )
@@ -248,7 +250,7 @@ class OutputSettings:
     privacy: str = _setting(
         "none",
         "--privacy",
-        "blur: hide the faces that are found in every picture shown or saved; numbers: no picture at all",
+        "blur: hide faces in every picture shown or saved (docs/privacy.md says how well); numbers: no picture at all",
         choices=PRIVACY,
     )
     quiet: bool = _switch("--quiet", "no line a frame on the terminal")

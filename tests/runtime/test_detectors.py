@@ -1,6 +1,5 @@
 """Detectors on a real photograph, and their geometry on made-up numbers."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -9,25 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.detectors import DATA, DETECTOR_FILES, Detector, open_detector
+from fer_edge.detectors import Detector, open_detector
 from fer_edge.detectors.geometry import detections_in_frame, letterbox, within_reach
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.frames import Box, Detection
 
-from tests.conftest import ROOT
-
 # Where the astronaut's face is, in pixels of the photograph.
 FACE_CENTRE_PX = (225, 120)
-
-
-@pytest.fixture(scope="module", params=["mediapipe", "yunet"])
-def detector(request: pytest.FixtureRequest) -> Detector:
-    pinned = DETECTOR_FILES[request.param]
-    places = [DATA / pinned.filename, Path(os.environ.get("FER_EDGE_DETECTORS", ROOT / "media")) / pinned.filename]
-    for path in places:
-        if path.is_file():
-            return open_detector(request.param, path)
-    pytest.skip(f"{pinned.filename} is absent; `{pinned.remedy}` brings it")
 
 
 def test_finds_the_face_of_the_astronaut_and_no_other(detector: Detector, astronaut: np.ndarray) -> None:

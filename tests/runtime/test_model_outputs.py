@@ -117,7 +117,7 @@ class Seen:
 
     name, side_px, min_score = "mediapipe", 48, 0.6
 
-    def detect(self, image_bgr: np.ndarray, min_score: float | None = None) -> list[Detection]:
+    def detect(self, image_bgr: np.ndarray, *, faint: bool = False) -> list[Detection]:
         return [Detection(Box(20, 20, 60, 60), 0.9), Detection(Box(220, 20, 60, 60), 0.8)]
 
 
@@ -179,7 +179,9 @@ def test_mqtt_and_prometheus_count_them(results) -> None:
     said = [json.loads(text, parse_constant=no_constant) for text in (*sink._waiting, *sink._newest.values())]
     assert {"faces": 2, "unusable_outputs": 3}.items() <= {key: one[key] for one in said for key in one}.items()
     found = {
-        metric.name: metric.samples[0].value for metric in _VitalsCollector(lambda: vitals).collect() if metric.samples
+        metric.name: metric.samples[0].value
+        for metric in _VitalsCollector(lambda: vitals, lambda: None).collect()
+        if metric.samples
     }
     assert found["fer_edge_unusable_outputs"] == 3
 

@@ -59,9 +59,9 @@ def test_a_bar_of_a_signed_value_grows_from_the_middle() -> None:
 class OneFace:
     """A detector that always finds the same face."""
 
-    name, side_px = "mediapipe", 48
+    name, side_px, min_score = "mediapipe", 48, 0.6
 
-    def detect(self, image_bgr: np.ndarray) -> list[Detection]:
+    def detect(self, image_bgr: np.ndarray, *, faint: bool = False) -> list[Detection]:
         return [Detection(Box(40, 40, 80, 80), 0.9)]
 
 

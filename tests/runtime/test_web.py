@@ -197,15 +197,37 @@ def test_blur_hides_the_face_in_the_picture_shown():
 # --- Privacy of pictures, wherever they go ------------------------------------------------------------------
 
 
-def test_blur_shows_no_frame_the_detector_did_not_look_at():
-    """A face that came in since the last look has no box, so it could not be hidden."""
-    pictures = Pictures("blur")
-    unseen = scene(0, (0, 0, 255))
-    assert pictures.of(unseen[0], dataclasses.replace(unseen[1], detected=False)) is None
-    looked_at = pictures.of(*scene(1, (0, 255, 0)))
-    frame, result = scene(2, (255, 0, 0))
-    assert pictures.of(frame, dataclasses.replace(result, detected=False)) is looked_at
-    assert tuple(looked_at[0, 0]) == (0, 255, 0)
+def test_the_last_viewer_takes_the_picture_along():
+    """Who left long ago must not be on the page of who comes next."""
+    now_s = [0.0]
+    view = LiveView(Pictures(), lambda: VITALS, clock_s=lambda: now_s[0])
+    frame, result = taken(0, face())
+    frame = dataclasses.replace(frame, read_at_s=0.0)
+    view.join()
+    view.join()
+    view.put(frame, result)
+    assert view.jpeg()[1] and view.state(with_history=False)["picture_age_s"] is None
+    view.leave()
+    assert view.jpeg()[1], "one still looks"
+    view.leave()
+    view.join()
+    assert view.jpeg() == (0, b"")
+
+
+def test_the_page_is_told_how_old_its_picture_is_and_nobody_is_sent_one_of_ten_seconds_ago():
+    now_s = [100.0]
+    view = LiveView(Pictures("blur"), lambda: VITALS, clock_s=lambda: now_s[0])
+    view.join()
+    frame, result = taken(0, face())
+    view.put(dataclasses.replace(frame, read_at_s=100.0), result)
+    for index in range(1, 5):
+        now_s[0] += 1.0
+        unseen, result = taken(index, face())
+        view.put(dataclasses.replace(unseen, read_at_s=now_s[0]), dataclasses.replace(result, detected=False))
+    assert view.state(with_history=False)["picture_age_s"] == 4.0
+    assert view.jpeg()[1]
+    now_s[0] += 7.0
+    assert view.jpeg() == (0, b"")
 
 
 def test_two_sinks_that_want_the_same_picture_have_it_drawn_once():

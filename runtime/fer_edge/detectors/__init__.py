@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import sha256_of
-from fer_edge.frames import Detection
+from fer_edge.frames import Box, Detection
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 DATA = Path(__file__).parent.parent / "data"
+# In place of a detector: every picture is one face, cut out already.
+NONE = "none"
 
 
 class Detector(Protocol):
@@ -24,9 +26,14 @@ class Detector(Protocol):
     name: str
     side_px: int
     """The longer side it scales every picture to."""
+    min_score: float
+    """What scores less is no face; but it may be one, which counts where faces are hidden."""
 
-    def detect(self, image_bgr: NDArray[np.uint8]) -> list[Detection]:
-        """Faces in an image (h, w, 3) uint8, best first."""
+    def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
+        """Faces in an image (h, w, 3) uint8, best first; with `faint` also what only may be a face.
+
+        Raises ValueError where the network's numbers are not finite.
+        """
         ...
 
 
@@ -63,16 +70,37 @@ DETECTOR_FILES = {
 }
 
 
-def open_detector(name: str, file: Path | None = None, *, min_score: float | None = None, threads: int = 1) -> Detector:
-    """Load detector `name` from the package's data, or from a local `file`.
+DETECTORS = (*DETECTOR_FILES, NONE)
 
-    Raises UsageError for an unknown name, ModelError when the file is missing or is not one of the pinned ones.
+
+def open_detector(name: str, file: Path | None = None, *, min_score: float | None = None, threads: int = 1) -> Detector:
+    """Load detector `name` of DETECTORS from the package's data, or from a local `file`.
+
+    Raises UsageError for an unknown name and for a file that NONE cannot use, ModelError when the file is missing or is
+    not one of the pinned ones.
     """
-    if name not in DETECTOR_FILES:
-        raise UsageError(f"detector {name!r} is unknown; there are: {', '.join(DETECTOR_FILES)}.")
+    if name not in DETECTORS:
+        raise UsageError(f"detector {name!r} is unknown; there are: {', '.join(DETECTORS)}.")
+    if name == NONE:
+        if file is not None:
+            raise UsageError(f"--detector-file {file}: --detector {NONE} takes no file. Leave one of them out.")
+        return WholePicture()
     path = checked_file(DETECTOR_FILES[name], file)
     factory, default_score = _factory(name)
     return factory(path, default_score if min_score is None else min_score, threads)
+
+
+class WholePicture:
+    """Takes every picture for one face, as wide and high as it is. See `Detector`."""
+
+    name = NONE
+    side_px = 1
+    min_score = 0.0
+
+    def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
+        """The whole picture, with a score of 1."""
+        height, width = image_bgr.shape[:2]
+        return [Detection(Box(0.0, 0.0, float(width), float(height)), 1.0)]
 
 
 def checked_file(pinned: DetectorFile, file: Path | None = None) -> Path:

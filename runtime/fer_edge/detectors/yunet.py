@@ -17,6 +17,8 @@ from fer_edge.errors import ModelError
 from fer_edge.frames import Detection
 
 _STRIDES = (8, 16, 32)
+# What scores less is a face hardly more often than it is not; see docs/privacy.md.
+_FAINT_SCORE = 0.15
 
 
 class YuNetDetector:
@@ -29,7 +31,7 @@ class YuNetDetector:
         shape = self._engine.input.shape
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
             raise ModelError(f"{path}: input {shape}, expected (1, 3, side, side). Is it YuNet?")
-        self.side_px, self._min_score = shape[2], min_score
+        self.side_px, self.min_score = shape[2], min_score
         self._index = {spec.name: position for position, spec in enumerate(self._engine.outputs)}
         missing = {f"{head}_{stride}" for head in ("cls", "obj", "bbox") for stride in _STRIDES} - set(self._index)
         if missing:
@@ -39,8 +41,9 @@ class YuNetDetector:
         self._origins_px = np.concatenate(centres).astype(np.float32)
         self._strides = np.repeat(np.asarray(_STRIDES, dtype=np.float32), [len(part) for part in centres])[:, None]
 
-    def detect(self, image_bgr: NDArray[np.uint8]) -> list[Detection]:
+    def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
         """See `Detector.detect`."""
+        lowest = min(self.min_score, _FAINT_SCORE) if faint else self.min_score
         fitted = letterbox(image_bgr, self.side_px)
         tensor = np.stack(cv2.split(fitted.image_bgr))[None].astype(np.float32)
         outputs = self._engine.run(tensor)
@@ -48,12 +51,12 @@ class YuNetDetector:
         cls, obj = (np.clip(require_finite(head[:, 0]), 0, 1) for head in (cls, obj))
         scores = np.sqrt(cls * obj)
         # Few of the cells see a face: only those are worked out.
-        kept = np.flatnonzero(scores >= self._min_score)
+        kept = np.flatnonzero(scores >= lowest)
         centre = self._origins_px[kept] + raw[kept, :2] * self._strides[kept]
         with np.errstate(over="ignore", invalid="ignore"):  # a size that overflows is refused below
             size = np.exp(raw[kept, 2:4]) * self._strides[kept]
             boxes = np.concatenate([centre - size / 2, size], axis=1)
-        return detections_in_frame(boxes, scores[kept], fitted, self._min_score)
+        return detections_in_frame(boxes, scores[kept], fitted, lowest)
 
     def _joined(self, outputs: list[NDArray[Any]], head: str) -> NDArray[Any]:
         """One head's rows of all strides, (cells, values)."""

@@ -46,14 +46,12 @@ class Loop:
             if frame is None:
                 return
             with self._shield():
-                if not continuous:
-                    self.pipeline.forget()
-                self._process(frame)
+                self._process(frame, alone=not continuous)
             del frame  # it may be large, and the next one is made before its name is taken over
 
-    def _process(self, frame: Frame) -> None:
+    def _process(self, frame: Frame, *, alone: bool) -> None:
         started_at_s = time.perf_counter()
-        self.sink.write(frame, self.pipeline.process(frame))
+        self.sink.write(frame, self.pipeline.process(frame, alone=alone))
         self.frames += 1
         self.governor.done(time.perf_counter() - started_at_s, self._board())
         self._supervisor.frame_done()

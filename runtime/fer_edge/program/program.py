@@ -227,6 +227,7 @@ class Program:
         self._source.__exit__(None, None, None)
         self._openings += 1
         self._pipeline.forget()
+        self._pictures.forget()
         self._begin_s = self._next_s + time.monotonic() - self._last_at_s
         self._begin_index = self._next_index
         try:

@@ -27,6 +27,8 @@ _HISTORY = 480  # two minutes
 _STAGE_WINDOW = 120
 _PICTURE_PERIOD_S = 1 / 15
 _JPEG_QUALITY = 80
+# A picture older than this is sent to nobody who comes.
+_OLDEST_S = 10.0
 
 
 class LiveView:
@@ -47,6 +49,7 @@ class LiveView:
         self._state: dict[str, Any] = {}
         self._state_at_s = self._picture_at_s = float("-inf")
         self._picture: NDArray[np.uint8] | None = None
+        self._read_at_s = float("-inf")
         self._jpeg: tuple[int, bytes] = (0, b"")
         self.viewers = 0
         self.state_number = self.picture_number = 0
@@ -54,6 +57,7 @@ class LiveView:
     def put(self, frame: Frame, result: FrameResult) -> None:
         """Take one frame's result. Costs next to nothing while nobody looks."""
         now_s = self._clock_s()
+        self._pictures.see(frame, result)
         for stage, value_ms in result.stage_ms.items():
             self._stages.setdefault(stage, deque(maxlen=_STAGE_WINDOW)).append(value_ms)
         if now_s - self._state_at_s >= PERIOD_S:
@@ -61,11 +65,26 @@ class LiveView:
             self._put_state(result, now_s)
         if self.viewers and now_s - self._picture_at_s >= _PICTURE_PERIOD_S:
             self._picture_at_s = now_s
-            picture = self._pictures.of(frame, result)
-            if picture is not None:
-                with self._lock:
-                    self._picture = picture
-                    self.picture_number += 1
+            self._put_picture(self._pictures.of(frame, result))
+
+    def _put_picture(self, picture: NDArray[np.uint8] | None) -> None:
+        with self._lock:
+            # The last viewer may have left meanwhile.
+            if self.viewers and picture is not None and picture is not self._picture:
+                self._picture, self._read_at_s = picture, self._pictures.read_at_s
+                self.picture_number += 1
+
+    def join(self) -> None:
+        """Somebody looks: pictures are drawn from now on."""
+        with self._lock:
+            self.viewers += 1
+
+    def leave(self) -> None:
+        """Somebody looks no more. With the last one the picture is forgotten: the next viewer is not to see it."""
+        with self._lock:
+            self.viewers -= 1
+            if self.viewers == 0:
+                self._picture, self._jpeg, self._read_at_s = None, (0, b""), float("-inf")
 
     def _put_state(self, result: FrameResult, now_s: float) -> None:
         point = {"t": round(now_s, 2), "faces": [_point(face, result.task) for face in result.faces]}
@@ -87,6 +106,7 @@ class LiveView:
             "labels": {label: css_colour(label, result.labels) for label in result.labels},
             "faces": [_face(face, result.task) for face in result.faces],
             "unnamed": len(result.unnamed),
+            "picture_age_s": self._picture_age_s(),
             "stage_ms": {stage: round(statistics.median(values), 2) for stage, values in self._stages.items()},
             "fps": round(vitals.fps, 1),
             "limit_fps": vitals.rate_limit_fps,
@@ -98,16 +118,22 @@ class LiveView:
             "unusable_outputs": vitals.unusable_outputs,
         }
 
+    def _picture_age_s(self) -> float | None:
+        """How long ago the picture shown was taken; None where none is shown."""
+        return None if self._picture is None else round(max(self._clock_s() - self._read_at_s, 0.0), 1)
+
     def state(self, *, with_history: bool) -> dict[str, Any]:
         """The newest values; with the points of the last two minutes for a viewer who has just come."""
         with self._lock:
             return {**self._state, "history": list(self._history)} if with_history else self._state
 
     def jpeg(self) -> tuple[int, bytes]:
-        """Number and JPEG of the newest picture, encoded once for all viewers; number 0 while there is none."""
+        """Number and JPEG of the newest picture, encoded once for all viewers; number 0 while there is none of now."""
         with self._lock:
             number, picture = self.picture_number, self._picture
-        if picture is not None and number != self._jpeg[0]:
+        if picture is None or self._clock_s() - self._read_at_s > _OLDEST_S:
+            return 0, b""
+        if number != self._jpeg[0]:
             found, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
             self._jpeg = (number, data.tobytes() if found else b"")
         return self._jpeg

@@ -104,7 +104,7 @@ class WebSink:
 
     async def _pictures(self) -> AsyncIterator[bytes]:
         """MJPEG. A viewer on a slow line is sent fewer pictures, never older ones."""
-        self.view.viewers += 1
+        self.view.join()
         sent = 0
         try:
             while not self.server.ending:
@@ -115,7 +115,7 @@ class WebSink:
                     yield head.encode() + data + b"\r\n"
                 await asyncio.sleep(_PICTURE_POLL_S)
         finally:
-            self.view.viewers -= 1
+            self.view.leave()
 
 
 def _static(name: str, content_type: str) -> Handler:

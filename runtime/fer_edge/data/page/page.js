@@ -10,6 +10,7 @@ let colours = {};
 let names = {};
 let newest = null;
 let streaming = false;
+let newestAt = 0;
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -205,6 +206,14 @@ function drawTimeline() {
   });
 }
 
+// An old picture must not look live: from two seconds on its age is said, and goes on while nothing new comes.
+function showAge() {
+  const known = newest && newest.picture_age_s !== null && !$("picture").hidden;
+  const age = known ? newest.picture_age_s + (performance.now() - newestAt) / 1000 : 0;
+  $("age").hidden = age < 2;
+  $("age").textContent = `This picture is ${Math.round(age)} s old.`;
+}
+
 function showPicture(state) {
   const picture = $("picture");
   if (state.privacy === "numbers") {
@@ -222,6 +231,7 @@ function showPicture(state) {
 function show(state) {
   if (!state.now) return;
   newest = state;
+  newestAt = performance.now();
   if (state.history) past = state.history;
   else past.push(state.now);
   while (past.length && state.now.t - past[0].t > SPAN_S) past.shift();
@@ -234,6 +244,7 @@ function show(state) {
   showFaces(state);
   showStages(state);
   showPicture(state);
+  showAge();
   drawTimeline();
 }
 
@@ -261,4 +272,5 @@ async function lost() {
 }
 
 connect();
+setInterval(showAge, 1000);
 window.addEventListener("resize", () => { if (newest) drawTimeline(); });
