@@ -1,11 +1,11 @@
 """The README's tables, made from committed CSV files so that no figure in them is typed by hand."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.bench import BenchRow, read_rows
 from fer_edge.errors import DataError
+from fer_edge.tables import csv_cells
 
 from boards.instructions import INSTRUCTIONS, InstructionRow, read_instructions
 from boards.report.reading import read_measured
@@ -210,5 +210,4 @@ def _table_of(path: Path) -> list[dict[str, str]]:
 
 
 def _rows_of(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))
+    return [cells for _, cells in csv_cells(path)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fer_edge.errors import ModelError
 from fer_edge.files import atomic_write
+from fer_edge.tables import build, read_json
 
 DEPLOY_NAME = "deploy.json"
 _SCHEMA_VERSION = 1
@@ -23,18 +24,24 @@ class Deployment:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _DeployFile:
+    """deploy.json as it is."""
+
+    schema_version: int
+    deploy: tuple[Deployment, ...]
+
+
 def read_deployments(folder: Path) -> tuple[Deployment, ...]:
     """What deploy.json in `folder` says; empty where there is none. Raises ModelError for a damaged one."""
     path = folder / DEPLOY_NAME
     if not path.is_file():
         return ()
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        if table["schema_version"] != _SCHEMA_VERSION:
-            raise ValueError(f"schema_version {table['schema_version']}, expected {_SCHEMA_VERSION}")
-        return tuple(Deployment(**entry) for entry in table["deploy"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: not what quantize writes ({error}). Run `make quantize` again.") from None
+    remedy = "Run `make quantize` again."
+    stored = build(_DeployFile, read_json(path, ModelError), f"{path}: not what quantize writes", ModelError, remedy)
+    if stored.schema_version != _SCHEMA_VERSION:
+        raise ModelError(f"{path}: schema_version {stored.schema_version}, expected {_SCHEMA_VERSION}. {remedy}")
+    return stored.deploy
 
 
 def deployment_for(folder: Path, target: str, suffix: str) -> Deployment | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
+from fer_edge.tables import csv_cells
 
 from quantize.gate import Miss, Verdict
 from quantize.materials import Materials
@@ -217,9 +218,8 @@ def _percent(fraction: float | None) -> str:
 def markdown(path: Path) -> str:
     """The rows of a quantize.csv as a Markdown table, for docs. Raises DataError where it is none."""
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            lines = [_markdown_line(row) for row in csv.DictReader(stream)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        lines = [_markdown_line(row) for _, row in csv_cells(path)]
+    except (KeyError, ValueError) as error:
         raise DataError(f"{path}: not a quantize.csv ({error}). Make it with `make quantize`.") from None
     heads = ("recipe", "KB", "accuracy", "macro-F1", "same class as float", "time to float's", "gate")
     return "\n".join((f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines))

@@ -17,6 +17,7 @@ from fer_edge.classifier import Classifier
 from fer_edge.errors import DataError, ModelError, UsageError
 from fer_edge.files import atomic_write
 from fer_edge.metrics import ClassificationMetrics, classification_metrics
+from fer_edge.tables import csv_cells, csv_header
 
 from train import checkpoint, tasks
 from train.annotated import Faces
@@ -206,12 +207,10 @@ def _replace_row(path: Path, row: dict[str, str]) -> None:
     rows: list[dict[str, str]] = []
     columns = dict.fromkeys(row)
     if path.is_file():
-        with open(path, newline="") as stream:
-            reader = csv.DictReader(stream)
-            columns = dict.fromkeys([*(reader.fieldnames or ()), *row])
-            rows = list(reader)
+        columns = dict.fromkeys([*csv_header(path), *row])
+        rows = [cells for _, cells in csv_cells(path)]
     same = ("checkpoint_sha256", "file", "dataset", "split")
-    rows = [old for old in rows if any(old[key] != row[key] for key in same)]
+    rows = [old for old in rows if any(old.get(key) != row[key] for key in same)]
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
         writer = csv.DictWriter(stream, list(columns), restval="")
         writer.writeheader()

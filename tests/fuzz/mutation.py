@@ -19,7 +19,28 @@ TOKENS: tuple[bytes, ...] = (
 )
 # What a key of JSON or TOML may hold in place of what is expected.
 VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 2**31, 2**63, 10**30, 0.5, 1e308, 1e-320, -0.0, "", " ", "x", "x" * 5000, "²"),
+    *(
+        float("nan"),
+        float("inf"),
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2**31,
+        2**63,
+        10**30,
+        0.5,
+        1e308,
+        1e-320,
+        -0.0,
+        "",
+        " ",
+        "x",
+        "x" * 5000,
+        "²",
+    ),
     *("\x00", "\ud800", "\x1b[31m", "‮x", "~", [], {}, [[]], ["x"], [1, 2], {"x": 1}, ["x"] * 2000, "NaN"),
 )
 

@@ -382,6 +382,29 @@ def _files(pattern: str) -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted(ROOT.glob(pattern)))
 
 
+def _make_results(random: Random) -> bytes:
+    """Lines of --jsonl, some of them damaged or of other types."""
+    face = {"box_px": [1.5, 2, 30, 40], "score": 0.9, "track_id": 1, "expression": "happy", "confidence": 0.8}
+    face["probabilities"] = dict.fromkeys(models.LABELS, 1 / 7)
+    line = {"frame_index": 0, "time_s": 0.0, "source": "clip.mp4", "width_px": 64, "height_px": 48, "faces": [face]}
+    lines = [json.dumps({**line, "frame_index": n, "time_s": n / 10, "stage_ms": {"total": 5.5}}) for n in range(6)]
+    place = random.randrange(len(lines))
+    found = [text.encode() for text in lines]
+    found[place] = mutated_json(lines[place], random)
+    return b"\n".join((*found, b""))
+
+
+def _run_results(path: Path) -> None:
+    """The page of a run, and going on with its file."""
+    from fer_edge.sinks import JsonlSink
+    from fer_edge.sinks.lines import LineOptions
+    from fer_edge.sinks.timeline_page import write_page
+
+    write_page(path, path.with_suffix(".html"))
+    with JsonlSink(path, LineOptions(append=True)):
+        pass
+
+
 # --- Arrays and pictures ------------------------------------------------------------------------------------
 
 
@@ -670,6 +693,7 @@ TARGETS = {
         Target("profile", ".toml", _of_seeds(*_files("boards/profiles/*.toml")), _plain(_run_profile)),
         Target("recipe", ".toml", _of_seeds(*_files("train/recipes/*.toml")), _plain(_run_recipe)),
         Target("plan", ".toml", _of_seeds(*_files("train/ablations/*.toml")), _plain(_run_plan)),
+        Target("timeline", ".jsonl", _make_results, _plain(_run_results)),
         Target("replay", ".json", lambda random: mutated_json(random.choice(_replays()), random), _plain(_run_replay)),
         Target(
             *("calibration", ".json", lambda random: mutated_json(random.choice(_calibrations()), random)),

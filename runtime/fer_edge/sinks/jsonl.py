@@ -16,7 +16,7 @@ from fer_edge.sinks.lines import LineFormat, LineOptions, LineSink
 def _is_whole(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
