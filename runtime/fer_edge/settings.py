@@ -94,7 +94,7 @@ class SourceSettings:
     max_megapixels: float = _setting(
         25.0,
         "--max-megapixels",
-        "refuse larger pictures, which could take all memory; frames of a video may have 40 %% of it",
+        "refuse larger pictures, which could take all memory; frames of a video may have 36 %% of it",
         parse=number(0, 1000),
         metavar="MP",
     )

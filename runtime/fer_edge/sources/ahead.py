@@ -9,27 +9,31 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-# Enough to hide the decoding; more would only cost memory.
-_AHEAD = 2
 _JOIN_S = 1.0
 
 
 class ReadAhead(Generic[Item]):
-    """Iterates what `items` gives, which a thread of its own asks for. What `items` raises is raised here."""
+    """Iterates what `items` gives, which a thread of its own asks for. What `items` raises is raised here.
 
-    def __init__(self, items: Iterator[Item], name: str) -> None:
+    `ahead` items are kept ready: two hide the decoding of a video, more would only cost memory.
+    """
+
+    def __init__(self, items: Iterator[Item], name: str, ahead: int = 2) -> None:
         self._items = items
-        self._queue: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(_AHEAD)
+        self._queue: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(ahead)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[Item]:
         """The items in order, each once."""
-        while not isinstance(found := self._queue.get(), BaseException | None):
-            yield found[0]
-        if found is not None:
-            raise found
+        # Popped, not named: items may be large, and a name would keep one while the next is made.
+        taken = [self._queue.get()]
+        while isinstance(taken[0], tuple):
+            yield taken.pop()[0]  # type: ignore[index]
+            taken.append(self._queue.get())
+        if taken[0] is not None:
+            raise taken[0]
 
     def close(self) -> None:
         """Stop the thread and join it."""
@@ -44,6 +48,7 @@ class ReadAhead(Generic[Item]):
             for item in self._items:
                 if not self._put((item,)):
                     return
+                del item
         except Exception as error:  # it belongs to who iterates
             end = error
         self._put(end)

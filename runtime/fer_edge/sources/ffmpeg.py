@@ -15,8 +15,10 @@ from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
 from fer_edge.quiet import quiet_opencv
 
 # FFMPEG keeps up to 16 frames to predict from, and some more for its threads; a picture is decoded once. So a video may
-# have this part of the pixels of a picture: with the default 10 million, 4096x2304.
-_VIDEO_SHARE = 0.4
+# have this part of the pixels of a picture: with the default 9 million, 4096x2160.
+_VIDEO_SHARE = 0.36
+# What FFMPEG needs for itself, however small the video.
+_LEAST_BYTES = 1 << 25
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # What OpenCV takes where the variable is not set.
 _DEFAULT_OPTIONS = "rtsp_flags;prefer_tcp"
@@ -34,10 +36,10 @@ def open_capture(
     """A file (by its path) or a stream (by its address), opened by FFMPEG; `isOpened()` tells whether it could be.
 
     `options` are FFMPEG's own; those the user set by OPENCV_FFMPEG_CAPTURE_OPTIONS come before them.
-    Raises SourceError, which begins with `name`, where its frames are larger than 40 % of `limit`.
+    Raises SourceError, which begins with `name`, where its frames are larger than 36 % of `limit`.
     """
     quiet_opencv()
-    _limit_allocations(limit.bytes)
+    _limit_allocations(max(limit.bytes, _LEAST_BYTES))
     with ExitStack() as opening:
         opening.enter_context(_capture_options(options or {}))
         if isinstance(place, Path):
@@ -50,7 +52,7 @@ def open_capture(
     if width * height > most * 1e6:
         capture.release()
         raise SourceError(
-            f"{name}: a video of {width}x{height}; the limit is {most:g} million pixels a frame, 40 % of that for "
+            f"{name}: a video of {width}x{height}; the limit is {most:g} million pixels a frame, 36 % of that for "
             f"pictures. {limit.remedy}"
         )
     return capture

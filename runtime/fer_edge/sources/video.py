@@ -34,6 +34,8 @@ _HIGHEST_FPS = 1000.0
 # In real time a longer pause than this is not waited for.
 _LONGEST_WAIT_S = 10.0
 _HEAD_BYTES = 400
+# Of such frames only one is decoded ahead.
+_LARGE_PIXELS = 4e6
 # MPEG-TS, plain or with a time stamp before each packet, and MPEG-PS.
 _TS_PACKET_BYTES = ((0, 188), (4, 192))
 _PS_START = b"\0\0\x01\xba"
@@ -99,7 +101,10 @@ class VideoSource:
         """The frames, once, index 0, 1, 2, ..."""
         if self._capture is None or self.fps is None:
             raise SourceError(f"{self.name}: enter the source before reading it.")
-        self._ahead = ReadAhead(self._pictures(self._capture), f"read {self.name}")
+        large = (
+            self._capture.get(cv2.CAP_PROP_FRAME_WIDTH) * self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT) > _LARGE_PIXELS
+        )
+        self._ahead = ReadAhead(self._pictures(self._capture), f"read {self.name}", 1 if large else 2)
         clock = MediaClock(1.0 / self.fps, joined=self._joined)
         given, started_at_s = 0, time.monotonic()
         for image, position_s in self._ahead:
@@ -113,7 +118,10 @@ class VideoSource:
                 if time_s - before_s > _LONGEST_WAIT_S:
                     started_at_s -= self._skip_pause(time_s - before_s)
                 time.sleep(max(0.0, started_at_s + time_s - time.monotonic()))
-            yield Frame(image, given, time_s, self.name)
+            frame = Frame(image, given, time_s, self.name)
+            del image  # names would keep large frames longer than they are needed
+            yield frame
+            del frame
             given += 1
         self._warn_if_short(given, clock)
 
@@ -137,7 +145,10 @@ class VideoSource:
                 raise SourceError(
                     f"{self.name}: its frames grow to {picture.shape[1]}x{picture.shape[0]}. {self._limit.remedy}"
                 )
-            yield square_pixels(picture, capture), capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
+            picture = square_pixels(picture, capture)
+            taken = [(picture, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0)]
+            del image, picture
+            yield taken.pop()
             found, image = capture.read()
 
     def _warn_if_short(self, given: int, clock: MediaClock) -> None:
