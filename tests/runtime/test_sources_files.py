@@ -186,7 +186,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path, ratio, rotated, shape)
 
 def test_a_video_that_is_too_large_is_refused(tmp_path):
     path = made(tmp_path / "large.mp4", "-c:v", "mpeg4", size="640x480")
-    with pytest.raises(SourceError, match=r"a video of 640x480; the limit is 0\.2 million pixels a frame"):
+    with pytest.raises(SourceError, match=r"a video of 640x480; the limit is 0\.18 million pixels a frame"):
         open_source(str(path), limit=PictureLimit(0.5, "--max-megapixels")).__enter__()
 
 
