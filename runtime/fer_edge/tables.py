@@ -41,7 +41,7 @@ _GREATEST_WHOLE = 2**53
 # The invisible characters that some scripts and emoji are written with; every other format character is refused.
 _JOINERS = ("\u200c", "\u200d")
 # What tomllib quotes of a file: a letter, or the name of a table, which may be a secret in the wrong place.
-_QUOTED_BY_TOML = re.compile(r"'[^']{2,}'")
+_QUOTED_BY_TOML = re.compile(r"""(['\"]).{2,}\1""", re.DOTALL)
 _WHOLE = re.compile(r"[-+]?[0-9]{1,16}", re.ASCII)
 
 
@@ -139,7 +139,7 @@ def parse_toml(text: str, where: str, error: Refusal = UsageError) -> dict[str, 
     except RecursionError:
         raise error(f"{where}: not valid TOML: nested too deeply.") from None
     except ValueError as problem:
-        raise error(f"{where}: not valid TOML: {_QUOTED_BY_TOML.sub(HIDDEN, _cut(problem))}.") from None
+        raise error(f"{where}: not valid TOML: {_cut(_QUOTED_BY_TOML.sub(HIDDEN, str(problem)))}.") from None
     if _too_deep(tables):
         raise error(f"{where}: not valid TOML: nested too deeply.")
     return tables
@@ -195,7 +195,7 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _cut(problem: Exception) -> str:
+def _cut(problem: object) -> str:
     text = " ".join(str(problem).split()).rstrip(".")
     return text if len(text) <= 200 else f"{text[:200]}..."
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fer_edge.bench.measure import source_name
@@ -209,6 +209,8 @@ _WRONG_TOML = (
 
 
 @given(address=addresses(), text=st.sampled_from(_WRONG_TOML))
+@example(address="rtsp://S3cr3t'@cam/live", text="[{0}]\n[{0}]")
+@example(address=f"rtsp://{'x' * 100}S3cr3t{'x' * 300}@cam/live", text="[{0}]\n[{0}]")
 def test_no_mistake_in_the_configuration_shows_a_secret(tmp_path_factory, address, text):
     escaped = "".join(letter if letter.isalnum() else f"\\u{ord(letter):04x}" for letter in address)
     path = tmp_path_factory.mktemp("config") / "fer-edge.toml"
