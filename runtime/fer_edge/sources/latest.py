@@ -297,10 +297,12 @@ class LiveSource:
         if self._left_behind >= _MOST_LEFT_BEHIND:
             raise SourceError(f"{self.name}: lost for good, its driver hangs at every try. Last: {error}")
         wait_s = min(self.options.backoff_s * 2.0 ** min(self._failures - 1, 30), self.options.backoff_max_s)
+        status = f"waiting for {self.name}: {error}"
+        self.options.waiting(status)
         self._troubles.tell(
             f"{error} Waiting for it; trying again {_often(tries)}in {self.options.backoff_s:g} s, then less often."
         )
-        self._wait(wait_s, f"waiting for {self.name}: {error}")
+        self._wait(wait_s, status)
         if not self._closed.is_set():
             self._reader = NewestReader(self.name, self.open_device, self._reader.next_index, self.interrupt)
 
