@@ -1,5 +1,6 @@
 """Models of seven and of eight expressions, each judged by FER2013's labels and by FER+'s majority."""
 
+import csv
 import dataclasses
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from fer_edge.errors import UsageError
 from fer_edge.tasks import FER_PLUS
 
+from tests.conftest import ROOT
 from train import label_sets
 from train.evaluate import Candidate
 from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
@@ -63,3 +65,26 @@ def test_other_tasks_and_unfinished_models_are_refused(tiny: Fer2013) -> None:
     assert label_sets.measure([unfinished], tiny, "PublicTest")
     with pytest.raises(UsageError, match=f"there are: {', '.join(SPLITS)}"):
         label_sets.measure([unfinished], tiny, "Test")
+
+
+def test_the_page_on_training_shows_what_was_measured() -> None:
+    with open(ROOT / "docs/measured/labelsets.csv", newline="") as stream:
+        rows = [
+            label_sets.LabelSetRow(
+                *(row[name] for name in ("model", "file", "checkpoint_sha256", "labels", "split")),
+                int(row["n"]),
+                float(row["accuracy"]),
+                float(row["macro_f1"]),
+            )
+            for row in csv.DictReader(stream)
+        ]
+    assert label_sets.table(rows) in (ROOT / "docs/training.md").read_text()
+
+
+def test_the_readme_says_of_fer_plus_what_was_measured() -> None:
+    with open(ROOT / "models/results-expression8.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["file"] == "fer-plus.safetensors"]
+    row = next(row for row in rows if row["split"] == "PrivateTest")
+    words = " ".join((ROOT / "README.md").read_text().split())
+    assert f"{float(row['accuracy']):.2%} of {int(row['n']):,} faces" in words
+    assert f"macro-F1 {float(row['macro_f1']):.2%}" in words
