@@ -150,7 +150,14 @@ def _quick(target: Target) -> tuple[Recipe, ...]:
 
 def _mixed(target: Target) -> tuple[Recipe, ...]:
     kind = target.activations
-    qdq = Recipe(name=f"qdq-{kind}-mixed", backend=ONNXRUNTIME, activations=kind, mixed=True)
+    qdq = Recipe(
+        name=f"qdq-{kind}-mixed",
+        backend=ONNXRUNTIME,
+        activations=kind,
+        mixed=True,
+        equalize=True,
+        bias_correction="fast",
+    )
     return (qdq,) if target.name == "jetson-trt" else (qdq, Recipe(name="tflite-mixed", backend=AI_EDGE, mixed=True))
 
 
