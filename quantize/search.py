@@ -18,8 +18,8 @@ from quantize.report import Row, failed_row, float_row, misses_text, trial_row, 
 from quantize.trial import Failure, build, missing
 from quantize.work import WORK_FOLDER, WorkFolder
 
-# Faster by less than this is not faster; agreement decides then.
-_TIE = 1.02
+# Graphs of one structure differ by as much from one process to the next; agreement decides within it.
+_TIE = 1.05
 
 
 @dataclass(frozen=True)
