@@ -89,6 +89,8 @@ def bias_corrected(graph: FloatGraph, quantized: onnx.ModelProto, images: NDArra
     """
     rounded = _rounded_weights(quantized)
     convolutions = [n for n in graph.body.graph.node if n.op_type == "Conv" and len(n.input) > 2 and n.name in rounded]
+    if not convolutions:  # a network that normalises behind each of them has no bias to correct
+        return graph
     means = _channel_means(graph, tuple(dict.fromkeys(node.input[0] for node in convolutions)), images)
     body = _copy(graph.body)
     weights = {tensor.name: tensor for tensor in body.graph.initializer}

@@ -78,7 +78,7 @@ def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe, choice: Choice)
     front, in float. Raises ModelError where `ranges` lacks a tensor.
     """
     pixel: dict[str, Range] = {} if graph.scaling is None else {graph.input: graph.scaling.range()}
-    needed = {**_seen(graph, ranges), **pixel}
+    needed = {**seen_ranges(graph, ranges), **pixel}
     require_ranges(needed, observed_tensors(graph, choice.operators), "ONNX")
     model = onnx.ModelProto()
     model.CopyFrom(graph.body)
@@ -102,7 +102,7 @@ def quantized(graph: FloatGraph, ranges: Ranges, recipe: Recipe, choice: Choice)
     return finished
 
 
-def _seen(graph: FloatGraph, ranges: Ranges) -> Ranges:
+def seen_ranges(graph: FloatGraph, ranges: Ranges) -> Ranges:
     """The ranges without what no reader can tell apart: a hard swish makes 0 of all below -3, a hard sigmoid of more.
 
     Nothing is lost by clipping there, and the steps get finer.
