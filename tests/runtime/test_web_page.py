@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals
 from fer_edge.sinks.web import WebSink
 
+from tests.conftest import ROOT
 from tests.runtime.fakes.feeding import feeding
 from tests.runtime.fakes.results import face, face_of_values, taken, taken_of_values
 from tests.runtime.fakes.servers import chromium
@@ -23,6 +25,8 @@ pytest.importorskip("microdot", reason="microdot is absent; the extra `web` brin
 pytestmark = pytest.mark.usefixtures("mediapipe_file")
 
 PHONE, DESK = (390, 844), (1280, 800)
+AXE = "axe-core@4.14.1"
+VITALS = Vitals(10.0, None, 0, BoardState(None, None, None, None))
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +187,86 @@ def test_another_web_site_shows_neither_picture_nor_page(browser):
         page.evaluate(f"document.getElementById('a').src = 'http://127.0.0.1:{sink.server.port}/stream.mjpg'")
         page.wait_for_function("document.title == 'refused'")
         assert sink.view.viewers == 0, "nothing was drawn for it"
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """axe-core's script, which looks for what keeps people from using a page (WCAG 2)."""
+    script = ROOT / "build/axe/package/axe.min.js"
+    if not script.is_file():
+        if shutil.which("npm") is None:
+            pytest.skip("npm is absent, which brings axe-core; apt install npm")
+        folder = script.parent.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        packed = subprocess.run(["npm", "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True)
+        if packed.returncode != 0:
+            pytest.skip(f"npm does not bring {AXE}")
+        shutil.unpack_archive(folder / packed.stdout.split()[-1], folder)
+    return script.read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_can_be_read_and_used_by_everybody(browser, axe, scheme):
+    sink = WebSink("0", None, Pictures("numbers"), lambda: VITALS)
+    with sink, feeding(sink, taken(0, face("happy"), face("sad", track_id=2))):
+        page = opened(browser, sink.server.url, DESK)
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_selector("#counts .value")
+        page.evaluate(axe)
+        found = page.evaluate("async () => (await axe.run({runOnly: ['wcag2a', 'wcag2aa']})).violations")
+        problems = [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in found]
+        assert problems == []
+        page.close()
+
+
+def test_the_last_hour_is_shown_and_can_be_downloaded(browser):
+    sink = WebSink("0", None, Pictures("numbers"), lambda: VITALS)
+    with sink, feeding(sink, taken(0, face("happy"), face("sad", track_id=2))):
+        page = opened(browser, sink.server.url, DESK)
+        page.wait_for_selector("#counts .value")
+        assert page.locator("#counts .value").all_inner_texts() == ["50%", "50%"]
+        page.get_by_role("button", name="Last day").click()
+        assert page.get_by_role("button", name="Last hour").get_attribute("aria-pressed") == "false"
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download CSV").click()
+        head, *rows = Path(download.value.path()).read_text().splitlines()
+        assert head.startswith("minute,frames,most_faces,angry") and rows
+        page.close()
+
+
+def test_a_paused_page_stands_still_and_leaves_its_place_to_others(browser):
+    sink = WebSink("0", None, Pictures(), lambda: VITALS, max_viewers=1)
+    with sink, feeding(sink, taken(0, face("happy"))):
+        page = opened(browser, sink.server.url, DESK)
+        page.wait_for_selector("#picture:visible")
+        page.get_by_role("button", name="Pause").click()
+        page.wait_for_selector("#still:visible")
+        other = opened(browser, sink.server.url, DESK)
+        other.wait_for_selector("article.face")
+        other.close()
+        page.get_by_role("button", name="Resume").click()
+        page.wait_for_selector("#picture:visible")
+        page.close()
+
+
+def test_a_source_that_falls_silent_is_told_in_a_banner(browser):
+    sink = WebSink("0", None, Pictures("numbers"), lambda: VITALS)
+    with sink:
+        with feeding(sink, taken(0, face("happy"))):
+            page = opened(browser, sink.server.url, DESK)
+            page.wait_for_selector("article.face")
+        page.wait_for_selector("#notice:visible", timeout=20_000)
+        assert "camera or stream is away" in page.locator("#notice").inner_text()
+        page.close()
+
+
+def test_what_the_board_does_not_have_is_left_out(browser):
+    sink = WebSink("0", None, Pictures("numbers"), lambda: VITALS)
+    with sink, feeding(sink, taken(0, face("happy"))):
+        page = opened(browser, sink.server.url, DESK)
+        page.wait_for_selector("article.face")
+        assert not page.locator("#board").is_visible()
         page.close()
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fer_edge.frames import Face, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals
+from fer_edge.sinks.live_history import LiveHistory
 from fer_edge.sinks.timeline_page import css_colour
 from fer_edge.tasks import TASKS, VALUES
 
@@ -45,6 +46,8 @@ class LiveView:
         self._pictures, self._vitals, self._clock_s = pictures, vitals, clock_s
         self._lock = threading.Lock()
         self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
+        self._minutes = LiveHistory()
+        self._names: tuple[str, ...] = ()
         self._stages: dict[str, deque[float]] = {}
         self._state: dict[str, Any] = {}
         self._state_at_s = self._picture_at_s = float("-inf")
@@ -58,6 +61,9 @@ class LiveView:
         """Take one frame's result. Costs next to nothing while nobody looks."""
         now_s = self._clock_s()
         self._pictures.see(frame, result)
+        with self._lock:
+            self._minutes.add(result)
+            self._names = TASKS[result.task].names(result.labels)
         for stage, value_ms in result.stage_ms.items():
             self._stages.setdefault(stage, deque(maxlen=_STAGE_WINDOW)).append(value_ms)
         if now_s - self._state_at_s >= PERIOD_S:
@@ -126,6 +132,16 @@ class LiveView:
         """The newest values; with the points of the last two minutes for a viewer who has just come."""
         with self._lock:
             return {**self._state, "history": list(self._history)} if with_history else self._state
+
+    def minutes(self) -> dict[str, Any]:
+        """The last day, minute by minute, and who was there; see LiveHistory."""
+        with self._lock:
+            return self._minutes.as_object()
+
+    def minutes_csv(self) -> str:
+        """The last day as a table, a row a minute."""
+        with self._lock:
+            return self._minutes.as_csv(self._names)
 
     def jpeg(self) -> tuple[int, bytes]:
         """Number and JPEG of the newest picture, encoded once for all viewers; number 0 while there is none of now."""

@@ -53,6 +53,7 @@ class WebSink:
         self.view = LiveView(pictures, vitals)
         routes = {path: _static(name, content_type) for path, (name, content_type) in _PAGE.items()}
         routes |= {"/events": self._events, "/stream.mjpg": self._stream}
+        routes |= {"/minutes": self._minutes, "/minutes.csv": self._minutes_csv}
         self.server = Server(where, self.access, routes, max_viewers=max_viewers)
         self.name = f"web {address}"
 
@@ -91,6 +92,12 @@ class WebSink:
             return "No pictures: --privacy numbers.\n", 403
         return self.server.stream(request, self._pictures(), "multipart/x-mixed-replace; boundary=frame")
 
+    async def _minutes(self, request: Request) -> Any:
+        return self.view.minutes()
+
+    async def _minutes_csv(self, request: Request) -> Any:
+        return self.view.minutes_csv(), 200, {"Content-Type": "text/csv; charset=utf-8"}
+
     async def _event_stream(self) -> AsyncIterator[bytes]:
         """Server-sent events: the history once, then the newest values as they change."""
         sent = 0
@@ -106,13 +113,16 @@ class WebSink:
         """MJPEG. A viewer on a slow line is sent fewer pictures, never older ones."""
         self.view.join()
         sent = 0
+        # Browsers show a picture when they have read the boundary behind it, which so must not wait for the next one.
+        boundary = b"--frame\r\n"
         try:
+            yield boundary
             while not self.server.ending:
                 number, data = self.view.jpeg()
                 if data and number != sent:
                     sent = number
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                    yield head.encode() + data + b"\r\n"
+                    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                    yield head.encode() + data + b"\r\n" + boundary
                 await asyncio.sleep(_PICTURE_POLL_S)
         finally:
             self.view.leave()

@@ -12,6 +12,8 @@ let newest = null;
 let streaming = false;
 let newestAt = 0;
 
+function style(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
+
 function element(tag, className, text) {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -30,8 +32,10 @@ function bar(share, colour) {
 
 function head(face) {
   const made = element("h3");
-  const name = element("span", "", face.expression);
-  name.style.color = names[face.expression];
+  const name = element("span");
+  const dot = element("i");
+  dot.style.background = names[face.expression];
+  name.append(dot, face.expression);
   made.append(name, element("b", "", face.strength), element("small", "", `face ${face.id}`));
   return made;
 }
@@ -110,7 +114,7 @@ function showStages(state) {
   const most = Math.max(...stages.map(([, ms]) => ms), 0.01);
   const bars = element("div", "bars");
   for (const [name, ms] of stages) {
-    bars.append(element("span", "", name), bar(ms / most, "#56b4e9"), element("span", "value", `${ms.toFixed(1)} ms`));
+    bars.append(element("span", "", name), bar(ms / most, style("--stage")), element("span", "value", `${ms.toFixed(1)} ms`));
   }
   $("stages").replaceChildren(bars);
 }
@@ -119,7 +123,8 @@ function showVitals(state) {
   $("source").textContent = state.source;
   $("fps").textContent = state.fps ? state.fps.toFixed(1) : "–";
   $("total").textContent = "total" in state.stage_ms ? `${state.stage_ms.total.toFixed(1)} ms` : "–";
-  $("temp").textContent = state.temp_c === null ? "no probe" : `${state.temp_c.toFixed(0)} °C`;
+  $("board").hidden = state.temp_c === null;
+  if (state.temp_c !== null) $("temp").textContent = `${state.temp_c.toFixed(0)} °C`;
   $("temp").classList.toggle("warn", state.throttled === true);
   const lost = Object.entries(state.lost).filter(([, count]) => count > 0);
   const words = lost.map(([name, count]) => `${name} lost ${count} results.`);
@@ -183,8 +188,8 @@ function drawTimeline() {
   const left = 52;
   const end = past.length ? past[past.length - 1].t : 0;
   const x = (t) => left + (width - left) * (1 - (end - t) / SPAN_S);
-  pen.fillStyle = "#93a1b3";
-  pen.strokeStyle = "#2a3442";
+  pen.fillStyle = style("--dim");
+  pen.strokeStyle = style("--line");
   for (const [seconds, text, align] of [[120, "2 min", "left"], [60, "1 min", "center"], [0, "now", "right"]]) {
     const at = x(end - seconds);
     pen.textAlign = align;
@@ -197,10 +202,10 @@ function drawTimeline() {
   pen.textAlign = "left";
   rows.forEach(([id, points], row) => {
     const top = row * 26 + 3;
-    pen.fillStyle = "#93a1b3";
+    pen.fillStyle = style("--dim");
     pen.fillText(`face ${id}`, 0, top + 14);
     for (const [start, until, expression] of stretches(points)) {
-      pen.fillStyle = names[expression] || "#ffffff";
+      pen.fillStyle = names[expression] || style("--text");
       pen.fillRect(x(start), top, Math.max(x(until) - x(start), 1), 20);
     }
   });
@@ -229,7 +234,7 @@ function showPicture(state) {
 }
 
 function show(state) {
-  if (!state.now) return;
+  if (!state.now || paused) return;
   newest = state;
   newestAt = performance.now();
   if (state.history) past = state.history;
@@ -239,6 +244,7 @@ function show(state) {
   if (Object.keys(state.names).join() !== Object.keys(names).join()) {
     names = state.names;
     showLegend();
+    loadHistory();
   }
   showVitals(state);
   showFaces(state);
@@ -246,6 +252,144 @@ function show(state) {
   showPicture(state);
   showAge();
   drawTimeline();
+}
+
+// The last hour or day, a bar a minute; asked for anew twice a minute, and only while somebody looks.
+let history = { minutes: [], visits: [] };
+let minutesShown = 60;
+
+async function loadHistory() {
+  if (document.hidden || paused) return;
+  try {
+    const answer = await fetch("/minutes");
+    if (!answer.ok) return;
+    history = await answer.json();
+  } catch {
+    return; // what is wrong with the connection, the events say
+  }
+  showHistory();
+}
+
+function showHistory() {
+  const end = history.minutes.length ? history.minutes[history.minutes.length - 1][0] + 60 : 0;
+  const shown = history.minutes.filter(([begin]) => end - begin <= minutesShown * 60);
+  drawHistory(shown, end);
+  const counts = {};
+  for (const [, , , found] of shown) {
+    for (const [name, count] of Object.entries(found)) counts[name] = (counts[name] || 0) + count;
+  }
+  showCounts(counts);
+  showVisits();
+}
+
+function showCounts(counts) {
+  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const rows = Object.entries(counts).sort((one, other) => other[1] - one[1]).flatMap(([name, count]) => {
+    const label = element("span");
+    const dot = element("i");
+    dot.style.background = names[name];
+    label.append(dot, name);
+    return [label, bar(count / total, names[name]), element("span", "value", `${Math.round(100 * count / total)}%`)];
+  });
+  $("counts").replaceChildren(...rows);
+}
+
+function lasting(seconds) {
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}
+
+function showVisits() {
+  const rows = history.visits.slice(-8).reverse().map(([id, first, last, name]) => {
+    const row = element("li");
+    const dot = element("i");
+    dot.style.background = names[name];
+    const what = element("span");
+    what.append(dot, `face ${id}, mostly ${name}`);
+    row.append(what, element("time", "", `${new Date(first * 1000).toLocaleTimeString()}, ${lasting(last - first)}`));
+    return row;
+  });
+  $("visits").replaceChildren(...(rows.length ? rows : [element("li", "empty", "nobody yet")]));
+}
+
+function drawHistory(shown, end) {
+  const canvas = $("history");
+  const scale = window.devicePixelRatio || 1;
+  const [width, height] = [canvas.clientWidth, 120];
+  canvas.style.height = `${height}px`;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const pen = canvas.getContext("2d");
+  pen.scale(scale, scale);
+  pen.font = "12px system-ui, sans-serif";
+  const floor = height - 18;
+  const x = (begin) => width * (1 - (end - begin) / (60 * minutesShown));
+  const most = Math.max(...shown.map(([, , , found]) => Object.values(found).reduce((sum, count) => sum + count, 0)), 1);
+  for (const [begin, , , found] of shown) {
+    let top = floor;
+    const wide = Math.max(width / minutesShown - (minutesShown > 100 ? 0 : 1), 1);
+    for (const name of Object.keys(names)) {
+      const high = (floor * (found[name] || 0)) / most;
+      pen.fillStyle = names[name];
+      pen.fillRect(x(begin), top - high, wide, high);
+      top -= high;
+    }
+  }
+  pen.strokeStyle = style("--line");
+  pen.strokeRect(0.5, 0.5, width - 1, floor);
+  pen.fillStyle = style("--dim");
+  pen.fillText(minutesShown === 60 ? "1 hour ago" : "1 day ago", 0, height - 4);
+  pen.textAlign = "right";
+  pen.fillText("now", width, height - 4);
+}
+
+for (const button of document.querySelectorAll("[data-minutes]")) {
+  button.addEventListener("click", () => {
+    minutesShown = Number(button.dataset.minutes);
+    for (const other of document.querySelectorAll("[data-minutes]")) other.setAttribute("aria-pressed", other === button);
+    showHistory();
+  });
+}
+
+// While paused nothing is fetched, which leaves the place to another viewer; the last picture stays as a still.
+let paused = false;
+
+$("pause").addEventListener("click", () => {
+  paused = !paused;
+  $("pause").setAttribute("aria-pressed", paused);
+  $("pause").textContent = paused ? "Resume" : "Pause";
+  if (paused) pause();
+  else goOn();
+});
+
+function pause() {
+  const picture = $("picture");
+  const still = $("still");
+  if (!picture.hidden) {
+    still.width = picture.naturalWidth;
+    still.height = picture.naturalHeight;
+    still.getContext("2d").drawImage(picture, 0, 0);
+    still.hidden = false;
+  }
+  picture.hidden = true;
+  picture.removeAttribute("src");
+  events.close();
+  notice("Paused.");
+}
+
+function goOn() {
+  $("still").hidden = true;
+  streaming = false;
+  notice("");
+  connect();
+  loadHistory();
+}
+
+// Frames that stop while the board answers: its camera or stream is away.
+function showSilence() {
+  const silent_s = newest ? (performance.now() - newestAt) / 1000 : 0;
+  if (paused || events.readyState !== EventSource.OPEN || silent_s < 3) return;
+  notice(`No frame for ${Math.round(silent_s)} s: the camera or stream is away. What is shown is old.`);
 }
 
 let events;
@@ -257,6 +401,7 @@ function connect() {
 }
 
 async function lost() {
+  if (paused) return;
   streaming = false;
   notice("No connection to the board; trying again.");
   if (events.readyState !== EventSource.CLOSED) return;
@@ -272,5 +417,10 @@ async function lost() {
 }
 
 connect();
-setInterval(showAge, 1000);
-window.addEventListener("resize", () => { if (newest) drawTimeline(); });
+loadHistory();
+setInterval(() => { showAge(); showSilence(); }, 1000);
+setInterval(loadHistory, 30_000);
+document.addEventListener("visibilitychange", loadHistory);
+function redraw() { if (newest) { drawTimeline(); showHistory(); } }
+window.addEventListener("resize", redraw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
