@@ -28,7 +28,7 @@ from fer_edge.sinks.output_name import OutputName, lock, unlock
 from fer_edge.sinks.periodic_sync import PeriodicSync
 
 _PIPE_BLOCK = 1 << 16
-# How often the header and the room on the disk are looked after.
+# How often the room on the disk and the file's name are looked at.
 _LOOK_S = 1.0
 # Left free for the index of the file, and for others.
 _ROOM_BYTES = 1 << 20
@@ -134,7 +134,7 @@ class Recording:
         try:
             for piece in self._container.split(data):
                 if piece.frames or self._stored:
-                    self._look_after()
+                    self._require_room()
                     self._put(piece)
                 else:
                     self._head += piece.data
@@ -149,6 +149,7 @@ class Recording:
         self._append(self._head + piece.data)
         self._head = b""
         self._container.stored(piece, position)
+        os.pwrite(self._descriptor, self._container.head(), 0)
         self._stored += piece.frames
         self._sync.wrote(piece.frames)
 
@@ -173,14 +174,12 @@ class Recording:
             os.ftruncate(self._descriptor, 0)
             raise OSError(errno.EIO, f"another program {'cut it short' if found.st_nlink else 'removed it'}")
 
-    def _look_after(self) -> None:
-        """Bring the header up to date, and raise OSError unless there is room to finish the file; now and then."""
+    def _require_room(self) -> None:
+        """Raise OSError unless there is room to finish the file; looked at now and then."""
         now_s = time.monotonic()
         if now_s - self._looked_at_s < _LOOK_S and self._size_bytes - self._looked_at_bytes < _ROOM_BYTES // 2:
             return
         self._looked_at_s, self._looked_at_bytes = now_s, self._size_bytes
-        if self._size_bytes:
-            os.pwrite(self._descriptor, self._container.head(), 0)
         disk = os.fstatvfs(self._descriptor)
         if disk.f_bavail * disk.f_frsize < _ROOM_BYTES + _INDEX_BYTES_PER_FRAME * self._stored:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
