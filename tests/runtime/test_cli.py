@@ -184,7 +184,7 @@ def test_a_video_for_which_the_disk_is_full_is_told_of(short_clip: Path, tmp_pat
     words = ["--source", str(short_clip), "--quiet", "--save-video", str(tmp_path / "out.mp4")]
     done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "12 of 12 frames did not arrive in it (File too large)" in done.stderr
+    assert "12 of 12 frames are missing in it (File too large)" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["short.avi"]
 
 

@@ -65,7 +65,7 @@ def test_half_a_line_left_by_a_power_cut_is_removed_and_told_of(tmp_path, torn, 
     with sink_for(path) as sink:
         put(sink, 2)
     assert frames_in(path) == [0, 2]
-    assert f"half a line of {len(torn)} bytes, which was removed" in caplog.text
+    assert f"an incomplete line of {len(torn)} bytes, which was removed" in caplog.text
 
 
 def test_a_whole_line_that_only_lacks_its_newline_is_kept(tmp_path):
@@ -331,7 +331,7 @@ def test_a_pipe_gets_whole_lines_and_its_slow_reader_loses_none(tmp_path):
 
 def test_a_pipe_that_nobody_reads_is_a_usage_error_and_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match="No such device or address"):
+    with pytest.raises(UsageError, match="nobody reads from it; start its reader first"):
         sink_for(tmp_path / "pipe").__enter__()
 
 
@@ -431,7 +431,7 @@ def test_a_file_that_cannot_be_renamed_grows_on_instead_of_losing_results(tmp_pa
     with sink_for(path, LineOptions(rotation=Rotation(700, 3))) as sink:
         put(sink, *range(20))
     assert frames_in(path) == list(range(20))
-    assert caplog.text.count("cannot be renamed and grows beyond its size: File name too long") == 1
+    assert caplog.text.count("cannot be rotated and grows beyond its limit: File name too long") == 1
 
 
 # --- What did not reach the disk --------------------------------------------------------------------------------

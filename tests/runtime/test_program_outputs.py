@@ -87,7 +87,7 @@ def test_a_run_on_a_file_replaces_the_lines_of_the_one_before_and_not_its_record
     ]
     count = len(indices(lines))
     assert len(read_video(out)) == len(read_video(tmp_path / "out-2.mp4")) == count
-    assert f"{out} is there already; recording to {tmp_path / 'out-2.mp4'}" in told[1].stderr
+    assert f"{out} exists already; recording to {tmp_path / 'out-2.mp4'}" in told[1].stderr
 
 
 @pytest.mark.parametrize("words", [["--fsync-s", "-1"], ["--fsync-s", "nan"], ["--fsync-s", "1e9"]])

@@ -214,7 +214,7 @@ def test_a_recording_that_is_there_is_never_replaced(tmp_path, name, caplog):
     for number, file in enumerate(files, 1):
         (tmp_path / "copy").write_bytes(file.read_bytes())
         assert len(read_video(tmp_path / "copy")) == number
-    assert "is there already; recording to" in caplog.text
+    assert "exists already; recording to" in caplog.text
 
 
 def test_an_empty_file_that_is_there_is_used(tmp_path):
@@ -294,7 +294,7 @@ def test_a_link_that_is_turned_elsewhere_is_followed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"), [(Path.unlink, "removed it"), (lambda path: os.truncate(path, 0), "cut it short")]
+    ("harm", "told"), [(Path.unlink, "removed it"), (lambda path: os.truncate(path, 0), "truncated it")]
 )
 def test_a_file_that_was_removed_or_emptied_is_told_of_and_what_was_in_it_counts_as_lost(tmp_path, harm, told, caplog):
     now_s, out = [0.0], tmp_path / "out.mp4"

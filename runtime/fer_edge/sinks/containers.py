@@ -1,8 +1,8 @@
-"""Video files that can be played however far they got: the encoder's stream, cut where a file may end.
+"""Video containers that play wherever they end: MP4, Matroska and AVI as FFMPEG writes them to a pipe.
 
-FFMPEG writes a container into a pipe so that it can be read as it grows: MPEG-4 in fragments, Matroska in clusters of a
-second at most, AVI frame by frame. What it leaves out, because it cannot go back in a pipe, is put in here: the number
-of frames, the duration and the index.
+To a pipe FFMPEG writes MP4 in fragments, Matroska in clusters of a second at most, and AVI frame by frame. This module
+cuts its stream into pieces after which a file may end, and adds what FFMPEG leaves out because it cannot go back in a
+pipe: the number of frames, the duration and the index.
 
 Formats: ISO/IEC 14496-12 (MP4), RFC 9559 (Matroska), Microsoft's "AVI RIFF File Reference".
 """
@@ -15,63 +15,65 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes after which a file may end, and the number of frames in them."""
+    """Part of a stream after which a file may end, and the number of frames in it."""
 
     data: bytes
     frames: int
 
 
 class Container(Protocol):
-    """Takes the encoder's stream apart. Sizes are in bytes, positions count from the start of the file."""
+    """Cuts the encoder's stream into pieces. Sizes are in bytes; positions count from the start of the file."""
 
     codec: str
     """FourCC to ask the encoder for."""
     muxer: str
     """Suffix by which FFMPEG chooses the container."""
     max_bytes: int
-    """How large a file of this kind may become."""
+    """Size limit of a file of this format."""
 
     def split(self, data: bytes) -> Iterator[Piece]:
-        """The pieces that `data`, the next bytes of the stream, completes."""
+        """Yield the pieces that `data`, the next bytes of the stream, completes."""
         ...
 
     def stored(self, piece: Piece, position: int) -> None:
-        """Note that `piece` lies at `position`."""
+        """Record that `piece` was written at `position`."""
         ...
 
     def head(self, *, size: int | None = None) -> bytes:
-        """The first bytes of the file, for what was stored until now; `size` is the whole file's, once it is finished.
+        """Return the header for what was stored until now; `size` is that of the whole file, once it is finished.
 
-        Always as long as the first piece; empty where nothing has to be changed there.
+        It is as long as the first piece, or empty where nothing has to be changed.
         """
         ...
 
     def index(self, position: int) -> bytes:
-        """What comes behind the last piece, at `position`, when the file is finished."""
+        """Return the index, which is to be written at `position`, behind the last piece."""
         ...
 
 
 def container_of(suffix: str, fps: float) -> Container:
-    """The container for a file name's suffix, one of SUFFIXES."""
+    """Return the container for a suffix, one of SUFFIXES."""
     if suffix == ".avi":
         return Avi()
     return Matroska(fps) if suffix == ".mkv" else Mp4()
 
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4")
-# What every file system can hold, FAT being the least.
+# FAT holds no larger file.
 _MOST_BYTES = 4_000_000_000
 _ANY_SIZE = 1 << 62
 
 
 class Mp4:
-    """Fragmented MP4: a fragment is `moof` and `mdat`, twelve frames as OpenCV's encoder is set.
+    """Fragmented MP4. A fragment, `moof` and `mdat`, holds twelve frames: the key frame interval of OpenCV's encoder.
 
-    The muxer is the one for Smooth Streaming, the only one that OpenCV can be made to write fragments with. Its files
-    differ from others in the brand, which some players are particular about.
+    OpenCV passes no options to a muxer, so fragments come from FFMPEG's Smooth Streaming muxer, which OpenCV selects by
+    the suffix. Only the brand in the header is its own, and is replaced for players that check it.
     """
 
     codec, muxer, max_bytes = "mp4v", ".ismv", _MOST_BYTES
@@ -82,7 +84,7 @@ class Mp4:
         self._frames = 0
 
     def split(self, data: bytes) -> Iterator[Piece]:
-        """A piece for the header, for each fragment and for the index at the end."""
+        """Yield the header, each fragment, and the muxer's index at the end."""
         self._waiting += data
         while (size := _box_size(self._waiting)) is not None and size <= len(self._waiting):
             box, kind = bytes(self._waiting[:size]), bytes(self._waiting[4:8])
@@ -96,19 +98,19 @@ class Mp4:
                 self._whole, self._frames = b"", 0
 
     def stored(self, piece: Piece, position: int) -> None:
-        """Nothing to note."""
+        """Do nothing: the muxer keeps its own index."""
 
     def head(self, *, size: int | None = None) -> bytes:
-        """Nothing to change."""
+        """Return nothing: the header does not depend on the frames."""
         return b""
 
     def index(self, position: int) -> bytes:
-        """Nothing to add: the muxer writes its own."""
+        """Return nothing: the muxer writes its own index."""
         return b""
 
 
 def _box_size(data: bytes | bytearray, at: int = 0) -> int | None:
-    """The size of the box that begins at `at`; None where its header is not whole."""
+    """Return the size of the box at `at`; None where its header is incomplete."""
     if len(data) < at + 16:
         return None
     size = int.from_bytes(data[at : at + 4], "big")
@@ -116,7 +118,7 @@ def _box_size(data: bytes | bytearray, at: int = 0) -> int | None:
 
 
 def _samples(moof: bytes) -> int:
-    """The frames of a fragment, as its `trun` boxes tell."""
+    """Count the frames of a fragment, from its `trun` boxes."""
     found, at = 0, 8
     while at + 8 <= len(moof):
         kind = moof[at + 4 : at + 8]
@@ -127,9 +129,9 @@ def _samples(moof: bytes) -> int:
 
 
 class Avi:
-    """Motion JPEG in AVI: each frame stands alone."""
+    """AVI with Motion JPEG: every frame is a key frame."""
 
-    # The sizes in it are of 32 bits, and many programs take them for signed.
+    # Its sizes have 32 bits, which many programs read as signed numbers.
     codec, muxer, max_bytes = "MJPG", ".avi", 2_000_000_000
 
     _FRAME = b"00dc"
@@ -141,7 +143,7 @@ class Avi:
         self._entries = array("I")
 
     def split(self, data: bytes) -> Iterator[Piece]:
-        """A piece for the header and for each chunk."""
+        """Yield the header and each chunk."""
         self._waiting += data
         if not self._head:
             list_at = self._waiting.find(b"movi")
@@ -160,13 +162,13 @@ class Avi:
             yield Piece(chunk, int(chunk.startswith(self._FRAME)))
 
     def stored(self, piece: Piece, position: int) -> None:
-        """Note where a frame lies, counted from the word `movi`."""
+        """Record where a frame is, counted from the word `movi`."""
         if piece.frames:
             (size,) = struct.unpack_from("<I", piece.data, 4)
             self._entries.extend((position - len(self._head) + 4, size))
 
     def head(self, *, size: int | None = None) -> bytes:
-        """The header with the number of frames; when it is finished, with the sizes of the lists as well."""
+        """Return the header with the number of frames; once the file is finished, with the sizes of its lists as well."""
         head, frames = bytearray(self._head), len(self._entries) // 2
         main, stream = head.index(b"avih") + 8, head.index(b"strh") + 8
         struct.pack_into("<I", head, main + 16, frames)
@@ -175,14 +177,16 @@ class Avi:
             (flags,) = struct.unpack_from("<I", head, main + 12)
             struct.pack_into("<I", head, main + 12, flags | self._HAS_INDEX)
             struct.pack_into("<I", head, 4, size - 8)
-            struct.pack_into("<I", head, len(head) - 8, size - len(self.index(0)) - len(head) + 4)
+            index_bytes = 8 + 16 * frames
+            struct.pack_into("<I", head, len(head) - 8, size - index_bytes - len(head) + 4)
         return bytes(head)
 
     def index(self, position: int) -> bytes:
-        """The list of all frames; each can be jumped to."""
-        entries = zip(self._entries[::2], self._entries[1::2], strict=True)
-        rows = b"".join(struct.pack("<4sIII", self._FRAME, self._HAS_INDEX, at, size) for at, size in entries)
-        return b"idx1" + struct.pack("<I", len(rows)) + rows
+        """Return the index of all frames."""
+        rows = np.empty((len(self._entries) // 2, 4), "<u4")
+        rows[:, 0], rows[:, 1] = int.from_bytes(self._FRAME, "little"), self._HAS_INDEX
+        rows[:, 2:] = np.frombuffer(self._entries, np.uint32).reshape(-1, 2)
+        return b"idx1" + struct.pack("<I", rows.nbytes) + rows.tobytes()
 
 
 _SEGMENT, _SEEK_HEAD, _VOID = b"\x18\x53\x80\x67", b"\x11\x4d\x9b\x74", b"\xec"
@@ -190,15 +194,15 @@ _INFO, _CLUSTER, _CUES = b"\x15\x49\xa9\x66", b"\x1f\x43\xb6\x75", b"\x1c\x53\xb
 _CRC, _DURATION, _TIMESTAMP = b"\xbf", b"\x44\x89", b"\xe7"
 _SIMPLE_BLOCK = b"\xa3"
 _BLOCKS = (_SIMPLE_BLOCK, b"\xa0")
-# In the byte behind the number of the track and the time.
+# A flag in the byte behind track number and time.
 _KEY_FRAME = 0x80
 _UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
-# One place to jump to in as many milliseconds of a recording.
+# Interval of the index.
 _CUE_MS = 2000
 
 
 class Matroska:
-    """Matroska: a cluster lasts a second at most."""
+    """Matroska. FFMPEG starts a cluster every second, and every 32 kB in a pipe."""
 
     codec, muxer, max_bytes = "mp4v", ".mkv", _MOST_BYTES
 
@@ -212,7 +216,7 @@ class Matroska:
         self._cues_at = 0
 
     def split(self, data: bytes) -> Iterator[Piece]:
-        """A piece for the header, as soon as a frame follows it, and for each cluster."""
+        """Yield the header, as soon as a frame follows it, and each cluster."""
         self._waiting += data
         if not self._start:
             if not self._read_head():
@@ -225,7 +229,7 @@ class Matroska:
                 yield Piece(cluster, sum(child.name in _BLOCKS for child in _children(cluster, found.body, found.end)))
 
     def _read_head(self) -> bool:
-        """Keep what comes before the first cluster; false where it is not whole."""
+        """Read what comes before the first cluster; false where that is incomplete."""
         data = self._waiting
         ebml = _element_at(data, 0)
         segment = None if ebml is None else _element_at(data, ebml.end)
@@ -246,7 +250,7 @@ class Matroska:
         return True
 
     def stored(self, piece: Piece, position: int) -> None:
-        """Note where a cluster lies, now and then; players jump to one that begins with a key frame."""
+        """Record where a cluster is that starts with a key frame, every two seconds: players seek to these."""
         self._frames += piece.frames
         if not piece.frames:
             return
@@ -262,11 +266,11 @@ class Matroska:
 
     @property
     def _body_at(self) -> int:
-        """Where the segment's contents begin, from which positions in it count."""
+        """The position of the segment's contents, from which positions in the segment count."""
         return len(self._start) + len(_UNKNOWN_SIZE)
 
     def head(self, *, size: int | None = None) -> bytes:
-        """The header with the duration; when it is finished, with its size and the place of the index as well."""
+        """Return the header with the duration; once the file is finished, with its size and index position as well."""
         duration_ms = struct.pack(">d", 1000 * self._frames / self._fps)
         info = (_INFO, _element(_INFO, self._info + _element(_DURATION, duration_ms)))
         children = [info, *self._others]
@@ -281,7 +285,7 @@ class Matroska:
         return self._start + length + _element(_SEEK_HEAD, b"".join(seeks)) + b"".join(child for _, child in children)
 
     def index(self, position: int) -> bytes:
-        """The places to jump to."""
+        """Return the index of the clusters recorded."""
         self._cues_at = position - self._body_at
         points = zip(self._cues[::2], self._cues[1::2], strict=True)
         return _element(_CUES, b"".join(_cue(time_ms, at) for time_ms, at in points))
@@ -289,7 +293,7 @@ class Matroska:
 
 @dataclass(frozen=True)
 class _Element:
-    """An element of EBML: its name, and where it begins, its contents begin, and it ends."""
+    """An EBML element: its name, and the positions of its start, its contents and its end."""
 
     name: bytes
     at: int
@@ -298,7 +302,7 @@ class _Element:
 
 
 def _element_at(data: bytes | bytearray, at: int) -> _Element | None:
-    """The element that begins at `at`; None where its name and size are not whole. One without end has none here."""
+    """Return the element at `at`; None where its name or size is incomplete. One of unknown size ends at _ANY_SIZE."""
     name_end = at + _width(data, at)
     body = name_end + _width(data, name_end)
     if at >= len(data) or name_end >= len(data) or body > len(data):
@@ -309,12 +313,12 @@ def _element_at(data: bytes | bytearray, at: int) -> _Element | None:
 
 
 def _width(data: bytes | bytearray, at: int) -> int:
-    """Bytes of the number that begins at `at`: the zeros before the first one bit tell."""
+    """Return the length of the number at `at`, which its leading zero bits encode."""
     return 9 - data[at].bit_length() if at < len(data) else 1
 
 
 def _children(data: bytes | bytearray, at: int, end: int) -> Iterator[_Element]:
-    """The elements from `at` on, to the first that does not end before `end`, which is the last."""
+    """Yield the elements from `at` to `end`; the last one may be incomplete."""
     while at < end and (found := _element_at(data, at)) is not None:
         yield found
         at = found.end

@@ -1,4 +1,4 @@
-"""Text files of whole lines, readable while they grow, and the base of the sinks that write them."""
+"""Files of text lines that are readable while they grow, and the base class of the sinks that write them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from fer_edge.streams import drop_stdout
 logger = logging.getLogger("fer_edge")
 
 _BLOCK = 1 << 16
-# How long a full pipe is waited for: its reader is slow, or hangs.
+# How long to wait for the reader of a full pipe.
 _PATIENCE_S = 2.0
-# With these nothing is wrong with the open file.
+# The open file is not to blame for these.
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """When to begin a new file, and how many older ones to keep: FILE.1 is the newest of them."""
+    """When to start a new file, and how many older ones to keep; FILE.1 is the newest of those."""
 
     max_bytes: int
     keep: int = 5
@@ -42,10 +42,10 @@ class Rotation:
 
 @dataclass(frozen=True, kw_only=True)
 class LineFormat:
-    """What the lines of a file look like.
+    """The format of a file of lines.
 
-    `head` is the first line of every file, with its newline, and `start` is how a file of this format begins.
-    `is_whole` tells a last line that merely lacks its newline from one that was cut off.
+    `head` is the first line, with its newline. `start` is what every file of this format starts with. `is_whole` tells a
+    last line that only lacks its newline from one that was cut off.
     """
 
     head: str = ""
@@ -55,9 +55,10 @@ class LineFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class LineOptions:
-    """How a LineFile is kept. `append` goes on with a file that is there, which else is emptied; rotation implies it.
+    """How to open and keep a LineFile.
 
-    `fsync_s` is how many seconds of lines a power cut may cost; 0 has every line reach the disk before the next frame.
+    `append` continues an existing file, which is emptied otherwise; `rotation` implies it. `fsync_s` is how many seconds
+    of lines a power cut may cost; with 0 every line is on the disk before the next frame.
     """
 
     rotation: Rotation | None = None
@@ -66,15 +67,15 @@ class LineOptions:
 
 
 class LineFile:
-    """Written line by line under its final name.
+    """A file that is written line by line, without a buffer.
 
-    Every line goes to the system at once. When one cannot be written whole (disk full), its part is taken back, so the
-    file always ends with a whole line; half a line that a power cut left is removed at the next opening. A file that
-    does not begin like this format, such as a CSV of another model, is set aside as FILE.1 instead of gone on with.
+    The file always ends with a whole line: a line that does not fit on the disk is removed again, and so is half a line
+    that a power cut left, the next time the file is opened. A file of another format, such as a CSV with the columns of
+    another model, is renamed to FILE.1 and not continued.
 
-    The name is looked up for every line: a file that was moved, removed or emptied meanwhile, as logrotate does, is
-    begun anew, and one behind a symbolic link is rotated where it lies. Another process cannot write the same file. A
-    pipe or a device is only written to. Raises UsageError where the file cannot be made.
+    The name is looked up for every line, so a file that logrotate moved, removed or emptied is started again. Behind a
+    symbolic link the target is rotated. The file is locked against other processes. Pipes and devices are only written
+    to. Raises UsageError where the file cannot be opened.
     """
 
     def __init__(self, path: Path, line_format: LineFormat, options: LineOptions) -> None:
@@ -93,13 +94,13 @@ class LineFile:
 
     @property
     def lost(self) -> int:
-        """Writes that were accepted and did not reach the disk."""
+        """Calls of `write` that succeeded and did not reach the disk."""
         return self._sync.lost
 
     def write(self, lines: str) -> None:
         """Append `lines`, which end with their newline. Raises OSError when they cannot be written whole.
 
-        No lines after some that were refused try those again: writing nothing would succeed on a full disk.
+        An empty string after lines that failed tries those again: writing nothing would succeed on a full disk.
         """
         data = lines.encode("utf-8", errors="backslashreplace") or self._refused
         self._refused = data
@@ -107,16 +108,16 @@ class LineFile:
             self._follow_name()
             self._rotate_before(len(data))
             self._append(data)
+            self._refused = b""
             self._sync.wrote(1 if data else 0)
         except OSError as error:
-            # The next try opens it by its name: the disk may have come back as another one.
+            # The next call opens it by its name again: its disk may have been mounted anew.
             if error.errno not in _NO_MORE_FILES and not self._torn:
                 self._leave()
             raise
-        self._refused = b""
 
     def close(self) -> None:
-        """Close the file; the disk is waited for only briefly."""
+        """Close the file. Waits for the disk for half a second at most."""
         self._leave()
         self._sync.close()
 
@@ -128,21 +129,10 @@ class LineFile:
             os.close(descriptor)
 
     def _open(self, *, empty: bool = False) -> None:
-        """Open the file behind the name, and only then leave the one before."""
+        """Open the file the name leads to, then close the one that was open."""
         target = self._name.find()
         regular = is_regular(target)
-        if target == STDOUT:
-            descriptor = os.dup(sys.stdout.fileno())
-        elif regular:
-            descriptor = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        else:
-            descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            if regular:
-                lock(descriptor)
-        except OSError:
-            os.close(descriptor)
-            raise
+        descriptor = _opened(target) if regular else _opened_stream(target)
         self._leave()
         self._descriptor, self._target, self._regular = descriptor, target, regular
         if not regular:
@@ -152,11 +142,11 @@ class LineFile:
         self._take_up(empty=empty)
 
     def _take_up(self, *, empty: bool) -> None:
-        """Have the file begin with the head and end with a whole line."""
+        """Make the file start with the head and end with a whole line."""
         if empty:
             os.ftruncate(self._descriptor, 0)
         elif not self._begins_well():
-            logger.warning("%s does not hold lines such as these; it is set aside as %s.1.", self._target, self._target)
+            logger.warning("%s has another format than this output; it is renamed to %s.1.", self._target, self._target)
             self._set_aside()
             self._begin()
             return
@@ -166,12 +156,12 @@ class LineFile:
                 self._append(b"")
 
     def _begins_well(self) -> bool:
-        """Whether the file begins like this format, as far as it goes."""
+        """Whether the file starts as this format does, as far as it goes."""
         start = self._format.start
         return start.startswith(os.pread(self._descriptor, len(start), 0))
 
     def _heal(self) -> None:
-        """Complete or remove what follows the last newline: half a line that a power cut left."""
+        """Complete or remove what a power cut left after the last newline."""
         size = self._size()
         end = _after_last_newline(self._descriptor, size)
         if end == size:
@@ -180,7 +170,7 @@ class LineFile:
             os.write(self._descriptor, b"\n")
             return
         os.ftruncate(self._descriptor, end)
-        logger.warning("%s ended with half a line of %d bytes, which was removed.", self._target, size - end)
+        logger.warning("%s ended with an incomplete line of %d bytes, which was removed.", self._target, size - end)
 
     def _follow_name(self) -> None:
         if self._descriptor >= 0 and self._name.leads_to(self._descriptor):
@@ -188,10 +178,10 @@ class LineFile:
         told = self._descriptor >= 0 and not self._rotating
         self._begin()
         if told:
-            logger.warning("%s was moved or removed; a new file is begun.", self._name.path)
+            logger.warning("%s was moved or removed; starting a new file.", self._name.path)
 
     def _begin(self) -> None:
-        """Open the file, and remove those that are too many now."""
+        """Open the file and remove older ones beyond those to keep."""
         self._open()
         self._rotating = False
         if self._options.rotation is not None:
@@ -216,7 +206,7 @@ class LineFile:
             raise
 
     def _send(self, data: bytes) -> None:
-        """Write to a pipe or a device. The rest of a line of which a part went out comes before the next one."""
+        """Write to a pipe or a device, first what is left of a line that was sent in part."""
         rest = memoryview(self._torn + data)
         sent = len(self._torn) > 0
         while rest:
@@ -232,7 +222,7 @@ class LineFile:
             except BlockingIOError:
                 if not select.select([], [self._descriptor], [], _PATIENCE_S)[1]:
                     self._torn = bytes(rest) if sent else b""
-                    raise OSError(errno.EAGAIN, f"nothing has read from it for {_PATIENCE_S:g} s") from None
+                    raise OSError(errno.EAGAIN, f"nobody reads from it") from None
         self._torn = b""
 
     def _rotate_before(self, more_bytes: int) -> None:
@@ -245,17 +235,17 @@ class LineFile:
                 self._set_aside()
             except OSError as error:
                 if not self._too_large:
-                    logger.warning("%s cannot be renamed and grows beyond its size: %s.", self._target, error.strerror)
+                    logger.warning("%s cannot be rotated and grows beyond its limit: %s.", self._target, error.strerror)
                 self._too_large = True
                 return
             self._too_large = False
             self._begin()
 
     def _set_aside(self) -> None:
-        """FILE becomes FILE.1, FILE.1 becomes FILE.2, ...; the oldest of those to keep becomes one too many.
+        """Rename FILE to FILE.1, FILE.1 to FILE.2, and so on up to the first free name.
 
-        Files move up to the first free name only. Where the new FILE cannot be made then, its own name stays free, so
-        that another try moves nothing; and the oldest is removed last, when there is a new one.
+        The oldest file is removed only once there is a new FILE. Where that cannot be created its name stays free, and
+        another try renames nothing more.
         """
         keep = None if self._options.rotation is None else self._options.rotation.keep
         moving = list(takewhile(Path.exists, islice(_chain(self._target), None if keep is None else keep + 1)))
@@ -264,14 +254,37 @@ class LineFile:
         self._rotating = True
 
 
+def _opened(path: Path) -> int:
+    """Open and lock a file. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        lock(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _opened_stream(path: Path) -> int:
+    """Open a pipe or a device without waiting for its reader. Raises OSError."""
+    if path == STDOUT:
+        return os.dup(sys.stdout.fileno())
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "nobody reads from it; start its reader first") from None
+        raise
+
+
 def _chain(path: Path, first: int = 0) -> Iterator[Path]:
-    """FILE, FILE.1, FILE.2, ... from the `first` on, without names that belong to folders."""
+    """FILE, FILE.1, FILE.2, ... from number `first` on, skipping folders."""
     names = (path.name if number == 0 else f"{path.name}.{number}" for number in count(first))
     return (file for name in names if not (file := path.with_name(name)).is_dir())
 
 
 def _after_last_newline(descriptor: int, size: int) -> int:
-    """Where the last line of a file begins that has no newline yet; `size` where there is none such."""
+    """Return the position behind the last newline, which is `size` where the file ends with one."""
     end = size
     while end > 0:
         start = max(end - _BLOCK, 0)
@@ -286,7 +299,7 @@ Self = TypeVar("Self", bound="LineSink")
 
 
 class LineSink:
-    """Base of sinks that write lines into a file: `lines` says what a frame adds."""
+    """Base of sinks that write lines to a file. Subclasses implement `lines`."""
 
     def __init__(self, path: Path, kind: str, line_format: LineFormat, options: LineOptions | None) -> None:
         self.path = path
@@ -297,7 +310,7 @@ class LineSink:
 
     @property
     def lost(self) -> int:
-        """Results that were written and did not reach the disk."""
+        """Results that were written but did not reach the disk."""
         return self._lost + (self._file.lost if self._file is not None else 0)
 
     def __enter__(self: Self) -> Self:
@@ -314,10 +327,10 @@ class LineSink:
             self._lost, self._file = self.lost, None
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append what the frame adds. Raises OSError when it cannot be written."""
+        """Append the lines of one frame. Raises OSError when they cannot be written."""
         assert self._file is not None, "enter the sink before writing"
         self._file.write(self.lines(result))
 
     def lines(self, result: FrameResult) -> str:
-        """Whole lines, each with its newline; none where the frame adds nothing."""
+        """Return the lines of one frame, each with its newline; an empty string where there are none."""
         raise NotImplementedError

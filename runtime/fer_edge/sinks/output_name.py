@@ -1,7 +1,7 @@
-"""The file behind the name a user gave for an output, looked up again whenever that name may have changed its meaning.
+"""The file behind the name of an output.
 
-A name can be a symbolic link, a program such as logrotate can move or remove the file, and the disk it lies on can be
-unplugged. What counts is the name: it is what is written, and a link stays a link.
+A name can be a symbolic link, logrotate can move or remove the file, and its disk can be unplugged. Outputs follow the
+name: they look it up again, write whatever file it names now, and never replace a link.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-# A shell may have sent these into a file that somebody else fills as well.
+# The shell may have redirected these to a file that other programs write to as well.
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 
 
 class OutputName:
-    """An output's name. Use `find` before opening the file, and `leads_to` to see whether an open file is still it."""
+    """The name of an output. Call `find` before opening the file; `leads_to` tells whether an open file still has it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._mount: Path | None = None
 
     def find(self) -> Path:
-        """The file the name leads to, behind symbolic links; missing folders are made. It need not exist.
+        """Return the file the name leads to, which need not exist. Creates missing folders.
 
-        Raises OSError where it cannot be, and where the disk it was on before is no longer mounted: what is written to
-        the empty mount point would fill another disk, and be hidden once the right one is back.
+        Raises OSError where they cannot be created, and where the disk of the last call is not mounted any more: a file
+        below the empty mount point would fill another disk, and would be hidden once the right one is mounted.
         """
         if not is_regular(self.path):
-            return self.path  # behind /dev/stdout may lie a pipe, which has no other name
+            return self.path  # /dev/stdout may lead to a pipe, which has no path of its own
         target = self.behind_links()
         if self._mount is not None and target.is_relative_to(self._mount) and not os.path.ismount(self._mount):
             raise OSError(errno.ENODEV, f"{self._mount} is not mounted")
@@ -40,11 +40,11 @@ class OutputName:
         return target
 
     def behind_links(self) -> Path:
-        """What the name stands for, whether it can be written or not."""
+        """Return the path with all symbolic links resolved; it need not exist."""
         return Path(os.path.realpath(self.path))  # resolve() raises on a link to itself
 
     def leads_to(self, descriptor: int) -> bool:
-        """Whether the name still is that of the open file."""
+        """Whether the name leads to the open file."""
         try:
             return os.path.samestat(self.path.stat(), os.fstat(descriptor))
         except OSError:
@@ -52,7 +52,7 @@ class OutputName:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether `path` is a file on a disk, or will be: no pipe, no device, and not one of this program's own streams."""
+    """Whether `path` is, or will be, a file on a disk: not a pipe, a device or a standard stream."""
     try:
         return stat.S_ISREG(path.stat().st_mode) and not str(path).startswith(_STREAMS)
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def is_regular(path: Path) -> bool:
 
 
 def lock(descriptor: int) -> None:
-    """Take the open file for this process alone. Raises OSError where another one writes it."""
+    """Lock the open file for this process. Raises OSError where another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -70,11 +70,11 @@ def lock(descriptor: int) -> None:
 
 
 def unlock(descriptor: int) -> None:
-    """Let other processes have the file, which a copy of the descriptor would else keep locked."""
+    """Release the lock, which duplicates of the descriptor would otherwise keep."""
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _mount_of(folder: Path) -> Path:
-    """Where the file system with `folder` is mounted."""
+    """Return the mount point of the file system that holds `folder`."""
     return next(place for place in (folder, *folder.parents) if os.path.ismount(place))

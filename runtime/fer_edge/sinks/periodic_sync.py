@@ -1,4 +1,4 @@
-"""Having results reach the disk, so that a power cut costs no more than the last seconds of them."""
+"""Periodic fsync, which bounds how many seconds of results a power cut costs."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 
 # The program has to end within two seconds, with three outputs; a slow disk goes on without it.
 _CLOSE_S = 0.5
-# What file systems say that have nothing to synchronise.
+# Errors of file systems that do not support fsync.
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 class PeriodicSync:
-    """Calls fsync on an output every `period_s` seconds in which something was written, in a thread of its own.
+    """Calls fsync on an output file every `period_s` seconds, if something was written, in a thread of its own.
 
-    A memory card may need a second for it, which must not hold up the camera. A period of 0 is for those who would
-    rather wait: every call of `wrote` then returns when the results are on the disk.
+    A thread, because a memory card may take a second and the camera must not wait for it. With a period of 0 every call
+    of `wrote` syncs and returns once the results are on the disk.
     """
 
     def __init__(self, period_s: float) -> None:
         self._period_s = period_s
         self._changed, self._syncing = threading.Condition(), threading.Lock()
-        # The file that is written, and those left behind since the last time.
+        # The current file, and earlier ones that are synced once more and closed.
         self._file: int | None = None
         self._left: list[int] = []
         self._folders: set[Path] = set()
@@ -35,7 +35,7 @@ class PeriodicSync:
         self.lost = 0
 
     def watch(self, descriptor: int, folder: Path) -> None:
-        """Turn to another open file, which lies in `folder`."""
+        """Sync this open file, which lies in `folder`, from now on."""
         copy = os.dup(descriptor)
         self.leave()
         with self._changed:
@@ -46,7 +46,7 @@ class PeriodicSync:
             self._thread.start()
 
     def leave(self) -> None:
-        """Synchronise the file once more and let go of it, so that its disk can be unmounted; does not wait for it."""
+        """Sync the file a last time and close it, without waiting, so that its disk can be unmounted."""
         with self._changed:
             if self._file is not None:
                 self._left.append(self._file)
@@ -54,7 +54,7 @@ class PeriodicSync:
             self._changed.notify()
 
     def wrote(self, results: int) -> None:
-        """Note results that were written. Raises OSError, once, where earlier ones did not reach the disk."""
+        """Count results that were written. Raises OSError, once, where earlier ones did not reach the disk."""
         with self._changed:
             self._pending += results
         if self._period_s == 0:
@@ -64,7 +64,7 @@ class PeriodicSync:
             raise failure
 
     def close(self) -> None:
-        """Synchronise what is left and end the thread. Waits for half a second at most."""
+        """Sync what is left and end the thread. Waits for half a second at most."""
         self.leave()
         with self._changed:
             self._over = True
@@ -79,7 +79,7 @@ class PeriodicSync:
             self._sync()
 
     def _sync(self) -> None:
-        with self._syncing:  # nobody else closes a file, so none is closed while it is synchronised
+        with self._syncing:  # only this block closes files, so none is closed during its fsync
             with self._changed:
                 results, self._pending = self._pending, 0
                 left, self._left = self._left, []
@@ -105,7 +105,7 @@ def _sync_file(descriptor: int) -> OSError | None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new name lies in its folder, which has to reach the disk as well."""
+    """Sync a folder, so that the name of a new file reaches the disk as well."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

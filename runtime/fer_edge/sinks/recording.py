@@ -1,7 +1,7 @@
-"""One video file in the making: OpenCV encodes into a pipe, and a thread puts whole pieces of that into the file.
+"""Writing one video file: OpenCV encodes into a pipe, and a thread writes complete pieces from the pipe to the file.
 
-So the file can be played however far it got, a full disk is met where it can be told of, and neither the file's name
-nor what happens to it concerns the encoder.
+This way the file plays wherever it ends, write errors are seen (OpenCV hides them), and the encoder needs to know
+nothing about the file's name.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from fer_edge.sinks.periodic_sync import PeriodicSync
 _PIPE_BLOCK = 1 << 16
 # How often the room on the disk and the file's name are looked at.
 _LOOK_S = 1.0
-# Left free for the index of the file, and for others.
+# Space that is left free for the index of the file, and for other programs.
 _ROOM_BYTES = 1 << 20
 _INDEX_BYTES_PER_FRAME = 16
-# MPEG-4 has 13 bits for each side.
+# MPEG-4 stores width and height in 13 bits.
 _MOST_PX = 8190
 
 
 class Recording:
-    """The file behind `name`, or behind NAME-2, NAME-3, ... where a recording is there already: none is replaced.
+    """A new video file called `name`, or NAME-2, NAME-3, ... where that is taken: a recording is never replaced.
 
-    Raises OSError where it cannot be made. A power cut costs `fsync_s` seconds of it, and a dozen frames.
+    A power cut costs its last `fsync_s` seconds and twelve frames. Raises OSError where it cannot be created.
     """
 
     def __init__(self, name: OutputName, fps: float, fsync_s: float) -> None:
@@ -53,16 +53,16 @@ class Recording:
         self._writer: cv2.VideoWriter | None = None
         self._thread: threading.Thread | None = None
         self.failure: OSError | None = None
-        # Until there is a frame the file is empty, and can be used by the next run.
+        # Written with the first frame: a run that is killed before leaves an empty file, which the next one uses.
         self._head = b""
         self._size_bytes = self._looked_at_bytes = 0
         self._looked_at_s = self._sought_at_s = float("-inf")
         self.width_px = self.height_px = 0
-        # Given to the encoder, and arrived in the file.
+        # Frames given to the encoder, and frames in the file.
         self.frames = self._stored = 0
 
     def open(self, height_px: int, width_px: int) -> None:
-        """Start the encoder for pictures of about this size, unless it was. Raises OSError where it refuses."""
+        """Start the encoder for pictures of this size, unless it runs. Raises OSError where it refuses."""
         if self._writer is not None:
             return
         scale = min(1.0, _MOST_PX / max(width_px, height_px))
@@ -73,7 +73,7 @@ class Recording:
         self._thread.start()
 
     def write(self, picture: NDArray[np.uint8]) -> None:
-        """Write `picture`, of the size it was opened with. Raises OSError where the file cannot grow: then close it."""
+        """Write a picture of the size it was opened with. Raises OSError where the file cannot grow; then close it."""
         assert self._writer is not None, "open it before writing"
         if self.failure is not None:
             raise self.failure
@@ -82,11 +82,11 @@ class Recording:
 
     @property
     def is_full(self) -> bool:
-        """Whether the file is as large as one of its kind may become."""
+        """Whether the file has reached the size limit of its format."""
         return self._size_bytes >= self._container.max_bytes
 
     def was_moved(self) -> bool:
-        """Whether its name now is another file's, or nobody's; looked at once a second."""
+        """Whether its name no longer leads to it; checked once a second."""
         now_s = time.monotonic()
         if now_s - self._sought_at_s < _LOOK_S:
             return False
@@ -98,7 +98,7 @@ class Recording:
         return not same or self._name.behind_links() != self._target
 
     def close(self) -> int:
-        """Finish the file; the number of frames that are not in it. One without frames is removed."""
+        """Finish the file and return the number of frames missing in it. A file without frames is removed."""
         if self._writer is not None and self._thread is not None:
             self._writer.release()
             self._thread.join()
@@ -114,7 +114,7 @@ class Recording:
         return self.frames - self._stored + self._sync.lost
 
     def _finish(self) -> None:
-        """Add the index, where there is room for it, and say in the header how long the file became."""
+        """Append the index, where there is room for it, and write the final header."""
         size: int | None = None
         with suppress(OSError):
             self._append(self._container.index(self._size_bytes))
@@ -123,14 +123,14 @@ class Recording:
             os.pwrite(self._descriptor, self._container.head(size=size), 0)
 
     def _run(self, pipe: int) -> None:
-        # To the end even when nothing can be stored any more: the encoder must not wait for room in the pipe.
+        # Read to the end even after a failure: the encoder must not block on a full pipe.
         while data := os.read(pipe, _PIPE_BLOCK):
             if self.failure is None:
                 self.failure = self._store(data)
         os.close(pipe)
 
     def _store(self, data: bytes) -> OSError | None:
-        """Put the pieces that `data` completes into the file; why that failed, if it did."""
+        """Write the pieces that `data` completes to the file. Returns the error, if there is one."""
         try:
             for piece in self._container.split(data):
                 if piece.frames or self._stored:
@@ -140,7 +140,7 @@ class Recording:
                     self._head += piece.data
         except OSError as error:
             return error
-        except Exception as error:  # a container that is not what it should be ends the recording, not the thread
+        except Exception as error:  # an unexpected stream ends the recording, not the thread
             return OSError(errno.EIO, f"the encoder's stream is not understood ({error})")
         return None
 
@@ -167,15 +167,15 @@ class Recording:
         self._size_bytes = position
 
     def _require_untouched(self) -> None:
-        """Raise OSError where another program removed or emptied the file, with all that was in it."""
+        """Raise OSError where another program removed or truncated the file, and with it the frames."""
         found = os.fstat(self._descriptor)
         if found.st_nlink == 0 or found.st_size < self._size_bytes:
             self._stored = 0
             os.ftruncate(self._descriptor, 0)
-            raise OSError(errno.EIO, f"another program {'cut it short' if found.st_nlink else 'removed it'}")
+            raise OSError(errno.EIO, f"another program {'truncated it' if found.st_nlink else 'removed it'}")
 
     def _require_room(self) -> None:
-        """Raise OSError unless there is room to finish the file; looked at now and then."""
+        """Raise OSError unless there is room to finish the file; checked once a second and every 512 kB."""
         now_s = time.monotonic()
         if now_s - self._looked_at_s < _LOOK_S and self._size_bytes - self._looked_at_bytes < _ROOM_BYTES // 2:
             return
@@ -193,7 +193,7 @@ def numbered(path: Path) -> Iterator[Path]:
 
 
 def _claim(target: Path) -> tuple[int, Path]:
-    """A file for this process alone that nothing is in: its descriptor and its name."""
+    """Create and lock a file; returns its descriptor and its path."""
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
     if target.exists() and not target.is_file():
@@ -206,7 +206,7 @@ def _claim(target: Path) -> tuple[int, Path]:
 
 
 def _claimed(path: Path) -> int | None:
-    """The file `path`, made now or empty until now; None where it has been used."""
+    """Open `path` if it is new or empty; None where it is taken."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
@@ -217,20 +217,20 @@ def _claimed(path: Path) -> int | None:
         lock(descriptor)
         if os.fstat(descriptor).st_size == 0:
             return descriptor
-    except OSError:  # another process has just begun to record into it
+    except OSError:  # another process has just started to record to it
         pass
     os.close(descriptor)
     return None
 
 
 def _encoder(container: Container, fps: float, width_px: int, height_px: int) -> tuple[cv2.VideoWriter, int]:
-    """A VideoWriter that writes into a pipe, and the pipe's other end. Raises OSError where it refuses."""
+    """Start a VideoWriter that writes to a pipe; returns it and the pipe's read end. Raises OSError where it refuses."""
     quiet_opencv()
     folder = _folder_for_a_pipe()
     try:
         name = folder / f"pipe{container.muxer}"
         os.mkfifo(name, 0o600)
-        # Not blocking, because nobody writes yet; as soon as somebody does it has an end.
+        # Without O_NONBLOCK this would wait for the writer, which is opened next.
         pipe = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
         fourcc = cv2.VideoWriter.fourcc(*container.codec)
         with native_path(name) as native:
@@ -245,7 +245,7 @@ def _encoder(container: Container, fps: float, width_px: int, height_px: int) ->
 
 
 def _folder_for_a_pipe() -> Path:
-    """A folder of this process's own; in memory where that can be, because the disk may be full."""
+    """Create a temporary folder; in memory where possible, because the disk may be full."""
     with suppress(OSError):
         return Path(tempfile.mkdtemp(prefix="fer-edge-", dir="/dev/shm"))
     return Path(tempfile.mkdtemp(prefix="fer-edge-"))

@@ -22,25 +22,26 @@ from fer_edge.sinks.recording import Recording
 logger = logging.getLogger("fer_edge")
 
 _LIVE_FPS = 10.0
-# For files that claim more: what they say is the tick of their clock.
+# For files that claim a higher rate: that is the resolution of their timestamps.
 _FALLBACK_FPS = 30.0
 _LEAST_FPS, _MOST_FPS = 0.1, 250.0
-# The clock of MPEG-4 counts in fractions with a denominator of 16 bits.
+# MPEG-4 stores the rate as a fraction of 16-bit numbers.
 _MOST_TICKS = 65_535
-# A longer time without frames is not filled with the last picture; the video ends there and another begins.
+# Longer gaps between frames are not filled with the last picture; they start another file.
 _FILLED_LIVE_S, _FILLED_FILE_S = 10.0, 60.0
 
 
 class VideoSink:
-    """Writes the frames with what was found drawn in, so that they show when they happened.
+    """Writes annotated frames to a video file.
 
-    `fps` is the source's rate, None for a live one, of which ten frames a second are written. Frames are repeated or
-    left out by their `captured_at_s`, by which the video is never off by more than two frames; where no frame comes for
-    longer than it is worth filling, another file begins. The first frame of a file sets its size; frames of another
-    size are fitted into it with black bars. `pictures` draws them, and knows what has to be hidden.
+    `fps` is the rate of the source; None is for live sources, which are recorded at ten frames a second. Frames are
+    repeated or dropped so that the video stays within two frames of their `captured_at_s`. A longer gap ends the file
+    and starts the next one. The first frame of a file sets its size; frames of another size are fitted in with black
+    bars. `pictures` draws the frames and hides what must not be shown.
 
-    The file can be played while it grows and whatever ends it, up to the last `fsync_s` seconds. A recording is never
-    replaced: where the name is taken the next one is NAME-2, also after a full disk, of which `write` raises OSError.
+    The file plays while it grows, and wherever a power cut ends it. A recording is never replaced: where the name is
+    taken, it becomes NAME-2. On a full disk the file is finished, `write` raises OSError, and the next call starts
+    another file.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class VideoSink:
         self._last: NDArray[np.uint8] | None = None
 
     def __enter__(self) -> VideoSink:
-        """Make the file. Raises UsageError."""
+        """Create the file. Raises UsageError."""
         try:
             self._begin()
         except (OSError, ValueError) as error:
@@ -96,7 +97,7 @@ class VideoSink:
             raise OSError(error.errno, f"{error.strerror or error}{remainder}") from error
 
     def _record(self, shown: NDArray[np.uint8], copies: int, time_s: float) -> None:
-        """Write `shown`, and before it the picture that was there until now, together `copies` times."""
+        """Write `copies` frames: the last one is `shown`, those before repeat the previous picture."""
         assert self._recording is not None
         self._recording.open(*shown.shape[:2])
         picture = letterboxed(shown, self._recording.width_px, self._recording.height_px)
@@ -107,15 +108,15 @@ class VideoSink:
         self._last = picture
 
     def _begin(self) -> None:
-        """Begin a file; one that is being written is finished."""
+        """Finish the current file, if there is one, and start another."""
         self._finish()
         self._timeline, self._last = Timeline(self._source_fps), None
         self._recording = Recording(self._output, self._timeline.fps, self._fsync_s)
         if self._recording.path != self._output.behind_links():
-            logger.warning("%s is there already; recording to %s.", self.path, self._recording.path)
+            logger.warning("%s exists already; recording to %s.", self.path, self._recording.path)
 
     def _finish(self) -> Path | None:
-        """Finish the file; its name, where there is something in it."""
+        """Finish the file; returns its path where it holds any frame."""
         recording, self._recording = self._recording, None
         if recording is None:
             return None
@@ -123,17 +124,15 @@ class VideoSink:
         self.lost += lost
         if lost:
             reason = f" ({recording.failure.strerror})" if recording.failure else ""
-            logger.warning(
-                "%s: %d of %d frames did not arrive in it%s.", recording.path, lost, recording.frames, reason
-            )
+            logger.warning("%s: %d of %d frames are missing in it%s.", recording.path, lost, recording.frames, reason)
         return recording.path if recording.frames > lost else None
 
 
 class Timeline:
-    """Where frames belong in a video of a constant rate.
+    """Decides how often to write each frame, so that a video of constant rate follows the times of its frames.
 
-    A frame of a file may be off by one frame in order to be there, which keeps each frame of a file whose times are not
-    quite even; beyond that, and for a live source at once, frames are repeated or left out.
+    Frames of a file may be off by one position before they are repeated or dropped, which keeps every frame of a file
+    with slightly uneven times; frames of a live source by half a position.
     """
 
     def __init__(self, source_fps: float | None) -> None:
@@ -147,10 +146,10 @@ class Timeline:
         self._written = 0
 
     def due(self, time_s: float) -> int | None:
-        """How many frames the video lacks with that of `time_s`: 0 leaves it out. None: too many to fill in."""
+        """Return how many frames to write up to and with that of `time_s`; 0 drops it, None starts another file."""
         if self._start_s is None or not math.isfinite(time_s):
             return 1
-        if time_s < self._newest_s:  # a clock that was set back goes on from here
+        if time_s < self._newest_s:  # the clock was set back; continue from here
             self._start_s = time_s - self._written / self.fps
         self._newest_s = time_s
         late = (time_s - self._start_s) * self.fps - self._written
@@ -161,14 +160,14 @@ class Timeline:
         return max(0, 1 + round(late))
 
     def wrote(self, copies: int, time_s: float) -> None:
-        """Note that as many frames were written, the last of them of `time_s`."""
+        """Count frames that were written, the last of which is that of `time_s`."""
         if self._start_s is None and math.isfinite(time_s):
             self._start_s = self._newest_s = time_s
         self._written += copies
 
 
 def encodable_rate(fps: float | None) -> float:
-    """The rate nearest to `fps` that every codec here can hold; a common one for None and for what is no rate."""
+    """Return the rate nearest to `fps` that the codecs can store; a default where `fps` is no plausible rate."""
     if fps is None or not fps > 0:
         return _LIVE_FPS
     if fps > _MOST_FPS:
