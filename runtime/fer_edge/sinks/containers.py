@@ -168,7 +168,7 @@ class Avi:
             self._entries.extend((position - len(self._head) + 4, size))
 
     def head(self, *, size: int | None = None) -> bytes:
-        """Return the header with the number of frames; once the file is finished, with the sizes of its lists as well."""
+        """Return the header with the number of frames; once the file is finished, with the list sizes as well."""
         head, frames = bytearray(self._head), len(self._entries) // 2
         main, stream = head.index(b"avih") + 8, head.index(b"strh") + 8
         struct.pack_into("<I", head, main + 16, frames)

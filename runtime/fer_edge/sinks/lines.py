@@ -44,8 +44,8 @@ class Rotation:
 class LineFormat:
     """The format of a file of lines.
 
-    `head` is the first line, with its newline. `start` is what every file of this format starts with. `is_whole` tells a
-    last line that only lacks its newline from one that was cut off.
+    `head` is the first line, with its newline. `start` is what every file of this format starts with. `is_whole` tells
+    a last line that only lacks its newline from one that was cut off.
     """
 
     head: str = ""
@@ -57,8 +57,8 @@ class LineFormat:
 class LineOptions:
     """How to open and keep a LineFile.
 
-    `append` continues an existing file, which is emptied otherwise; `rotation` implies it. `fsync_s` is how many seconds
-    of lines a power cut may cost; with 0 every line is on the disk before the next frame.
+    `append` continues an existing file, which is emptied otherwise; `rotation` implies it. `fsync_s` is how many
+    seconds of lines a power cut may cost; with 0 every line is on the disk before the next frame.
     """
 
     rotation: Rotation | None = None
@@ -222,7 +222,7 @@ class LineFile:
             except BlockingIOError:
                 if not select.select([], [self._descriptor], [], _PATIENCE_S)[1]:
                     self._torn = bytes(rest) if sent else b""
-                    raise OSError(errno.EAGAIN, f"nobody reads from it") from None
+                    raise OSError(errno.EAGAIN, "nobody reads from it") from None
         self._torn = b""
 
     def _rotate_before(self, more_bytes: int) -> None:

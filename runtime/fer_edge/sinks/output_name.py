@@ -18,7 +18,7 @@ _STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
 
 
 class OutputName:
-    """The name of an output. Call `find` before opening the file; `leads_to` tells whether an open file still has it."""
+    """An output's name. Call `find` before opening the file; `leads_to` tells whether an open file still has it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

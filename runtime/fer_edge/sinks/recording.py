@@ -224,7 +224,7 @@ def _claimed(path: Path) -> int | None:
 
 
 def _encoder(container: Container, fps: float, width_px: int, height_px: int) -> tuple[cv2.VideoWriter, int]:
-    """Start a VideoWriter that writes to a pipe; returns it and the pipe's read end. Raises OSError where it refuses."""
+    """Start a VideoWriter that writes to a pipe; returns it and the pipe's read end. Raises OSError."""
     quiet_opencv()
     folder = _folder_for_a_pipe()
     try:
