@@ -124,7 +124,8 @@ class LineFile:
     def _leave(self) -> None:
         descriptor, self._descriptor, self._torn = self._descriptor, -1, b""
         if descriptor >= 0:
-            unlock(descriptor)
+            if self._regular:
+                unlock(descriptor)
             self._sync.leave()
             os.close(descriptor)
 
