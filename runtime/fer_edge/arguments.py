@@ -34,12 +34,12 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """A parser of numbers above `low`, up to `high`."""
+    """A parser of numbers from `low` to `high`."""
 
     def parse(text: str) -> float:
         value = _number(text)
-        if not low < value <= high:
-            raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number above {low:g}, up to {high:g}")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number from {low:.15g} to {high:.15g}")
         return value
 
     return parse
@@ -47,12 +47,12 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 positive = whole_number(1, _MOST)
 whole = whole_number(0, _MOST)
-seconds = number(0, _MOST_SECONDS)
+seconds = number(0.01, _MOST_SECONDS)
+sync_period = number(0, _MOST_SECONDS)
 picture_side = whole_number(1, 10_000)
 
 _FLAG = re.compile(r"--[a-z][a-z-]*|-[a-z]")
 _SHORTEST_SECRET = 3
-_MOST_SYNC_S = 86_400
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -114,14 +114,6 @@ def fraction(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number from 0 to 1")
-    return value
-
-
-def sync_period(text: str) -> float:
-    """Seconds from 0 to a day."""
-    value = _number(text)
-    if not 0 <= value <= _MOST_SYNC_S:
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number of seconds from 0 to {_MOST_SYNC_S}")
     return value
 
 

@@ -95,7 +95,7 @@ class SourceSettings:
         25.0,
         "--max-megapixels",
         "refuse larger pictures, which could take all memory; frames of a video may have 36 %% of it",
-        parse=number(0, 1000),
+        parse=number(0.01, 1000),
         metavar="MP",
     )
 
@@ -200,7 +200,7 @@ class RateSettings:
         None,
         "--target-fps",
         "hold this rate: frames beyond it are left out, and the detector runs less often where the board is too slow",
-        parse=number(0, 1000),
+        parse=number(0.01, 1000),
         metavar="FPS",
     )
 
@@ -227,7 +227,7 @@ class OutputSettings:
         None,
         "--rotate-mb",
         "begin a new JSONL or CSV file at this size, and go on with an existing one whatever the source",
-        parse=number(0, 1_000_000),
+        parse=number(0.001, 1_000_000),
         metavar="MB",
     )
     keep_files: int = _setting(
