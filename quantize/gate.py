@@ -35,9 +35,10 @@ class Limits:
     max_macro_f1_drop_points: float = 0.5
     min_agreement: float = 0.98
     accuracy_allowance_points: float = 0.3
-    macro_f1_allowance_points: float = 0.5
+    macro_f1_allowance_points: float = 0.7
     agreement_allowance: float = 0.005
     max_weight_ratio: float = 0.35
+    max_mixed_weight_ratio: float = 0.5
     max_fp16_weight_ratio: float = 0.6
     max_speed_ratio: float = 1.0
     max_fp16_speed_ratio: float = 1.05
@@ -150,10 +151,12 @@ def can_pass(n: int, limits: Limits) -> bool:
 
 def _form(candidate: Measurements, reference: Measurements, limits: Limits) -> list[Miss]:
     half = candidate.precision == "fp16"
-    limit = limits.max_fp16_weight_ratio if half else limits.max_weight_ratio
+    convs = candidate.convs
+    # With layers left float a file must still be smaller than in half precision.
+    limit = limits.max_weight_ratio if convs.int8_convs == convs.convs else limits.max_mixed_weight_ratio
+    limit = limits.max_fp16_weight_ratio if half else limit
     ratio = candidate.weight_bytes / max(reference.weight_bytes, 1)
     found = [Miss("size of the weights to float's", limit, ratio, "ratio")] if ratio > limit else []
-    convs = candidate.convs
     if not half and convs.int8_convs < limits.min_integer_convs * convs.convs:
         measured = convs.int8_convs / convs.convs
         found.append(Miss("integer convolutions", limits.min_integer_convs, measured, "fraction", at_least=True))
