@@ -60,10 +60,14 @@ def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None
         open_detector("yunet", tmp_path / "yunet.onnx")
 
 
-@given(st.integers(1, 700), st.integers(1, 700))
-def test_letterbox_keeps_proportions_and_maps_back(width: int, height: int) -> None:
-    fitted = letterbox(np.full((height, width, 3), 255, np.uint8), 192)
-    assert fitted.image_bgr.shape == (192, 192, 3)
+sides = st.integers(1, 700)
+canvas_sides = st.integers(1, 10).map(lambda steps: 32 * steps)
+
+
+@given(sides, sides, canvas_sides, canvas_sides)
+def test_letterbox_keeps_proportions_and_maps_back(width: int, height: int, canvas_w: int, canvas_h: int) -> None:
+    fitted = letterbox(np.full((height, width, 3), 255, np.uint8), canvas_w, canvas_h)
+    assert fitted.image_bgr.shape == (canvas_h, canvas_w, 3)
     corners = np.array([[fitted.left_px, fitted.top_px, width * fitted.scale, height * fitted.scale]], np.float32)
     (whole,) = detections_in_frame(corners, np.array([0.9], np.float32), fitted, 0.5)
     np.testing.assert_allclose(
@@ -73,8 +77,32 @@ def test_letterbox_keeps_proportions_and_maps_back(width: int, height: int) -> N
     )
 
 
+@given(
+    st.integers(200, 1500), st.integers(200, 1500), canvas_sides, canvas_sides, st.floats(0.1, 0.9), st.floats(0.1, 0.9)
+)
+def test_what_is_in_the_picture_is_found_at_its_place_in_the_letterbox(
+    width: int, height: int, canvas_w: int, canvas_h: int, across: float, down: float
+) -> None:
+    """Sides that cannot be halved evenly lose a few pixels at the edge, and nothing moves."""
+    scale = min(canvas_w / width, canvas_h / height)
+    x, y, radius = width * across, height * down, 4 / scale
+    picture = np.full((height, width, 3), 60, np.uint8)
+    cv2.circle(picture, (round(x), round(y)), max(round(radius), 1), (250, 250, 250), -1)
+    fitted = letterbox(picture, canvas_w, canvas_h)
+    rows, columns = np.nonzero(fitted.image_bgr[:, :, 0] > 150)
+    assert abs((columns.mean() + 0.5 - fitted.left_px) / fitted.scale - x) < 1.5 / scale
+    assert abs((rows.mean() + 0.5 - fitted.top_px) / fitted.scale - y) < 1.5 / scale
+
+
+def test_fine_stripes_are_averaged_away_not_sampled() -> None:
+    """Columns of one pixel, black and white: small, the picture is grey."""
+    stripes = np.zeros((480, 640, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(letterbox(stripes, 160, 120).image_bgr) <= 1
+
+
 def test_overlapping_boxes_leave_the_best() -> None:
-    fitted = letterbox(np.zeros((192, 192, 3), np.uint8), 192)
+    fitted = letterbox(np.zeros((192, 192, 3), np.uint8), 192, 192)
     boxes = np.array([[10, 10, 50, 50], [12, 11, 50, 50], [120, 120, 30, 30], [10, 10, 50, 50]], np.float32)
     found = detections_in_frame(boxes, np.array([0.7, 0.9, 0.8, 0.2], np.float32), fitted, 0.6)
     assert [round(d.score, 1) for d in found] == [0.9, 0.8]
@@ -101,7 +129,7 @@ def test_a_network_that_overflows_has_not_looked(detector: Detector, astronaut: 
 
 
 def test_a_box_that_is_not_finite_is_refused() -> None:
-    fitted = letterbox(np.zeros((192, 192, 3), np.uint8), 192)
+    fitted = letterbox(np.zeros((192, 192, 3), np.uint8), 192, 192)
     with pytest.raises(ValueError, match="a box is not finite"):
         detections_in_frame(np.full((1, 4), np.inf), np.array([0.9]), fitted, 0.6)
 

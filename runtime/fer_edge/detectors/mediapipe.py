@@ -38,7 +38,7 @@ class MediaPipeDetector:
     def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
         """See `Detector.detect`."""
         lowest = min(self.min_score, _FAINT_SCORE) if faint else self.min_score
-        fitted = letterbox(image_bgr, _SIDE_PX)
+        fitted = letterbox(image_bgr, _SIDE_PX, _SIDE_PX)
         rgb = cv2.cvtColor(fitted.image_bgr, cv2.COLOR_BGR2RGB).astype(np.float32)
         rgb /= 127.5
         rgb -= 1.0

@@ -44,7 +44,7 @@ class YuNetDetector:
     def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
         """See `Detector.detect`."""
         lowest = min(self.min_score, _FAINT_SCORE) if faint else self.min_score
-        fitted = letterbox(image_bgr, self.side_px)
+        fitted = letterbox(image_bgr, self.side_px, self.side_px)
         tensor = np.stack(cv2.split(fitted.image_bgr))[None].astype(np.float32)
         outputs = self._engine.run(tensor)
         cls, obj, raw = (self._joined(outputs, head) for head in ("cls", "obj", "bbox"))
