@@ -128,6 +128,16 @@ def test_a_file_that_was_copied_and_emptied_begins_anew_without_a_hole(tmp_path,
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_a_file_that_was_cut_off_within_a_line_goes_on_with_a_whole_one(tmp_path, name):
+    path = tmp_path / name
+    with sink_for(path) as sink:
+        put(sink, 0, 1, 2)
+        os.truncate(path, path.stat().st_size - 20)
+        put(sink, 3)
+    assert frames_in(path) == [0, 1, 3]
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_a_file_that_was_moved_keeps_its_lines_and_a_new_one_begins(tmp_path, name, caplog):
     path = tmp_path / name
     with sink_for(path) as sink:

@@ -267,6 +267,20 @@ def test_nothing_but_the_recording_is_left_anywhere(tmp_path, monkeypatch):
     assert names_below(tmp_path) == ["out.mp4", "tmp"] and names_below(tmp_path / "tmp") == []
 
 
+def test_it_needs_no_memory_for_temporary_files_and_no_name_in_utf_8(tmp_path, monkeypatch):
+    def without_dev_shm(prefix, dir=None):
+        if dir is not None:
+            raise PermissionError
+        folder = tmp_path / "l\udce9a"
+        folder.mkdir()
+        return str(folder)
+
+    monkeypatch.setattr("tempfile.mkdtemp", without_dev_shm)
+    with VideoSink(tmp_path / "out.mp4", 10.0) as sink:
+        sink.write(*taken(0))
+    assert names_below(tmp_path) == ["out.mp4"] and len(read_video(tmp_path / "out.mp4")) == 1
+
+
 # --- Moved, removed, emptied ------------------------------------------------------------------------------------
 
 

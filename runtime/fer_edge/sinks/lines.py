@@ -85,6 +85,7 @@ class LineFile:
         self._sync = PeriodicSync(options.fsync_s)
         self._refused = self._torn = b""
         self._rotating = self._too_large = False
+        self._written_to = 0
         try:
             self._open(empty=not options.append and options.rotation is None)
         except (OSError, ValueError) as error:
@@ -136,6 +137,7 @@ class LineFile:
         descriptor = _opened(target) if regular else _opened_stream(target)
         self._leave()
         self._descriptor, self._target, self._regular = descriptor, target, regular
+        self._written_to = 0
         if not regular:
             self._send(self._head)
             return
@@ -196,6 +198,8 @@ class LineFile:
         if not self._regular:
             self._send(data)
             return
+        if 0 < self._size() < self._written_to:
+            self._take_up(empty=False)  # another program cut it off, perhaps within a line
         size = self._size()
         rest = memoryview(data if size else self._head + data)
         try:
@@ -205,6 +209,7 @@ class LineFile:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, size)
             raise
+        self._written_to = self._size()
 
     def _send(self, data: bytes) -> None:
         """Write to a pipe or a device, first what is left of a line that was sent in part."""
