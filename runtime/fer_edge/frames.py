@@ -47,11 +47,56 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A place in pixels of the frame."""
+
+    x_px: float
+    y_px: float
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Where the parts of a face are, in pixels of the frame; right and left are the person's own.
+
+    `mouth` is its centre. `mouth_corners` are the right and the left one, None where the detector gives the centre
+    alone.
+    """
+
+    right_eye: Point
+    left_eye: Point
+    nose: Point
+    mouth: Point
+    mouth_corners: tuple[Point, Point] | None = None
+
+    @classmethod
+    def of(cls, points: Sequence[Point]) -> Keypoints:
+        """From eyes, nose and either the mouth's centre (4 points) or its corners (5), the right one first.
+
+        Raises ValueError for another number of points.
+        """
+        if len(points) == 4:
+            return cls(points[0], points[1], points[2], points[3])
+        right_eye, left_eye, nose, right, left = points
+        centre = Point((right.x_px + left.x_px) / 2, (right.y_px + left.y_px) / 2)
+        return cls(right_eye, left_eye, nose, centre, (right, left))
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Eyes, nose and mouth: the mouth's corners where they are known, else its centre."""
+        return (self.right_eye, self.left_eye, self.nose, *(self.mouth_corners or (self.mouth,)))
+
+    def mapped(self, scale: float, right_px: float = 0.0, down_px: float = 0.0) -> Keypoints:
+        """All points multiplied by `scale`, then moved."""
+        return Keypoints.of([Point(p.x_px * scale + right_px, p.y_px * scale + down_px) for p in self.points])
+
+
+@dataclass(frozen=True)
 class Detection:
     """A face a detector found, before anybody looked at its expression. `score` in [0, 1]."""
 
     box: Box
     score: float
+    keypoints: Keypoints | None = None
 
 
 @dataclass(frozen=True)

@@ -217,9 +217,11 @@ class Pipeline:
 
 
 def _rescaled(found: list[Detection], factor: float) -> list[Detection]:
-    """Boxes found in a smaller copy, in pixels of the frame itself."""
-    if factor == 1:
-        return found
-    edges = [(one.box.left_px, one.box.top_px, one.box.width_px, one.box.height_px) for one in found]
-    boxes = [Box(*(edge * factor for edge in edges_of_one)) for edges_of_one in edges]
-    return [Detection(box, one.score) for box, one in zip(boxes, found, strict=True)]
+    """Faces found in a smaller copy, in pixels of the frame itself."""
+    return found if factor == 1 else [_enlarged(one, factor) for one in found]
+
+
+def _enlarged(found: Detection, factor: float) -> Detection:
+    box = found.box
+    edges = (edge * factor for edge in (box.left_px, box.top_px, box.width_px, box.height_px))
+    return Detection(Box(*edges), found.score, found.keypoints.mapped(factor) if found.keypoints else None)

@@ -46,6 +46,13 @@ class _Track:
         self.age_frames = self.misses = 0
 
     @property
+    def expected(self) -> Detection:
+        """The face as it was found last, at its box of now."""
+        found, box = self.found, self.box
+        gone = box.left_px - found.box.left_px, box.top_px - found.box.top_px
+        return Detection(box, found.score, found.keypoints.mapped(1.0, *gone) if found.keypoints else None)
+
+    @property
     def lost(self) -> bool:
         return self.misses >= _FORGET_AFTER_MISSES and self.age_frames > _FORGET_AFTER_FRAMES
 
@@ -71,7 +78,7 @@ class IouTracker:
         """The faces of the last detection, moved on by one frame, with their ids."""
         self._move()
         seen = {track_id: track for track_id, track in self._tracks.items() if track.misses == 0}
-        return [Detection(track.box, track.found.score) for track in seen.values()], list(seen)
+        return [track.expected for track in seen.values()], list(seen)
 
     def hold(self) -> None:
         """Nothing moves in the picture: let every face stand still."""

@@ -17,7 +17,7 @@ from fer_edge.crop import crop_box, crop_faces
 from fer_edge.detectors import open_detector
 from fer_edge.drawing import blur_faces
 from fer_edge.errors import ModelError
-from fer_edge.frames import Box, Detection, Frame
+from fer_edge.frames import Box, Detection, Frame, Keypoints, Point
 from fer_edge.pipeline import Pipeline
 from fer_edge.smoother import HysteresisSmoother
 from fer_edge.tracker import IouTracker, intersection_over_union
@@ -134,6 +134,17 @@ def test_a_fast_face_keeps_its_track_where_overlap_alone_would_lose_it() -> None
         _, seen = moved(step, [at(25 * step)], tracker, every=6)
         ids |= set(seen)
     assert ids == {0}
+
+
+def test_keypoints_move_with_a_predicted_box() -> None:
+    tracker = IouTracker()
+    for x in (100, 110):
+        tracker.update([Detection(Box(x, 50, 100, 100), 0.9, Keypoints.of([Point(x + 30, 90)] * 5))])
+    ((face,), _) = tracker.predict()
+    assert face.keypoints is not None
+    assert face.box.left_px > 110
+    assert face.keypoints.nose.x_px - face.box.left_px == pytest.approx(30)
+    assert face.keypoints.nose.y_px == 90
 
 
 def test_a_face_that_was_missed_is_not_predicted_any_more() -> None:
@@ -307,6 +318,16 @@ def test_the_detector_reads_the_small_picture_where_the_camera_gives_one(
     (again,) = pipeline.process(Frame(astronaut, 1, 0.0, "photo", small_bgr=small)).faces
     assert asked == [(512, 512, 3), (256, 256, 3)]
     assert intersection_over_union(face.box_px, again.box_px) > 0.9, "boxes are in pixels of the large one"
+
+
+def test_keypoints_found_in_a_small_picture_are_in_pixels_of_the_large_one(
+    pipeline: Pipeline, astronaut: np.ndarray
+) -> None:
+    small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
+    found = pipeline._detect(Frame(astronaut, 0, 0.0, "photo", small_bgr=small))
+    assert found is not None and found[0].keypoints is not None
+    nose = found[0].keypoints.nose
+    assert (nose.x_px, nose.y_px) == pytest.approx((224, 130), abs=6)
 
 
 def test_less_effort_reads_fewer_pixels_but_never_fewer_than_the_detector_takes(

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.frames import Box, Detection
+from fer_edge.frames import Box, Detection, Keypoints, Point
 
 NMS_IOU = 0.3
 # A picture is dark where fewer than this part of its values are above _DARK. Then it is made brighter, until so many
@@ -68,22 +68,26 @@ def _brightened(image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def detections_in_frame(
-    boxes: NDArray[np.floating], scores: NDArray[np.floating], fitted: Letterbox, min_score: float
+    boxes: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    keypoints: NDArray[np.floating],
+    fitted: Letterbox,
+    min_score: float,
 ) -> list[Detection]:
-    """Boxes (n, 4) left, top, width, height in letterbox pixels and scores (n,) -> detections in frame pixels.
+    """Faces of a picture, from boxes (n, 4) left, top, width, height, and keypoints (n, 4 or 5, 2), of its letterbox.
 
-    Drops scores below `min_score` and, by non-maximum suppression, boxes that overlap a better one; best first. Raises
-    ValueError for boxes that are not finite.
+    The keypoints are in the order of `Keypoints.of`. Drops scores (n,) below `min_score` and, by non-maximum
+    suppression, boxes that overlap a better one; best first. Raises ValueError for boxes that are not finite.
     """
     kept = scores >= min_score
-    boxes, scores = boxes[kept].astype(np.float32), scores[kept].astype(np.float32)
+    boxes, scores, keypoints = boxes[kept].astype(np.float32), scores[kept].astype(np.float32), keypoints[kept]
     if len(scores) == 0:
         return []
     if not np.isfinite(boxes).all():
         raise ValueError("a box is not finite")
     chosen = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), min_score, NMS_IOU), dtype=np.int64).ravel()
     order = sorted(chosen.tolist(), key=lambda i: -float(scores[i]))
-    return [Detection(_to_frame(boxes[i], fitted), float(scores[i])) for i in order]
+    return [Detection(_to_frame(boxes[i], fitted), float(scores[i]), _points(keypoints[i], fitted)) for i in order]
 
 
 def _to_frame(box: NDArray[np.float32], fitted: Letterbox) -> Box:
@@ -94,6 +98,11 @@ def _to_frame(box: NDArray[np.float32], fitted: Letterbox) -> Box:
         width / fitted.scale,
         height / fitted.scale,
     )
+
+
+def _points(rows: NDArray[np.floating], fitted: Letterbox) -> Keypoints:
+    in_frame = (rows.astype(np.float64) - (fitted.left_px, fitted.top_px)) / fitted.scale
+    return Keypoints.of([Point(x, y) for x, y in in_frame.tolist()])
 
 
 def require_finite(scores: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -107,8 +116,8 @@ def require_finite(scores: NDArray[np.floating]) -> NDArray[np.floating]:
 def within_reach(found: Iterable[Detection], width_px: int, height_px: int) -> list[Detection]:
     """The detections that can be faces of a picture, their boxes cut off one picture's size beyond its edges.
 
-    Leaves out boxes wholly outside the picture and boxes without area. Raises ValueError where a box or a score is not
-    finite: where that face is nobody knows.
+    Leaves out boxes wholly outside the picture, boxes without area, and keypoints further out than a box may reach or
+    not finite. Raises ValueError where a box or a score is not finite: where that face is nobody knows.
     """
     kept = []
     for one in found:
@@ -119,8 +128,17 @@ def within_reach(found: Iterable[Detection], width_px: int, height_px: int) -> l
         limits = (width_px, height_px, width_px, height_px)
         left, top, right, bottom = cut = tuple(map(_cut, edges, limits))
         if left < min(right, width_px) and right > 0 and top < min(bottom, height_px) and bottom > 0:
-            kept.append(one if cut == edges else Detection(Box(left, top, right - left, bottom - top), one.score))
+            box = box if cut == edges else Box(left, top, right - left, bottom - top)
+            kept.append(Detection(box, one.score, _sensible(one.keypoints, width_px, height_px)))
     return kept
+
+
+def _sensible(keypoints: Keypoints | None, width_px: int, height_px: int) -> Keypoints | None:
+    """The keypoints, or None where one is nowhere near the picture. NaN is nowhere."""
+    if keypoints is None:
+        return None
+    near = (-width_px <= p.x_px <= 2 * width_px and -height_px <= p.y_px <= 2 * height_px for p in keypoints.points)
+    return keypoints if all(near) else None
 
 
 def _cut(edge: float, limit: int) -> float:

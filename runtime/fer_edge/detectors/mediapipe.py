@@ -16,6 +16,8 @@ from fer_edge.errors import ModelError
 from fer_edge.frames import Detection
 
 _SIDE_PX, _GRID = 192, 48
+# Right eye, left eye, tip of the nose, centre of the mouth; the ears, which follow, are not used.
+_KEYPOINTS = slice(4, 12)
 # What scores less is a face hardly more often than it is not; see docs/privacy.md.
 _FAINT_SCORE = 0.2
 
@@ -48,5 +50,7 @@ class MediaPipeDetector:
         # Few of the anchors see a face: only those are worked out.
         kept = np.flatnonzero(scores >= lowest)
         scores, size = scores[kept], regression[kept, 2:4]
-        boxes = np.concatenate([regression[kept, :2] + self._anchors_px[kept] - size / 2, size], axis=1)
-        return detections_in_frame(boxes, scores, fitted, lowest)
+        anchors = self._anchors_px[kept]
+        boxes = np.concatenate([regression[kept, :2] + anchors - size / 2, size], axis=1)
+        keypoints = regression[kept, _KEYPOINTS].reshape(-1, 4, 2) + anchors[:, None]
+        return detections_in_frame(boxes, scores, keypoints, fitted, lowest)

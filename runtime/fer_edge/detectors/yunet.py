@@ -1,7 +1,8 @@
 """YuNet (Wu, Peng and Yu, 2023; libfacedetection), run by onnxruntime.
 
 Input: 1x3xSxS BGR float 0..255, letterboxed. Outputs for strides 8, 16, 32: class and object scores, boxes, keypoints.
-Score is sqrt(class * object); box centre is (column + dx, row + dy) * stride, size is exp(d) * stride.
+Score is sqrt(class * object); box centre is (column + dx, row + dy) * stride, size is exp(d) * stride. Keypoints are
+right eye, left eye, tip of the nose, right and left corner of the mouth, each (column + dx, row + dy) * stride.
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ from fer_edge.errors import ModelError
 from fer_edge.frames import Detection
 
 _STRIDES = (8, 16, 32)
+_HEADS = ("cls", "obj", "bbox", "kps")
 # What scores less is a face hardly more often than it is not; see docs/privacy.md.
 _FAINT_SCORE = 0.15
 
@@ -33,7 +35,7 @@ class YuNetDetector:
             raise ModelError(f"{path}: input {shape}, expected (1, 3, side, side). Is it YuNet?")
         self.side_px, self.min_score = shape[2], min_score
         self._index = {spec.name: position for position, spec in enumerate(self._engine.outputs)}
-        missing = {f"{head}_{stride}" for head in ("cls", "obj", "bbox") for stride in _STRIDES} - set(self._index)
+        missing = {f"{head}_{stride}" for head in _HEADS for stride in _STRIDES} - set(self._index)
         if missing:
             raise ModelError(f"{path}: no output {sorted(missing)[0]}. Is it YuNet?")
 
@@ -47,7 +49,7 @@ class YuNetDetector:
         fitted = letterbox(image_bgr, self.side_px, self.side_px)
         tensor = np.stack(cv2.split(fitted.image_bgr))[None].astype(np.float32)
         outputs = self._engine.run(tensor)
-        cls, obj, raw = (self._joined(outputs, head) for head in ("cls", "obj", "bbox"))
+        cls, obj, raw, points = (self._joined(outputs, head) for head in _HEADS)
         cls, obj = (np.clip(require_finite(head[:, 0]), 0, 1) for head in (cls, obj))
         scores = np.sqrt(cls * obj)
         # Few of the cells see a face: only those are worked out.
@@ -56,7 +58,8 @@ class YuNetDetector:
         with np.errstate(over="ignore", invalid="ignore"):  # a size that overflows is refused below
             size = np.exp(raw[kept, 2:4]) * self._strides[kept]
             boxes = np.concatenate([centre - size / 2, size], axis=1)
-        return detections_in_frame(boxes, scores[kept], fitted, lowest)
+            keypoints = (points[kept] * self._strides[kept]).reshape(-1, 5, 2) + self._origins_px[kept, None]
+        return detections_in_frame(boxes, scores[kept], keypoints, fitted, lowest)
 
     def _joined(self, outputs: list[NDArray[Any]], head: str) -> NDArray[Any]:
         """One head's rows of all strides, (cells, values)."""
