@@ -47,6 +47,20 @@ def test_the_child_leaves_files_and_signal_handlers_of_its_parent_alone(tmp_path
     assert (tmp_path / "out").read_text() == "once"
 
 
+def test_where_no_child_can_tell_the_program_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as a supervisor may have set it
+    try:
+        assert signal_that_ends(lambda: None) is None
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+    def full() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", full)
+    assert signal_that_ends(lambda: None) is None
+
+
 def test_a_model_that_ends_its_engine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fake interpreter: which models end a real one changes from version to version."""
     real, parent = litert._interpreter(), os.getpid()

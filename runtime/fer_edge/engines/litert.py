@@ -51,7 +51,10 @@ class LiteRtEngine:
         ended_by = signal_that_ends(self._run_once)
         if ended_by is not None:
             reason = signal.strsignal(ended_by) or ended_by.name
-            raise ModelError(f"{self._path}: {self.name} ends with it ({reason}). Copy or export it again.")
+            remedy = (
+                f"Install {self.name} for this processor." if ended_by == signal.SIGILL else "Copy or export it again."
+            )
+            raise ModelError(f"{self._path}: {self.name} ends with it ({reason}). {remedy}")
 
     def _run_once(self) -> None:
         interpreter = self._open()

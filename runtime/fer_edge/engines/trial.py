@@ -14,8 +14,8 @@ _PATIENCE_S = 60
 def signal_that_ends(job: Callable[[], object]) -> signal.Signals | None:
     """Run `job` in a child process; the signal that ended it, such as SIGSEGV or, after a minute, SIGALRM.
 
-    None where it came to its end, whatever it raised, and where there are no child processes that could tell: a copy
-    of this process exists on Linux alone.
+    None where it came to its end, whatever it raised, and where no child process could tell: there is no room for one,
+    nobody is told of its end, or this is not Linux, where alone a process can be copied.
     """
     if sys.platform != "linux":
         return None
@@ -23,11 +23,16 @@ def signal_that_ends(job: Callable[[], object]) -> signal.Signals | None:
         # The child runs the engine's own threads and no others, so that this process has some does no harm.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", RuntimeWarning)  # JAX's, which the workbench's converter loads
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:  # no room for another process
+            return None
     if child == 0:
         _run_and_exit(job)
     try:
         _, status = os.waitpid(child, 0)
+    except ChildProcessError:  # who started this program has it ignore the end of children, so nobody knows
+        return None
     except BaseException:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
