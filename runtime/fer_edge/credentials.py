@@ -75,15 +75,16 @@ def fill_in(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_secret(path: Path, label: str) -> str:
     """Return the one line of a secret's file. Raises UsageError, which never quotes the file."""
+    found = locate(path)
+    if not _is_file(found):
+        # Whoever takes the setting for that of the secret itself has written the secret there.
+        raise UsageError(f"{label}: no file of this name, which may be the secret itself and so is not shown.")
     shown = f"{label} = {redacted(str(path))!r}"
     try:
-        found = locate(path)
-        if not found.is_file():
-            raise UsageError(f"{shown}: {'not a file' if found.exists() else 'no such file'}.")
         with open(found, "rb") as stream:
             data = stream.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{shown}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+    except OSError as error:
+        raise UsageError(f"{shown}: cannot be read ({error.strerror}).") from None
     try:
         text = data.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
@@ -106,7 +107,7 @@ def locate(path: Path) -> Path:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a folder one may not enter
+    except (OSError, ValueError):  # a folder one may not enter, a name that is too long or holds a NUL
         return False
 
 

@@ -114,14 +114,10 @@ def test_any_file_is_a_secret_or_refused(tmp_path_factory, data):
 
 def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    for name, reason in (
-        ("absent", "no such file"),
-        ("fifo", "not a file"),
-        (".", "not a file"),
-        ("a\0b", "no such file"),
-    ):
-        with pytest.raises(UsageError, match=reason):
+    for name in ("absent", "fifo", ".", "a\0b", "x" * 300):
+        with pytest.raises(UsageError, match=r"^\[web\] token_file: no file of this name") as refused:
             read_secret(tmp_path / name, "[web] token_file")
+        assert str(tmp_path) not in str(refused.value)
 
 
 @pytest.mark.parametrize(
