@@ -1,7 +1,9 @@
 """The load test itself: that it counts what arrives, and says so when something does not."""
 
+import csv
 import dataclasses
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +27,14 @@ def test_all_frames_arrive_everywhere_and_who_does_not_fit_is_told(clip, tmp_pat
     write_load(tmp_path / "load.csv", [row, dataclasses.replace(row, pictures_fps=None)])
     lines = table(tmp_path / "load.csv").splitlines()
     assert len(lines) == 4 and lines[2].startswith("| 3 | 2 | 1 |") and len({line.count("|") for line in lines}) == 1
+
+
+def test_the_documented_figures_are_those_of_the_last_run_and_nothing_was_lost():
+    measured = Path("docs/measured/load.csv")
+    assert table(measured) in Path("docs/service.md").read_text()
+    with open(measured, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["viewers_asked"] for row in rows] == ["0", "20"]
+    for row in rows:
+        assert row["frames"] == row["jsonl_lines"] and row["events_expected"] == row["events_received"]
+        assert {row[key] for key in ("results_lost", "scrapes_failed", "viewers_without_answer", "exit_code")} == {"0"}
