@@ -123,7 +123,7 @@ def _run_all(jobs: Sequence[Job], folder: Path, at_once: int) -> list[str]:
 def _started(job: Job, folder: Path, at_once: int) -> Iterator[subprocess.Popen[bytes]]:
     """The job as a process, stopped at the end where it still runs."""
     threads = str(max((os.cpu_count() or 1) // at_once, 1))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads}
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}  # what the user set holds
     start = ["nice", "-n", str(_NICENESS), sys.executable, "-m", "train", *job.command]
     with open(folder / "logs" / f"{job.name}.log", "ab") as log:
         process = subprocess.Popen(
