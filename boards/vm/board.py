@@ -164,8 +164,7 @@ class _Trial:
     def _start(self) -> str:
         self._must(f"sed -i -e '/^.detection.$/a when = 10' -e '/^.camera.$/a {_PATIENCE}' {_SETTINGS}")
         self._must(f"cat >>{_SETTINGS} <<'END'\n{_OUTPUTS}END")
-        self._must("systemctl start mosquitto; mkdir -p /etc/systemd/system/fer-edge.service.d")
-        self._must('printf "[Service]\\nWatchdogSec=60\\n" >/etc/systemd/system/fer-edge.service.d/quick.conf')
+        self._must("systemctl start mosquitto")
         began_s = time.monotonic()
         self._must(
             "systemctl daemon-reload; systemctl enable --now fer-edge || journalctl -u fer-edge | tail -20", 1200
@@ -194,13 +193,14 @@ class _Trial:
         return ", ".join(topics)
 
     def _watchdog(self) -> str:
+        self._until("systemctl is-active --quiet fer-edge", 900)
         pid = self._must("systemctl show -p MainPID --value fer-edge").strip()
         self._must(f"kill -STOP {pid}")
         began_s = time.monotonic()
         self._until(f"p=$(systemctl show -p MainPID --value fer-edge); [ $p != {pid} ] && [ $p != 0 ]", 400)
         taken_s = time.monotonic() - began_s
         self._until("systemctl is-active --quiet fer-edge", 900)
-        return f"started again {taken_s:.0f} s after kill -STOP (WatchdogSec=60)"
+        return f"started again {taken_s:.0f} s after kill -STOP (WatchdogSec=120)"
 
     def _unplug(self) -> str:
         self._must("systemctl stop feeder; echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind", 120)
