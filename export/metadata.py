@@ -32,16 +32,23 @@ def put_in_onnx(model: onnx.ModelProto, contract: ModelContract) -> None:
 
 def put_in_tflite(content: bytes, contract: ModelContract) -> bytes:
     """The .tflite file `content` with the contract as its metadata buffer, replacing one that is there."""
+    description = conventional_keys(contract)["description"]
+    return put_text_in_tflite(content, METADATA_KEY, contract.to_json(), description=description)
+
+
+def put_text_in_tflite(content: bytes, key: str, text: str, *, description: str | None = None) -> bytes:
+    """The .tflite file `content` with `text` as its metadata buffer `key`, replacing one that is there."""
     model = read_tflite(content)
-    model.description = conventional_keys(contract)["description"].encode()
+    if description is not None:
+        model.description = description.encode()
     entries = model.metadata or []
-    entry = next((entry for entry in entries if entry.name == METADATA_KEY.encode()), None)
+    entry = next((entry for entry in entries if entry.name == key.encode()), None)
     if entry is None:
         model.buffers.append(schema.BufferT())
         entry = schema.MetadataT()
-        entry.name, entry.buffer = METADATA_KEY.encode(), len(model.buffers) - 1
+        entry.name, entry.buffer = key.encode(), len(model.buffers) - 1
         model.metadata = [*entries, entry]
-    model.buffers[entry.buffer].data = list(contract.to_json().encode())
+    model.buffers[entry.buffer].data = list(text.encode())
     return write_tflite(model)
 
 

@@ -49,6 +49,16 @@ def mediapipe_file() -> Path:
 
 
 @pytest.fixture(scope="session")
+def yunet_file() -> Path:
+    """The published YuNet-n, from the package, from FER_EDGE_DETECTORS or from media/."""
+    name = DETECTOR_FILES["yunet"].filename
+    for folder in (DATA, Path(os.environ.get("FER_EDGE_DETECTORS", ROOT / "media"))):
+        if (folder / name).is_file():
+            return folder / name
+    pytest.skip("YuNet is absent; `fer-edge models --fetch yunet` brings it")
+
+
+@pytest.fixture(scope="session")
 def default_model() -> Path:
     assert DEFAULT_MODEL.is_file(), "the package must carry its default model"
     return DEFAULT_MODEL

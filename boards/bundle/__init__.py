@@ -125,7 +125,7 @@ def _add_detector(request: BundleRequest, folder: Path) -> Path:
     if request.detector_file is None:
         fetch_detector(name)
     source = checked_file(DETECTOR_FILES[name], request.detector_file)
-    target = folder / "detector" / DETECTOR_FILES[name].filename
+    target = (folder / "detector" / DETECTOR_FILES[name].filename).with_suffix(source.suffix)
     target.parent.mkdir()
     shutil.copyfile(source, target)
     return target.relative_to(folder)

@@ -168,7 +168,11 @@ class DetectionSettings:
         "mediapipe", "--detector", "the face detector; none takes every picture for one face", choices=DETECTORS
     )
     file: Path | None = _setting(
-        None, "--detector-file", "a local copy of the detector's file", parse=file_path, metavar="FILE"
+        None,
+        "--detector-file",
+        "a local copy of the detector's file; for yunet also a .tflite made of it",
+        parse=file_path,
+        metavar="FILE",
     )
     min_score: float | None = _setting(
         None, "--min-score", "detections below it are dropped", parse=fraction, metavar="0..1"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fer_edge.errors import ModelError, UsageError
-from fer_edge.files import sha256_of
+from fer_edge.files import MODEL_BYTES, read_bytes, sha256_of
 from fer_edge.frames import Box, Detection
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent.parent / "data"
 # In place of a detector: every picture is one face, cut out already.
 NONE = "none"
+MADE_KEY = "fer_edge_detector"
+"""Metadata of a .tflite detector made here: a JSON object, whose source_sha256 is the published file's digest."""
 
 
 class Detector(Protocol):
@@ -39,13 +42,17 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class DetectorFile:
-    """A published detector file. `sha256s` are the contents known to work; `remedy` is the command that brings it."""
+    """A published detector file. `sha256s` are the contents known to work; `remedy` is the command that brings it.
+
+    Where `convertible`, a .tflite that `python -m quantize.detector` made of it is as good.
+    """
 
     name: str
     filename: str
     sha256s: tuple[str, ...]
     licence: str
     remedy: str
+    convertible: bool = False
 
 
 DETECTOR_FILES = {
@@ -66,6 +73,7 @@ DETECTOR_FILES = {
         ),
         licence="BSD-3-Clause",
         remedy="fer-edge models --fetch yunet",
+        convertible=True,
     ),
 }
 
@@ -104,19 +112,33 @@ class WholePicture:
 
 
 def checked_file(pinned: DetectorFile, file: Path | None = None) -> Path:
-    """Path of a detector file whose contents are the pinned ones. Raises ModelError."""
+    """Path of a detector file whose contents are the pinned ones, or that was made of them. Raises ModelError."""
     path = file or DATA / pinned.filename
     if not path.is_file():
         raise ModelError(
             f"detector file not found: {path}. Bring it with `{pinned.remedy}`, or name a copy with --detector-file."
         )
     found = sha256_of(path)
-    if found not in pinned.sha256s:
+    if found not in pinned.sha256s and not (pinned.convertible and _source_of(path) in pinned.sha256s):
         raise ModelError(
             f"{path}: SHA-256 is {found[:12]}..., expected {pinned.sha256s[0][:12]}... of the published "
             f"{pinned.filename}. Bring it again with `{pinned.remedy}`."
         )
     return path
+
+
+def _source_of(path: Path) -> str | None:
+    """Digest of the published file that a .tflite was made of, None where it does not say. Raises ModelError."""
+    if path.suffix != ".tflite":
+        return None
+    from fer_edge.tflite_file import read_metadata
+
+    text = read_metadata(read_bytes(path, ModelError, limit_bytes=MODEL_BYTES), MADE_KEY, str(path))
+    try:
+        source = json.loads(text or "{}").get("source_sha256")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return source if isinstance(source, str) else None
 
 
 def _factory(name: str) -> tuple[Callable[[Path, float, int], Detector], float]:

@@ -1,6 +1,9 @@
-"""YuNet (Wu, Peng and Yu, 2023; libfacedetection), run by onnxruntime.
+"""YuNet (Wu, Peng and Yu, 2023; libfacedetection), as published for onnxruntime or made into a .tflite for LiteRT.
 
-Input: 1x3xSxS BGR float 0..255, letterboxed. Outputs for strides 8, 16, 32: class and object scores, boxes, keypoints.
+Published: 1x3xSxS BGR float 0..255, letterboxed; class and object scores, boxes and keypoints, (1, cells, values) for
+each of the strides 8, 16 and 32. Made here (`python -m quantize.detector`): 1xHxWx3 BGR, float or int8 (the pixel minus
+128); the same as maps (1, rows, columns, values), with logits in place of scores.
+
 Score is sqrt(class * object); box centre is (column + dx, row + dy) * stride, size is exp(d) * stride. Keypoints are
 right eye, left eye, tip of the nose, right and left corner of the mouth, each (column + dx, row + dy) * stride.
 """
@@ -17,8 +20,12 @@ from fer_edge.engines import open_engine
 from fer_edge.errors import ModelError
 from fer_edge.frames import Detection
 
+STEP_PX = 32
+"""Sides of the canvas are multiples of it."""
 _STRIDES = (8, 16, 32)
-_HEADS = ("cls", "obj", "bbox", "kps")
+_VALUES = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+OUTPUTS = tuple(f"{head}_{stride}" for head in _VALUES for stride in _STRIDES)
+"""The outputs by name, in the order a .tflite gives them."""
 # What scores less is a face hardly more often than it is not; see docs/privacy.md.
 _FAINT_SCORE = 0.15
 
@@ -30,43 +37,71 @@ class YuNetDetector:
 
     def __init__(self, path: Path, min_score: float, threads: int) -> None:
         self._engine = open_engine(path, threads=threads)
+        self._maps = path.suffix == ".tflite"
         shape = self._engine.input.shape
-        if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
-            raise ModelError(f"{path}: input {shape}, expected (1, 3, side, side). Is it YuNet?")
-        self.side_px, self.min_score = shape[2], min_score
-        self._index = {spec.name: position for position, spec in enumerate(self._engine.outputs)}
-        missing = {f"{head}_{stride}" for head in _HEADS for stride in _STRIDES} - set(self._index)
-        if missing:
-            raise ModelError(f"{path}: no output {sorted(missing)[0]}. Is it YuNet?")
+        sides = shape[1:3] if self._maps else shape[2:]
+        if len(shape) != 4 or shape[3 if self._maps else 1] != 3 or any(side % STEP_PX for side in sides):
+            raise ModelError(f"{path}: input {shape}, expected a picture with sides of multiples of 32. Is it YuNet?")
+        self._height_px, self._width_px = sides
+        self.side_px, self.min_score = max(sides), min_score
+        self._order = self._order_of_outputs(path)
 
-        centres = [_cell_origins(self.side_px // stride) * stride for stride in _STRIDES]
-        self._origins_px = np.concatenate(centres).astype(np.float32)
-        self._strides = np.repeat(np.asarray(_STRIDES, dtype=np.float32), [len(part) for part in centres])[:, None]
+        grids = [_cell_origins(self._width_px // stride, self._height_px // stride) * stride for stride in _STRIDES]
+        self._origins_px = np.concatenate(grids).astype(np.float32)
+        self._strides = np.repeat(np.asarray(_STRIDES, dtype=np.float32), [len(part) for part in grids])[:, None]
+
+    def _order_of_outputs(self, path: Path) -> list[int]:
+        """Position of each of OUTPUTS among the file's. Raises ModelError where one is missing or of another shape."""
+        found = self._engine.outputs
+        names = list(OUTPUTS[: len(found)]) if self._maps else [spec.name for spec in found]
+        for name in OUTPUTS:
+            head, stride = name.split("_")
+            rows, columns = self._height_px // int(stride), self._width_px // int(stride)
+            shape = (1, rows, columns, _VALUES[head]) if self._maps else (1, rows * columns, _VALUES[head])
+            if name not in names:
+                raise ModelError(f"{path}: no output {name}. Is it YuNet?")
+            if found[names.index(name)].shape != shape:
+                raise ModelError(f"{path}: output {name} {found[names.index(name)].shape}, expected {shape}.")
+        return [names.index(name) for name in OUTPUTS]
 
     def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
         """See `Detector.detect`."""
         lowest = min(self.min_score, _FAINT_SCORE) if faint else self.min_score
-        fitted = letterbox(image_bgr, self.side_px, self.side_px)
-        tensor = np.stack(cv2.split(fitted.image_bgr))[None].astype(np.float32)
-        outputs = self._engine.run(tensor)
-        cls, obj, raw, points = (self._joined(outputs, head) for head in _HEADS)
-        cls, obj = (np.clip(require_finite(head[:, 0]), 0, 1) for head in (cls, obj))
-        scores = np.sqrt(cls * obj)
+        fitted = letterbox(image_bgr, self._width_px, self._height_px)
+        outputs = self._engine.run(self._tensor(fitted.image_bgr))
+        cls, obj, raw, points = (self._joined(outputs, head) for head in _VALUES)
+        scores = np.sqrt(self._probability(cls[:, 0]) * self._probability(obj[:, 0]))
         # Few of the cells see a face: only those are worked out.
         kept = np.flatnonzero(scores >= lowest)
-        centre = self._origins_px[kept] + raw[kept, :2] * self._strides[kept]
+        origins, strides = self._origins_px[kept], self._strides[kept]
+        centre = origins + raw[kept, :2] * strides
         with np.errstate(over="ignore", invalid="ignore"):  # a size that overflows is refused below
-            size = np.exp(raw[kept, 2:4]) * self._strides[kept]
+            size = np.exp(raw[kept, 2:4]) * strides
             boxes = np.concatenate([centre - size / 2, size], axis=1)
-            keypoints = (points[kept] * self._strides[kept]).reshape(-1, 5, 2) + self._origins_px[kept, None]
+        keypoints = (points[kept] * strides).reshape(-1, 5, 2) + origins[:, None]
         return detections_in_frame(boxes, scores[kept], keypoints, fitted, lowest)
+
+    def _tensor(self, canvas_bgr: NDArray[np.uint8]) -> NDArray[Any]:
+        """A canvas (h, w, 3) as the file's input."""
+        if not self._maps:
+            return np.stack(cv2.split(canvas_bgr))[None].astype(np.float32)
+        if self._engine.input.dtype == "int8":
+            return (canvas_bgr ^ np.uint8(128)).view(np.int8)[None]
+        return canvas_bgr[None].astype(np.float32)
+
+    def _probability(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores, or a .tflite's logits, as probabilities in [0, 1]."""
+        finite = require_finite(scores)
+        probability = 1 / (1 + np.exp(-np.clip(finite, -80, 80))) if self._maps else np.clip(finite, 0, 1)
+        return np.asarray(probability, dtype=np.float32)
 
     def _joined(self, outputs: list[NDArray[Any]], head: str) -> NDArray[Any]:
         """One head's rows of all strides, (cells, values)."""
-        return np.concatenate([outputs[self._index[f"{head}_{stride}"]][0] for stride in _STRIDES])
+        places = [self._order[OUTPUTS.index(f"{head}_{stride}")] for stride in _STRIDES]
+        return np.concatenate([outputs[place].reshape(-1, _VALUES[head]) for place in places])
 
 
-def _cell_origins(side: int) -> NDArray[np.int64]:
-    """Column and row (side * side, 2) of each cell of a square grid, row by row."""
-    rows, columns = np.divmod(np.arange(side * side), side)
+def _cell_origins(width: int, height: int) -> NDArray[np.int64]:
+    """Column and row (width * height, 2) of each cell of a grid, row by row."""
+    rows, columns = np.divmod(np.arange(width * height), width)
     return np.stack([columns, rows], axis=1)
