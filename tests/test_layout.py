@@ -15,7 +15,7 @@ ALLOWED = {
     "train": {"train", "fer_edge"},
     "export": {"export", "train", "fer_edge"},
     "quantize": {"quantize", "export", "train", "fer_edge"},
-    "boards": {"boards", "fer_edge"},
+    "boards": {"boards", "quantize", "export", "train", "fer_edge"},
 }
 OURS = {"fer_edge", "train", "export", "quantize", "boards", "tests"}
 RUNTIME_THIRD_PARTY = {"numpy", "cv2", "onnxruntime", "picamera2", "ai_edge_litert", "tflite_runtime"}

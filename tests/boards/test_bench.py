@@ -43,7 +43,13 @@ def faces_folder(tmp_path: Path) -> Path:
 
 def test_bench_writes_csv_and_plot(artefacts: Path, clip: Path, mediapipe_file: Path, tmp_path: Path) -> None:
     names = ("label_names", "split_names", "images", "labels", "splits")
-    values = (np.array(LABELS), np.array(["PublicTest"]), np.zeros((7, 48, 48), np.uint8), np.arange(7), np.zeros(7))
+    values = (
+        np.array(LABELS),
+        np.array(["PublicTest"]),
+        np.zeros((7, 48, 48), np.uint8),
+        np.arange(7),
+        np.zeros(7, np.int64),
+    )
     np.savez(tmp_path / "faces.npz", **dict(zip(names, values, strict=True)))
     words = ["bench", str(artefacts), "--source", str(clip), "--faces", str(tmp_path / "faces.npz")]
     assert command.main([*words, "-n", "6", "--warmup", "2"]) == 0

@@ -40,7 +40,7 @@ def test_a_dataset_gives_accuracy_on_the_board(default_model: Path, tmp_path: Pa
     labels = Classifier(default_model).contract.labels
     names = ("label_names", "split_names", "images", "labels", "splits")
     faces = np.zeros((7, 48, 48), np.uint8)
-    values = (np.array(labels), np.array(["PublicTest"]), faces, np.arange(7), np.zeros(7))
+    values = (np.array(labels), np.array(["PublicTest"]), faces, np.arange(7), np.zeros(7, np.int64))
     np.savez(tmp_path / "faces.npz", **dict(zip(names, values, strict=True)))
     out = tmp_path / "bench.csv"
     words = ["bench", "--dataset", str(tmp_path / "faces.npz"), "-n", "3", "--warmup", "1", "--out", str(out)]
