@@ -14,7 +14,7 @@ from fer_edge.frames import Box
 from fer_edge.tracker import intersection_over_union
 
 from export.detector import Network, float_tflite, read_yunet
-from export.metadata import put_text_in_tflite
+from export.metadata import put_text_in_tflite, read_tflite, write_tflite
 from quantize.detector.__main__ import _images, main
 from quantize.detector.make import MadeDetector, equalized, int8_tflite, make_detector
 from quantize.detector.scenes import BucketRecall, Portrait, portraits, recall_by_size, require_recall, scenes
@@ -117,6 +117,10 @@ def test_a_detector_that_loses_faces_of_one_size_is_refused() -> None:
         require_recall([well, bad])
 
 
+def test_sizes_beyond_the_canvas_are_not_judged() -> None:
+    require_recall([BucketRecall(10, 140, 60, 20, 0)])
+
+
 class Blind:
     name, side_px, min_score = "yunet", 160, 0.6
 
@@ -161,9 +165,19 @@ def test_a_tflite_that_was_not_made_of_the_published_file_is_refused(
         open_detector("yunet", file)
 
 
-def test_a_made_detector_is_no_mediapipe(made: MadeDetector) -> None:
-    with pytest.raises(ModelError, match="SHA-256 is"):
-        open_detector("mediapipe", made.int8_file)
+def test_a_file_of_another_detector_is_refused_with_its_name(made: MadeDetector, yunet_file: Path) -> None:
+    for file in (made.int8_file, yunet_file):
+        with pytest.raises(ModelError, match="found one of yunet"):
+            open_detector("mediapipe", file)
+
+
+def test_a_made_file_with_an_output_cut_off_is_refused(made: MadeDetector, tmp_path: Path) -> None:
+    model = read_tflite(made.float_file.read_bytes())
+    model.subgraphs[0].outputs = model.subgraphs[0].outputs[:-1]
+    file = tmp_path / "cut.tflite"
+    file.write_bytes(write_tflite(model))
+    with pytest.raises(ModelError, match="no output kps_32"):
+        open_detector("yunet", file)
 
 
 @pytest.mark.parametrize("canvas", ["160", "160x100", "x", "0x0", "99999999x32", "-160x128"])

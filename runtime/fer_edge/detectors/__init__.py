@@ -118,13 +118,24 @@ def checked_file(pinned: DetectorFile, file: Path | None = None) -> Path:
         raise ModelError(
             f"detector file not found: {path}. Bring it with `{pinned.remedy}`, or name a copy with --detector-file."
         )
-    found = sha256_of(path)
-    if found not in pinned.sha256s and not (pinned.convertible and _source_of(path) in pinned.sha256s):
+    digest = sha256_of(path)
+    owner = _owner_of(path, digest)
+    if owner is None:
         raise ModelError(
-            f"{path}: SHA-256 is {found[:12]}..., expected {pinned.sha256s[0][:12]}... of the published "
+            f"{path}: SHA-256 is {digest[:12]}..., expected {pinned.sha256s[0][:12]}... of the published "
             f"{pinned.filename}. Bring it again with `{pinned.remedy}`."
         )
+    if owner != pinned.name:
+        raise ModelError(f"{path}: expected a file of {pinned.name}, found one of {owner}. Add `--detector {owner}`.")
     return path
+
+
+def _owner_of(path: Path, digest: str) -> str | None:
+    """Name of the detector whose file it is, as published or made of that; None where it is nobody's."""
+    for pinned in DETECTOR_FILES.values():
+        if digest in pinned.sha256s or (pinned.convertible and _source_of(path) in pinned.sha256s):
+            return pinned.name
+    return None
 
 
 def _source_of(path: Path) -> str | None:

@@ -38,17 +38,24 @@ class YuNetDetector:
     def __init__(self, path: Path, min_score: float, threads: int) -> None:
         self._engine = open_engine(path, threads=threads)
         self._maps = path.suffix == ".tflite"
-        shape = self._engine.input.shape
-        sides = shape[1:3] if self._maps else shape[2:]
-        if len(shape) != 4 or shape[3 if self._maps else 1] != 3 or any(side % STEP_PX for side in sides):
-            raise ModelError(f"{path}: input {shape}, expected a picture with sides of multiples of 32. Is it YuNet?")
-        self._height_px, self._width_px = sides
+        self._height_px, self._width_px = sides = self._canvas(path)
         self.side_px, self.min_score = max(sides), min_score
         self._order = self._order_of_outputs(path)
 
         grids = [_cell_origins(self._width_px // stride, self._height_px // stride) * stride for stride in _STRIDES]
         self._origins_px = np.concatenate(grids).astype(np.float32)
         self._strides = np.repeat(np.asarray(_STRIDES, dtype=np.float32), [len(part) for part in grids])[:, None]
+
+    def _canvas(self, path: Path) -> tuple[int, int]:
+        """Height and width of the input. Raises ModelError where it is no picture this class can give it."""
+        shape, dtype = self._engine.input.shape, self._engine.input.dtype
+        sides = shape[1:3] if self._maps else shape[2:]
+        channels = shape[-1] if self._maps else shape[1] if len(shape) == 4 else 0
+        if len(shape) != 4 or channels != 3 or any(side < STEP_PX or side % STEP_PX for side in sides):
+            raise ModelError(f"{path}: input {shape}, expected a picture, its sides multiples of 32. Is it YuNet?")
+        if dtype not in ("float32", "int8"):
+            raise ModelError(f"{path}: input of {dtype}, expected float32 or int8. Make it again.")
+        return sides[0], sides[1]
 
     def _order_of_outputs(self, path: Path) -> list[int]:
         """Position of each of OUTPUTS among the file's. Raises ModelError where one is missing or of another shape."""
