@@ -136,7 +136,7 @@ class CameraSettings:
     tries: int | None = _setting(
         None,
         "--tries",
-        "give up after N failed reopenings in a row (10 if absent; under systemd it is tried without end)",
+        "give up after N failed reopenings (default 10, 5 before the first frame; endless under systemd)",
         parse=whole,
         metavar="N",
     )

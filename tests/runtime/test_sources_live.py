@@ -195,6 +195,9 @@ def test_a_device_that_is_away_is_an_error_where_nobody_has_the_patience():
             LiveSource("ticker", refuse, options).__enter__()
     with LiveSource("ticker", refuse, QUICK) as source, pytest.raises(SourceError, match="lost for good after 3 tries"):
         list(source)
+    brief = dataclasses.replace(QUICK, first_tries=1)
+    with LiveSource("ticker", refuse, brief) as source, pytest.raises(SourceError, match="lost for good after 1 tries"):
+        list(source)
 
 
 def test_a_driver_that_hangs_at_every_try_is_given_up(monkeypatch):

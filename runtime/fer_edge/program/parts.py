@@ -24,8 +24,10 @@ from fer_edge.sinks.run_folder import RunFolder
 from fer_edge.sources import Source
 from fer_edge.sources.address import IMAGE_SUFFIXES
 
-# Somebody at a terminal learns in three minutes that there is no camera.
+# Somebody at a terminal learns in three minutes that the camera is gone.
 _TRIES = 10
+# And in half a minute that there is none: its address may be wrong.
+_FIRST_TRIES = 5
 
 MakeSink = Callable[[], Sink]
 
@@ -60,6 +62,7 @@ def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = T
     from fer_edge.sources.latest import LiveOptions
 
     source, camera = settings.source, settings.camera
+    is_watched = camera.tries is None and not supervisor.supervised
     limit = PictureLimit(source.max_megapixels, "--max-megapixels")
     live = LiveOptions(
         width_px=camera.width_px,
@@ -70,7 +73,8 @@ def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = T
         limit=limit,
         first_frame_s=camera.first_frame_s,
         silence_s=camera.silence_s,
-        tries=_TRIES if camera.tries is None and not supervisor.supervised else camera.tries,
+        tries=_TRIES if is_watched else camera.tries,
+        first_tries=_FIRST_TRIES if is_watched else None,
         patient=patient,
         waiting=supervisor.waiting,
     )

@@ -66,8 +66,9 @@ class LiveOptions:
     """What to ask of a camera, and how long to wait for a camera or stream before reopening it or giving up.
 
     A reopening has failed unless frames came for `steady_s`. After `tries` failed ones in a row the source is lost for
-    good; None tries without end. The wait before a try starts at `backoff_s` and doubles up to `backoff_max_s`. Where
-    `patient`, a source that is not there at the start is waited for in the same way; else entering it fails.
+    good; None tries without end. One that never gave a frame is lost after `first_tries`, where that is set: perhaps
+    its address is wrong. The wait before a try starts at `backoff_s` and doubles up to `backoff_max_s`. A source that
+    is not there at the start is waited for in the same way where `patient`; else entering it fails.
 
     A stream has its own size; `width_px` and `height_px` are for cameras, and `buffer_count` is for picamera2: its own
     default of 6 takes too much CMA memory on a board of 512 MB. A camera that sends one picture a request is asked
@@ -84,6 +85,7 @@ class LiveOptions:
     first_frame_s: float = 10.0
     silence_s: float = 20.0
     tries: int | None = 10
+    first_tries: int | None = None
     patient: bool = True
     steady_s: float = 10.0
     backoff_s: float = 1.0
@@ -291,7 +293,8 @@ class LiveSource:
             return
         self._failures, self._steady_at_s = self._failures + 1, None
         self._close_reader()
-        tries = self.options.tries
+        is_new = self._reader.next_index == 0 and self.options.first_tries is not None
+        tries = self.options.first_tries if is_new else self.options.tries
         if tries is not None and self._failures > tries:
             raise SourceError(f"{self.name}: lost for good after {tries} tries to reopen it. Last: {error}")
         if self._left_behind >= _MOST_LEFT_BEHIND:
