@@ -9,8 +9,8 @@ from tests.fuzz import harness
 from tests.fuzz.targets import ROOT, SABOTAGE, TARGETS
 
 # Seconds a target takes here, on a machine with nothing else to do: two at most.
-COUNTS = {"camera": 300, "http": 200, "mqtt": 150, "mqtt-clear": 150, "plan": 300, "video": 300, "face-cache": 300}
-COUNTS |= {"calibration": 200}
+COUNTS = {"camera": 300, "http": 200, "mqtt": 150, "mqtt-clear": 150, "plan": 200, "video": 300, "face-cache": 300}
+COUNTS |= {"calibration": 200, "timeline": 400, "tflite": 500, "tflite-fields": 300}
 NEEDED = {"http": "microdot", "mqtt": "paho", "mqtt-clear": "paho"}
 
 
