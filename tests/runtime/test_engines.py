@@ -155,6 +155,46 @@ def fixed_batch(contract: ModelContract) -> tuple[onnx.ModelProto, np.ndarray]:
     return model, weights
 
 
+def test_an_onnx_model_that_never_ends_is_refused(
+    tmp_path: Path, contract: ModelContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer_edge.engines.trial._MOST_CPU_S", 1)
+    model, _ = fixed_batch(contract)
+    step = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["before"], ["after"])],
+        "step",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, None),
+        ],
+    )
+    model.graph.node[2].output[0] = "first"
+    model.graph.node.append(helper.make_node("Loop", ["count", "true", "first"], ["logits"], body=step))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(10**15, np.int64), "count"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "true"))
+    onnx.save(model, tmp_path / "endless.onnx")
+    with pytest.raises(ModelError, match=r"endless\.onnx: onnxruntime ends with it \(no result within"):
+        Classifier(tmp_path / "endless.onnx")
+
+
+def test_a_model_is_tried_while_another_is_running_with_threads_of_its_own(
+    tmp_path: Path, contract: ModelContract, default_model: Path
+) -> None:
+    """A copy of this process has none of the threads that the first model left waiting."""
+    onnx.save(fixed_batch(contract)[0], tmp_path / "fixed.onnx")
+    faces = np.zeros((2, 48, 48), np.uint8)
+    running = [Classifier(path, threads=4) for path in (tmp_path / "fixed.onnx", default_model)]
+    for path in (tmp_path / "fixed.onnx", default_model):
+        for classifier in running:
+            classifier.logits(faces)
+        assert Classifier(path, threads=4).logits(faces).shape == (2, 7)
+
+
 def test_an_onnx_model_of_fixed_batch_classifies_several_faces(tmp_path: Path, contract: ModelContract) -> None:
     """Two faces in a frame must not be too many for it."""
     model, weights = fixed_batch(contract)

@@ -9,7 +9,7 @@ import pytest
 
 from fer_edge.classifier import Classifier
 from fer_edge.engines import litert
-from fer_edge.engines.trial import signal_that_ends
+from fer_edge.engines.trial import Failure, failure_of
 from fer_edge.errors import ModelError
 
 from tests.fuzz.models import tiny_tflite
@@ -18,31 +18,54 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a process can b
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGKILL])
-def test_the_signal_that_ends_a_job_is_told(number: signal.Signals) -> None:
-    assert signal_that_ends(lambda: os.kill(os.getpid(), number)) == number
+def test_the_failure_of_a_job_is_told(number: signal.Signals) -> None:
+    failure = failure_of(lambda: os.kill(os.getpid(), number))
+    assert failure is not None and failure.ended and failure.text
 
 
 def test_a_job_that_comes_to_its_end_is_no_news(capfd: pytest.CaptureFixture[str]) -> None:
     def chatter() -> None:
         os.write(1, b"out")
         os.write(2, b"err")
-        raise ValueError
 
-    assert signal_that_ends(chatter) is None
-    assert signal_that_ends(lambda: sys.exit(7)) is None
+    assert failure_of(chatter) is None
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_job_raises_is_told() -> None:
+    def raises() -> None:
+        raise ValueError("no such \ud800 tensor\nin the graph")
+
+    assert failure_of(raises) == Failure("no such ? tensor in the graph", ended=False)
+    assert failure_of(lambda: sys.exit(7)) == Failure("7", ended=False)
+
+
+def test_a_job_that_takes_all_memory_is_told() -> None:
+    assert failure_of(lambda: bytearray(100 << 30)) == Failure("MemoryError", ended=False)
+
+
+def test_a_job_that_takes_all_processor_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer_edge.engines.trial._MOST_CPU_S", 1)
+
+    def spin() -> None:
+        while True:
+            pass
+
+    failure = failure_of(spin)
+    assert failure is not None and failure.ended and "processor time" in failure.text
 
 
 def test_a_job_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_edge.engines.trial._PATIENCE_S", 1)
-    assert signal_that_ends(signal.pause) == signal.SIGALRM
+    failure = failure_of(signal.pause)
+    assert failure is not None and failure.ended and "no result within" in failure.text
 
 
 def test_the_child_leaves_files_and_signal_handlers_of_its_parent_alone(tmp_path: Path) -> None:
     with open(tmp_path / "out", "w") as out:
         out.write("once")  # still in the buffer, which the child has a copy of
         before = signal.getsignal(signal.SIGTERM)
-        assert signal_that_ends(lambda: None) is None
+        assert failure_of(lambda: None) is None
         assert signal.getsignal(signal.SIGTERM) is before
     assert (tmp_path / "out").read_text() == "once"
 
@@ -50,7 +73,7 @@ def test_the_child_leaves_files_and_signal_handlers_of_its_parent_alone(tmp_path
 def test_where_no_child_can_tell_the_program_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as a supervisor may have set it
     try:
-        assert signal_that_ends(lambda: None) is None
+        assert failure_of(lambda: None) is None
     finally:
         signal.signal(signal.SIGCHLD, before)
 
@@ -58,7 +81,7 @@ def test_where_no_child_can_tell_the_program_goes_on(monkeypatch: pytest.MonkeyP
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", full)
-    assert signal_that_ends(lambda: None) is None
+    assert failure_of(lambda: None) is None
 
 
 def test_a_model_that_ends_its_engine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fer_edge.engines.trial import failure_of
 from fer_edge.errors import ModelError
 from fer_edge.files import MODEL_BYTES, open_regular
 
@@ -52,8 +53,8 @@ class Engine(Protocol):
 def open_engine(path: Path, *, threads: int = 1, pinned: bool = False) -> Engine:
     """Load a model with the engine its suffix asks for. Raises ModelError when it cannot be read or run.
 
-    `pinned` spares a file whose digest was compared with a published one the verification, which costs a Pi Zero 2 W
-    about half a second for a detector.
+    `pinned` spares a file whose digest was compared with a published one the verification and the trial in a child
+    process, which cost a Pi Zero 2 W about half a second for a detector.
     """
     with open_regular(path, ModelError) as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
@@ -70,7 +71,7 @@ def open_engine(path: Path, *, threads: int = 1, pinned: bool = False) -> Engine
     if path.suffix == ".onnx":
         from fer_edge.engines.onnx import OnnxEngine
 
-        return OnnxEngine(path, threads)
+        return OnnxEngine(path, threads, pinned=pinned)
     raise ModelError(f"{path}: expected a .tflite or .onnx file.")
 
 
@@ -107,7 +108,24 @@ def refusing(path: Path, engine: str, what: str) -> Iterator[None]:
         raise ModelError(f"{path}: {engine} cannot {what} it ({first_line(error)}). Copy or export it again.") from None
 
 
+def refuse_what_fails(run_once: Callable[[], object], path: Path, engine: str) -> None:
+    """Load and run the model at `path` in a child process. Raises ModelError where it fails there, or ends it."""
+
+    def job() -> None:
+        with refusing(path, engine, "run"):
+            run_once()
+
+    failure = failure_of(job)
+    if failure is not None and failure.ended:
+        raise ModelError(f"{path}: {engine} ends with it ({failure.text}). Copy or export it again.")
+    if failure is not None:
+        raise ModelError(failure.text)
+
+
 def first_line(error: Exception) -> str:
     """The first line of a library's message, cut short, or the kind of error where it has none."""
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line if len(line) <= _SHOWN_CHARS else f"{line[:_SHOWN_CHARS]}..."
+    return _cut((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."

@@ -1,7 +1,6 @@
 """LiteRT: ai-edge-litert where it is installed, else tflite-runtime, which has the same interpreter."""
 
 import importlib
-import signal
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.engines import TensorSpec, first_line, refusing, run_in_batches
-from fer_edge.engines.trial import signal_that_ends
+from fer_edge.engines import TensorSpec, first_line, refuse_what_fails, refusing, run_in_batches
 from fer_edge.errors import ModelError
 from fer_edge.files import MODEL_BYTES, read_bytes
 from fer_edge.quiet import native_stderr_closed
@@ -29,7 +27,9 @@ class LiteRtEngine:
         self._data = read_bytes(path, ModelError, limit_bytes=MODEL_BYTES)
         self._open: Callable[[], Any] = lambda: interpreter_class(model_content=self._data, num_threads=threads)
         if not pinned:
-            self._refuse_what_kills()
+            verify(self._data, str(path))
+            # No verifier knows what 150 operators, in every version of two packages, make of senseless options.
+            refuse_what_fails(self._run_once, path, self.name)
         # LiteRT announces its delegate on standard error, and has no switch for it.
         with refusing(path, self.name, "load"), native_stderr_closed():
             self._interpreter = self._open()
@@ -42,23 +42,10 @@ class LiteRtEngine:
         self.input = _spec(self._input)
         self.outputs = tuple(_spec(detail) for detail in self._outputs)
 
-    def _refuse_what_kills(self) -> None:
-        """Verify the file, then run it once in a child process. Raises ModelError.
-
-        No verifier knows what each of 150 operators, in every version of two packages, makes of senseless options.
-        """
-        verify(self._data, str(self._path))
-        ended_by = signal_that_ends(self._run_once)
-        if ended_by is not None:
-            reason = signal.strsignal(ended_by) or ended_by.name
-            remedy = (
-                f"Install {self.name} for this processor." if ended_by == signal.SIGILL else "Copy or export it again."
-            )
-            raise ModelError(f"{self._path}: {self.name} ends with it ({reason}). {remedy}")
-
     def _run_once(self) -> None:
-        interpreter = self._open()
-        interpreter.allocate_tensors()
+        with refusing(self._path, self.name, "load"):
+            interpreter = self._open()
+            interpreter.allocate_tensors()
         for detail in interpreter.get_input_details():
             interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
         interpreter.invoke()

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.engines import TensorSpec, refusing, run_in_batches
-from fer_edge.engines.providers import open_session
+from fer_edge.engines import TensorSpec, refuse_what_fails, refusing, run_in_batches
+from fer_edge.engines.providers import is_cpu_alone, open_session
 from fer_edge.errors import ModelError
 
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
@@ -17,7 +18,7 @@ class OnnxEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, *, pinned: bool = False) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -29,6 +30,8 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        if not pinned and is_cpu_alone():
+            refuse_what_fails(lambda: _run_once(path, options), path, self.name)
         with refusing(path, self.name, "load"):
             self._session = open_session(path, options)
             # Names and metadata that are not UTF-8 raise only when they are read.
@@ -52,6 +55,15 @@ class OnnxEngine:
     def metadata(self, key: str) -> str | None:
         """See `Engine.metadata`."""
         return self._metadata.get(key)
+
+
+def _run_once(path: Path, options: Any) -> None:
+    """One inference on black pictures, as long as the model takes no other tensors."""
+    with refusing(path, OnnxEngine.name, "load"):
+        session = open_session(path, options)
+        specs = [_spec(argument) for argument in session.get_inputs()]
+    if all(spec.dtype in _DTYPES.values() for spec in specs):
+        session.run(None, {spec.name: np.zeros([max(size, 1) for size in spec.shape], spec.dtype) for spec in specs})
 
 
 def _spec(argument: Any) -> TensorSpec:

@@ -73,6 +73,13 @@ def announce_build(providers: list[tuple[str, dict[str, Any]]], cache: Path | No
     _LOG.warning("TensorRT builds its engine for %s: minutes, %s", model.name, where)
 
 
+def is_cpu_alone() -> bool:
+    """Whether the installed onnxruntime has no provider for a GPU."""
+    import onnxruntime
+
+    return not {TENSORRT, _CUDA} & set(onnxruntime.get_available_providers())
+
+
 def open_session(path: Path, options: Any) -> Any:
     """An onnxruntime session with the providers this machine has, in order of preference.
 
