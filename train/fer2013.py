@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fer_edge.errors import DataError, SourceError
+from fer_edge.files import open_regular
 from fer_edge.picture_file import read_image
 from fer_edge.tables import shown
 from fer_edge.truth import truth_of
@@ -157,10 +158,10 @@ def _open_csv(path: Path) -> Iterator[TextIO]:
     """Open a CSV file, or the one CSV inside a zip."""
     try:
         if path.suffix.lower() != ".zip":
-            with open(path, newline="", encoding="utf-8-sig") as stream:
+            with open_regular(path, DataError) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as stream:
                 yield stream
             return
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path, DataError) as file, zipfile.ZipFile(file) as archive:
             members = [name for name in archive.namelist() if name.lower().endswith(".csv") and "__MACOSX" not in name]
             # The Kaggle archive holds example submissions too; the faces are by far the largest table.
             members.sort(key=lambda name: archive.getinfo(name).file_size, reverse=True)
@@ -168,12 +169,30 @@ def _open_csv(path: Path) -> Iterator[TextIO]:
                 raise DataError(f"{path}: no .csv file inside; expected a zip of fer2013.csv or icml_face_data.csv.")
             with archive.open(members[0]) as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as stream:
                 yield stream
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        # The decoder sees a few kilobytes at a time, so it cannot tell where in the file it is.
+        byte = f"byte 0x{error.object[error.start]:02X} is not UTF-8"
+        raise DataError(
+            f"{path}{_row_that_is_not_utf8(path)}: not a CSV file ({byte}). Expected fer2013.csv or a zip of it; "
+            "unpack .tar.gz first."
+        ) from None
+    except csv.Error as error:
         raise DataError(
             f"{path}: not a CSV file ({error}). Expected fer2013.csv or a zip of it; unpack .tar.gz first."
         ) from None
     except zipfile.BadZipFile as error:
         raise DataError(f"{path}: not a readable zip ({error}). Download it again.") from None
+
+
+def _row_that_is_not_utf8(path: Path) -> str:
+    """Where it is, as part of a message; nothing for a zip."""
+    with open_regular(path, DataError) as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return "" if path.suffix.lower() == ".zip" else f", row {number}"
+    return ""
 
 
 def _read_csv(path: Path) -> Fer2013:

@@ -197,10 +197,35 @@ def test_the_cache_never_answers_for_other_files(tiny: Fer2013, tmp_path: Path) 
 
 def test_a_picture_named_as_the_csv_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "faces.png"), np.random.default_rng(0).integers(0, 256, (90, 90), dtype=np.uint8))
-    with pytest.raises(DataError, match=r"faces\.png: not a CSV file|expected columns"):
+    with pytest.raises(DataError, match=r"faces\.png, row 1: not a CSV file|expected columns"):
         read(tmp_path / "faces.png")
 
 
 def test_a_missing_cache_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="make data FER2013="):
         cache.load(tmp_path / "fer2013.npz")
+
+
+def test_a_table_that_is_not_utf8_is_refused_with_its_row(tiny: Fer2013, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", tiny)
+    path.write_bytes(path.read_bytes().replace(b"PublicTest", "PublicTést".encode("latin-1"), 1))
+    row = path.read_bytes().partition(b"\xe9")[0].count(b"\n") + 1
+    with pytest.raises(DataError, match=rf"fer2013\.csv, row {row}: not a CSV file \(byte 0xE9 is not UTF-8\)"):
+        read_fer2013(path, expected_counts=None)
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fer2013.csv")
+    with pytest.raises(DataError, match="a named pipe, expected a file"):
+        read_fer2013(tmp_path / "fer2013.csv")
+
+
+@pytest.mark.parametrize("cell", ["²", "9" * 30, "٣", "1.5", "x" * 3000])
+def test_a_cell_that_is_no_number_is_one_short_line(tiny: Fer2013, tmp_path: Path, cell: str) -> None:
+    path = write_csv(tmp_path / "fer2013.csv", tiny)
+    head, first, *rest = path.read_text().splitlines()
+    for line in (f"{cell},{first.partition(',')[2]}", first.replace(" ", f" {cell} ", 1)):
+        path.write_text("\n".join((head, line, *rest)))
+        with pytest.raises(DataError, match=r"fer2013\.csv, row 2: (emotion is|a pixel is|\d+ pixels)") as refused:
+            read_fer2013(path, expected_counts=None)
+        assert len(str(refused.value)) < 300
