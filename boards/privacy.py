@@ -5,7 +5,9 @@ dimmed, noisy, partly covered, cut, ...) and go through the runtime. A frame is 
 face can be seen in what is shown.
 """
 
+import csv
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.classifier import Classifier
 from fer_edge.detectors import Detector
+from fer_edge.errors import UsageError
+from fer_edge.files import atomic_write
 from fer_edge.frames import Box, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
+
+from boards.media import MEDIA, SAMPLES
 
 Picture = NDArray[np.uint8]
 # Part of a face that may be seen: less shows the edge of a chin or a forehead.
@@ -26,6 +33,8 @@ FRAMES = 240
 FPS = 24.0
 # Two swings of the change in FRAMES.
 _PERIOD = 120
+# Frames from one cut to the next.
+_CUT = 36
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ def shown_of(pictures: Pictures, frame: Frame, result: FrameResult) -> tuple[Pic
     """
     shown = pictures.of(frame, result)
     noise = np.random.default_rng(0).integers(0, 256, frame.image_bgr.shape, dtype=np.uint8)
-    bare = dataclasses.replace(result, faces=(), unnamed=tuple(face.box for face in result.faces) + result.unnamed)
+    bare = dataclasses.replace(result, faces=(), unnamed=tuple(face.box_px for face in result.faces) + result.unnamed)
     probe = Pictures("blur").of(dataclasses.replace(frame, image_bgr=noise), bare)
     if shown is None or probe is None:
         return np.zeros_like(frame.image_bgr), np.zeros(noise.shape[:2], dtype=np.bool_)
@@ -143,11 +152,9 @@ def swing(index: int) -> float:
 
 
 def moved(scene: Scene, matrix: NDArray[np.float64]) -> Scene:
-    """The scene under an affine map (2, 3); what comes in from outside repeats the edge."""
+    """The scene under an affine map (2, 3); what comes in from outside is grey."""
     height, width = scene.image_bgr.shape[:2]
-    image = cv2.warpAffine(
-        scene.image_bgr, matrix, (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
-    )
+    image = cv2.warpAffine(scene.image_bgr, matrix, (width, height), flags=cv2.INTER_AREA, borderValue=(90, 100, 110))
     faces = tuple(face @ matrix[:, :2].T + matrix[:, 2] for face in scene.faces)
     return Scene(np.asarray(image, dtype=np.uint8), faces)
 
@@ -213,3 +220,50 @@ CHANGES: dict[str, Callable[[Scene, int], Scene]] = {
     "mirrored each half second": flipped,
     "passing": passing,
 }
+
+
+def sample_clips(judge: Detector, folder: Path = MEDIA) -> dict[str, list[Scene]]:
+    """The sample media as clips of known faces: the clip, the photograph beside it, and both cut into one another.
+
+    Raises UsageError where they are absent.
+    """
+    paths = [folder / sample.filename for sample in SAMPLES]
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"{path} not found. Bring it with `python -m boards media`.")
+    clip = [Scene(image, outlines(judge, image)) for image in frames_of(paths[0])]
+    photograph = np.asarray(cv2.imread(str(paths[1])), dtype=np.uint8)
+    height = clip[0].image_bgr.shape[0]
+    still = cv2.resize(photograph, (height, height), interpolation=cv2.INTER_AREA)
+    beside = [_beside(scene, Scene(still, outlines(judge, still))) for scene in clip[:FRAMES]]
+    alone = np.zeros_like(clip[0].image_bgr)
+    alone[:, :height] = still
+    other = Scene(alone, outlines(judge, alone))
+    cuts = [other if index // _CUT % 2 else clip[index] for index in range(FRAMES)]
+    return {"clip": clip, "two people": beside, "cuts": cuts}
+
+
+def _beside(left: Scene, right: Scene) -> Scene:
+    offset = np.array([left.image_bgr.shape[1], 0])
+    image = np.concatenate([left.image_bgr, right.image_bgr], axis=1)
+    return Scene(image, (*left.faces, *(face + offset for face in right.faces)))
+
+
+def measure_all(
+    detector: Detector, judge: Detector, classifier: Classifier, clips: dict[str, list[Scene]]
+) -> Iterator[PrivacyRow]:
+    """A row for every clip and change; those of the whole clip as it is, and FRAMES of it under each change."""
+    for (name, scenes), (change, apply) in itertools.product(clips.items(), CHANGES.items()):
+        taken = scenes if change == "none" else scenes[:FRAMES]
+        changed = (apply(scene, index) for index, scene in enumerate(taken))
+        yield measure(changed, Pipeline(detector, classifier), judge, (name, change))
+
+
+def write_privacy(path: Path, rows: Iterable[PrivacyRow]) -> None:
+    """Write the rows as CSV, atomically; parts of the picture with three decimals."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            shares = {"hidden_median": f"{row.hidden_median:.3f}", "hidden_p95": f"{row.hidden_p95:.3f}"}
+            writer.writerow({**dataclasses.asdict(row), **shares})

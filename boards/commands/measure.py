@@ -1,4 +1,4 @@
-"""`noise`, `peers`, `report`: robustness, the field's other classifiers, and one page of it all."""
+"""`noise`, `peers`, `privacy`, `report`: robustness, other classifiers, hidden faces, and one page of it all."""
 
 import argparse
 from collections.abc import Iterable
@@ -25,6 +25,12 @@ def register(commands: Commands) -> None:
     peers.add_argument("--out", type=Path, default=Path("docs/measured/peers.csv"))
     peers.set_defaults(run=_peers)
 
+    privacy = commands.add_parser("privacy", help="does --privacy blur hide faces? judged by the other detector")
+    privacy.add_argument("model", type=Path, help="a classifier with a contract")
+    privacy.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
+    privacy.add_argument("--out", type=Path, default=Path("docs/measured/privacy.csv"))
+    privacy.set_defaults(run=_privacy)
+
     for parser in (noise, peers):
         parser.add_argument("--faces", type=Path, default=_FACES, help="labelled faces: cache or folder")
         parser.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
@@ -50,6 +56,25 @@ def _bar(title: str) -> Any:
         return tqdm(items, desc=title, leave=False)
 
     return wrap
+
+
+def _privacy(options: argparse.Namespace) -> None:
+    from fer_edge.classifier import Classifier
+    from fer_edge.detectors import open_detector
+
+    from boards.privacy import measure_all, sample_clips, write_privacy
+
+    classifier, rows = Classifier(options.model), []
+    mediapipe, yunet = open_detector("mediapipe"), open_detector("yunet", options.detector_file)
+    for detector, judge in ((mediapipe, yunet), (yunet, mediapipe)):
+        for row in measure_all(detector, judge, classifier, sample_clips(judge)):
+            rows.append(row)
+            print(
+                f"{row.detector:10} {row.clip:11} {row.change:26} exposed {row.exposed:3} of {row.frames}  "
+                f"hidden {row.hidden_median:.0%}, p95 {row.hidden_p95:.0%}"
+            )
+    write_privacy(options.out, rows)
+    print(options.out)
 
 
 def _noise(options: argparse.Namespace) -> None:
