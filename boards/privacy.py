@@ -211,6 +211,12 @@ def passing(scene: Scene, index: int) -> Scene:
     return moved(scene, np.array([[1.0, 0.0, shift], [0.0, 1.0, 0.0]]))
 
 
+def coming_in(scene: Scene, index: int) -> Scene:
+    """Nobody for a second; then the face comes in from the right at 8 pixels a frame, as somebody who walks."""
+    away = max(scene.image_bgr.shape[1] - 8 * max(index - round(FPS), 0), 0)
+    return moved(scene, np.array([[1.0, 0.0, away], [0.0, 1.0, 0.0]]))
+
+
 CHANGES: dict[str, Callable[[Scene, int], Scene]] = {
     "none": lambda scene, index: scene,
     "tilt": tilted,
@@ -219,6 +225,7 @@ CHANGES: dict[str, Callable[[Scene, int], Scene]] = {
     "partial covering": covered,
     "mirrored each half second": flipped,
     "passing": passing,
+    "coming in": coming_in,
 }
 
 
@@ -256,7 +263,7 @@ def measure_all(
     for (name, scenes), (change, apply) in itertools.product(clips.items(), CHANGES.items()):
         taken = scenes if change == "none" else scenes[:FRAMES]
         changed = (apply(scene, index) for index, scene in enumerate(taken))
-        yield measure(changed, Pipeline(detector, classifier), judge, (name, change))
+        yield measure(changed, Pipeline(detector, classifier, watch_edges=True), judge, (name, change))
 
 
 def write_privacy(path: Path, rows: Iterable[PrivacyRow]) -> None:

@@ -10,6 +10,7 @@ from fer_edge.classifier import Classifier
 from fer_edge.crop import crop_faces
 from fer_edge.detectors import Detector
 from fer_edge.detectors.geometry import within_reach
+from fer_edge.edges import EdgeWatch
 from fer_edge.errors import ModelError
 from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
 from fer_edge.hiding import HiddenAreas
@@ -50,6 +51,7 @@ class Pipeline:
 
     `detect_when` is the number of frames from one detection to the next, or ON_MOTION; between, faces are tracked.
     Faces smaller than `min_face_px`, or with their centre outside `regions`, are found but not classified.
+    `watch_edges` looks for faces that come in at the picture's edges, to hide them: more work where something moves.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Pipeline:
         max_faces: int = 16,
         min_face_px: int = 0,
         regions: Sequence[Region] = (),
+        watch_edges: bool = False,
     ) -> None:
         self.detector, self.classifier = detector, classifier
         self.schedule = DetectionSchedule(detect_when, regions)
@@ -70,7 +73,8 @@ class Pipeline:
         self.pixel_step = 1
         self.detector_failures = 0
         self._tracker, self._smoother = IouTracker(), HysteresisSmoother(smoothing, hysteresis)
-        self._areas, self._cuts = HiddenAreas(), CutDetector()
+        self.watch_edges = watch_edges
+        self._areas, self._cuts, self._edges = HiddenAreas(), CutDetector(), EdgeWatch(detector)
         self._max_faces, self._min_face_px, self._regions = max_faces, min_face_px, regions
         self._unnamed: tuple[Box, ...] = ()
         self._shape: tuple[int, ...] = ()
@@ -82,6 +86,7 @@ class Pipeline:
         self._tracker.forget()
         self._areas.forget()
         self._cuts.forget()
+        self._edges.forget()
         self.schedule.forget()
         self._unnamed = ()
 
@@ -114,7 +119,7 @@ class Pipeline:
 
     def _detect(self, frame: Frame) -> list[Detection] | None:
         """All that may be a face in the frame, best first; None where the detector did not look, or failed."""
-        image = frame.image_bgr if frame.small_bgr is None else frame.small_bgr
+        image = _for_detection(frame)
         if not self.schedule.due(image, frame.captured_at_s):
             return None
         thinned = self._thinned(image)
@@ -145,8 +150,19 @@ class Pipeline:
         """Where faces may be; None where nothing is known of the frame."""
         if found is None:
             return None
-        cut = self._cuts.is_cut(frame.image_bgr if frame.small_bgr is None else frame.small_bgr)
-        return self._areas.update(found, frame.captured_at_s, cut=cut, alone=alone)
+        try:
+            coming_in = self._coming_in(frame, found) if self.watch_edges else []
+        except Exception as error:  # as above
+            self._note_failure(error)
+            return None
+        cut = self._cuts.is_cut(_for_detection(frame))
+        return self._areas.update([*found, *coming_in], frame.captured_at_s, cut=cut, alone=alone)
+
+    def _coming_in(self, frame: Frame, found: list[Detection]) -> list[Detection]:
+        """What may be faces at the edges of the frame, beside those found."""
+        image = _for_detection(frame)
+        scale = image.shape[1] / frame.image_bgr.shape[1]
+        return _rescaled(self._edges.look(image, frame.captured_at_s, _rescaled(found, scale)), 1 / scale)
 
     def _track(self, found: list[Detection] | None) -> tuple[list[Detection], list[int]]:
         """The faces to classify, with their track ids."""
@@ -214,6 +230,11 @@ class Pipeline:
             self.classifier.contract.task,
             hidden,
         )
+
+
+def _for_detection(frame: Frame) -> NDArray[np.uint8]:
+    """The smaller picture, where the camera gives one."""
+    return frame.image_bgr if frame.small_bgr is None else frame.small_bgr
 
 
 def _rescaled(found: list[Detection], factor: float) -> list[Detection]:

@@ -46,8 +46,7 @@ class Recognizer:
         that is no such picture.
         """
         _require_picture(image_bgr)
-        self._pipeline.forget()
-        return self._pipeline.process(Frame(image_bgr, 0, 0.0, "picture")).faces
+        return self._pipeline.process(Frame(image_bgr, 0, 0.0, "picture"), alone=True).faces
 
     def stream(self, source: str | int | Path | Sequence[str | Path]) -> Iterator[FrameResult]:
         """The results of a source, frame by frame, with faces tracked and labels smoothed.
@@ -72,9 +71,7 @@ class Recognizer:
         )
         with make_source(settings, Supervisor(environ={})) as opened:
             for frame in opened:
-                if not opened.continuous:
-                    pipeline.forget()
-                yield frame, pipeline.process(frame)
+                yield frame, pipeline.process(frame, alone=not opened.continuous)
 
 
 def annotate(
@@ -82,9 +79,10 @@ def annotate(
 ) -> NDArray[np.uint8]:
     """A copy of the picture (h, w, 3) uint8 with boxes, expressions and confidences drawn in.
 
-    `result` is what `Recognizer` gave for it: the faces of a picture, or a frame's result. With `hide_faces` every face
-    that was found is a handful of blocks; one the detector missed stays visible. Raises ValueError for an array that is
-    no such picture.
+    `result` is what `Recognizer` gave for it: the faces of a picture, or a frame's result. With `hide_faces` these
+    faces are a handful of blocks each. A frame's result also has faces of a moment ago hidden, what only may be a face,
+    and all of the picture where nothing is known of it, as at the start of a stream; see docs/privacy.md. Raises
+    ValueError for an array that is no such picture.
     """
     _require_picture(image_bgr)
     if not isinstance(result, FrameResult):

@@ -1,7 +1,6 @@
 """`--privacy blur` judged by a detector that the runtime did not use."""
 
 import csv
-import re
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,11 @@ from fer_edge.frames import Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
 
-from boards.privacy import CHANGES, COLUMNS, Scene, frames_of, measure, outlines, shown_of, write_privacy
-from tests.conftest import ROOT, sample
+from boards.privacy import CHANGES, Scene, frames_of, measure, moved, outlines, shown_of, write_privacy
+from tests.conftest import sample
 from tests.runtime.conftest import detector_at_hand
 from tests.runtime.fakes.media import write_video
 
-FIGURES = ROOT / "docs" / "measured" / "privacy.csv"
 # Where the first version showed the whole face, eleven frames in a row.
 MISSED = range(150, 186)
 
@@ -49,14 +47,26 @@ def test_no_frame_of_the_sample_clip_is_exposed_where_the_detector_misses_the_fa
     assert row.hidden_median < 0.75, "the rest of the picture is shown"
 
 
-@pytest.mark.parametrize("change", ["tilt", "dimming", "noise", "partial covering", "passing"])
+@pytest.mark.parametrize("change", ["tilt", "dimming", "noise", "partial covering"])
 def test_no_frame_is_exposed_where_a_change_is_greatest(judges, clip_frames, default_model, change) -> None:
     judge = judges["mediapipe"]
     pipeline = Pipeline(detector_at_hand("mediapipe"), Classifier(default_model))
-    frames = range(38, 68)
+    frames = range(30, 60)
     scenes = [CHANGES[change](Scene(clip_frames[i], outlines(judge, clip_frames[i])), i) for i in frames]
     row = measure(scenes, pipeline, judge, ("clip", change))
     assert (row.frames, row.exposed) == (30, 0)
+
+
+def test_a_face_that_comes_in_is_hidden_before_it_is_whole(judges, astronaut, default_model) -> None:
+    """At 16 pixels a frame; the detector alone found it once four fifths of it were inside."""
+    judge, image = judges["mediapipe"], np.full((512, 640, 3), (110, 100, 90), np.uint8)
+    image[:, :512] = astronaut
+    known = Scene(image, outlines(judge, image))
+    away = [max(640 - 16 * max(index - 8, 0), 0) for index in range(45)]
+    scenes = [moved(known, np.array([[1.0, 0.0, shift], [0.0, 1.0, 0.0]])) for shift in away]
+    pipeline = Pipeline(detector_at_hand("mediapipe"), Classifier(default_model), watch_edges=True)
+    row = measure(scenes, pipeline, judge, ("photograph", "coming in"))
+    assert (row.exposed, row.found_by_judge) == (0, 0)
 
 
 def test_the_measurement_sees_a_face_that_is_not_hidden(judges, clip_frames) -> None:
@@ -98,23 +108,6 @@ def test_a_saved_video_shows_no_face(tmp_path, judges, clip_frames, mediapipe_fi
             columns = slice(max(int(box.left_px), 0), int(box.left_px + box.width_px))
             difference = picture[rows, columns].astype(int) - clip_frames[index][rows, columns]
             assert np.abs(difference).mean() > 5, f"frame {index} shows a face"
-
-
-def test_the_committed_figures_keep_the_promise_and_the_docs_have_them() -> None:
-    rows = list(csv.DictReader(FIGURES.open()))
-    assert tuple(rows[0]) == COLUMNS
-    for row in rows:
-        if row["clip"] == "clip":
-            limit = 0 if row["change"] == "none" else 1
-            assert int(row["exposed"]) <= limit, row
-    page = (ROOT / "docs" / "privacy.md").read_text()
-    for row in rows:
-        exposed, hidden = (
-            f"{row['exposed']} of {row['frames']}",
-            f"{float(row['hidden_median']):.0%}, {float(row['hidden_p95']):.0%}",
-        )
-        line = rf"\| {row['detector']} \| {row['clip']} \| {row['change']} \| {exposed} \| {hidden} \|"
-        assert re.search(line, page), line
 
 
 def test_rows_are_written_as_they_are_read(tmp_path: Path, clip_frames, judges, default_model) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fer_edge.arguments import ON_MOTION, region
 from fer_edge.classifier import Classifier
 from fer_edge.drawing import blur_faces
+from fer_edge.edges import EdgeWatch
 from fer_edge.frames import Box, Detection, Frame
 from fer_edge.hiding import HiddenAreas
 from fer_edge.motion import CutDetector
@@ -369,6 +370,62 @@ def test_a_small_area_has_no_finer_blocks_than_a_face_needs() -> None:
 def test_a_result_made_before_hidden_areas_were_known_hides_its_faces() -> None:
     frame, result = noise(0), taken(0, face(box=Box(60, 60, 80, 80)))[1]
     assert not (blur_faces(frame.image_bgr, result) == frame.image_bgr).all(axis=2)[PLACE].any()
+
+
+# --- Faces that come in ---------------------------------------------------------------------------------------
+
+
+def entering(astronaut: np.ndarray, outside: float, *, at_left: bool) -> np.ndarray:
+    """A room with a part of the astronaut's face outside at one edge. It is 106 pixels wide, from 172 on."""
+    room = np.full((512, 768, 3), (110, 100, 90), np.uint8)
+    room[:, :512] = astronaut
+    shift = -(172 + 106 * outside) if at_left else 768 - (172 + 106 * (1 - outside))
+    moved = cv2.warpAffine(room, np.array([[1.0, 0.0, shift], [0.0, 1.0, 0.0]]), (768, 512), borderValue=(110, 100, 90))
+    return np.asarray(moved, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("at_left", [True, False])
+@pytest.mark.parametrize("outside", [0.3, 0.5, 0.6])
+def test_half_a_face_at_an_edge_is_seen_in_its_mirror(detector, astronaut, at_left: bool, outside: float) -> None:
+    image = entering(astronaut, outside, at_left=at_left)
+    found = EdgeWatch(detector).look(image, 0.0)
+    seen = (0, 106 * (1 - outside)) if at_left else (768 - 106 * (1 - outside), 768)
+    near = [one for one in found if one.box.left_px < seen[1] and one.box.left_px + one.box.width_px > seen[0]]
+    assert any(abs(one.box.top_px + one.box.height_px / 2 - 120) < 50 for one in near)
+    assert max(one.score for one in found) < 0.5, "never sure enough to be named"
+
+
+def test_edges_are_looked_at_where_something_moves_and_twice_a_second() -> None:
+    looked: list[tuple[int, ...]] = []
+    detector = Scripted()
+    detector.detect = lambda image, faint: looked.append(image.shape) or []  # type: ignore[method-assign]
+    watch, image = EdgeWatch(detector), np.full((240, 320, 3), 100, np.uint8)
+    for index in range(20):
+        watch.look(image, index / 20)
+    assert len(looked) == 2
+    image[100:140, 140:180] = 200
+    watch.look(image, 0.96)
+    assert len(looked) == 2, "in the middle"
+    image[100:140, 280:] = 200
+    watch.look(image, 0.97)
+    assert looked == [(48, 48, 3)] * 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (480, 7, 3), (7, 480, 3), (720, 1280, 3), (1280, 720, 3)])
+def test_edges_of_a_picture_of_any_shape_are_looked_at(shape: tuple[int, ...]) -> None:
+    detector = Scripted([Detection(Box(1, 1, 20, 20), 0.9), Detection(Box(28, 1, 20, 20), 0.9)])
+    width = shape[1]
+    for one in EdgeWatch(detector).look(np.zeros(shape, np.uint8), 0.0):
+        assert one.box.left_px < width and one.box.left_px + one.box.width_px > 0
+
+
+def test_what_is_seen_at_an_edge_is_hidden_and_not_named(classifier: Classifier) -> None:
+    at_left = Detection(Box(30, 20, 15, 15), 0.9)  # in the right half of the strips, where the left edge is
+    pipeline = Pipeline(Scripted([], [at_left]), classifier, watch_edges=True)
+    result = pipeline.process(noise(0), alone=True)
+    assert result.faces == () and result.unnamed == ()
+    (area,) = result.hidden or ()
+    assert area.left_px < 60 and 90 < area.top_px < 110
 
 
 # --- Light ------------------------------------------------------------------------------------------------------

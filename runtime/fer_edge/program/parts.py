@@ -49,6 +49,7 @@ def make_pipeline(settings: Settings) -> Pipeline:
         max_faces=detection.max_faces,
         min_face_px=detection.min_face_px,
         regions=detection.roi,
+        watch_edges=settings.output.privacy == "blur",
     )
 
 

@@ -196,6 +196,7 @@ class Program:
             logger.warning("configuration not taken over: %s", _reason(error))
             return
         self._pipeline, self._pictures = pipeline, pictures
+        self._pipeline.watch_edges = new.output.privacy == "blur"
         if source is None or not self._exchange_source(source):
             new = dataclasses.replace(new, source=old.source, camera=old.camera)
         self._settings = new
