@@ -168,7 +168,9 @@ def test_who_does_not_fit_reads_why_and_comes_in_once_there_is_room(browser):
         first = opened(browser, sink.server.url, DESK)
         first.wait_for_selector("article.face")
         second = opened(browser, sink.server.url, DESK)
-        second.wait_for_function("document.getElementById('notice').textContent.includes('1 viewers are watching')")
+        second.wait_for_function(
+            "() => document.getElementById('notice').textContent.includes('1 viewers are watching')"
+        )
         first.close()
         second.wait_for_selector("article.face")
         second.close()
@@ -185,7 +187,7 @@ def test_another_web_site_shows_neither_picture_nor_page(browser):
     ):
         page = opened(browser, f"http://localhost:{port}/", DESK)
         page.evaluate(f"document.getElementById('a').src = 'http://127.0.0.1:{sink.server.port}/stream.mjpg'")
-        page.wait_for_function("document.title == 'refused'")
+        page.wait_for_function("() => document.title == 'refused'")
         assert sink.view.viewers == 0, "nothing was drawn for it"
         page.close()
 
