@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 from fer_edge.errors import UsageError
 from fer_edge.noise import NOISES, STEPS
-from fer_edge.tables import Range, build, read_toml
+from fer_edge.tables import Range, build, read_toml, shown
 
 from train.fer2013 import SIDE_PX
 
 RECIPES = Path(__file__).parent / "recipes"
+_LONGEST_NAME = 255
 Count = Annotated[int, Range(1, 10**6)]
 
 
@@ -158,9 +159,9 @@ def load(name_or_path: str) -> Recipe:
 def read_table(name_or_path: str) -> tuple[dict[str, Any], str]:
     """The parsed TOML of a recipe, unchecked, and the path it came from. Raises UsageError."""
     path = Path(name_or_path) if name_or_path.endswith(".toml") else RECIPES / f"{name_or_path}.toml"
-    if not path.is_file():
+    if len(path.name) > _LONGEST_NAME or not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise UsageError(f"recipe {name_or_path!r} not found; there are: {known}. A path must end in .toml.")
+        raise UsageError(f"recipe {shown(name_or_path)} not found; there are: {known}. A path must end in .toml.")
     return read_toml(path), str(path)
 
 

@@ -59,10 +59,9 @@ _OPTIONS_2 = {
 }
 # A file may name one table from many places, so the work is bounded by count; the largest classifiers have thousands.
 _MOST_TABLES = 200_000
-# All tensors together, of eight bytes an element at most: what a small board could never hold is refused at once.
-_MOST_ELEMENTS = 1 << 28
-# A batch of large pictures; interpreters take a microsecond for a few elements when they lay out their memory.
-_MOST_INPUT_ELEMENTS = 1 << 24
+# Of tensors that are not stored: what a small board could never hold is refused at once, and so is what interpreters
+# would take minutes to lay out.
+_MOST_ELEMENTS, _MOST_ELEMENTS_OF_ONE = 1 << 27, 1 << 24
 
 
 class _DamageError(Exception):
@@ -101,6 +100,10 @@ class _Table:
         """A vector of many whole numbers."""
         start, count = self._vector(field, np.dtype(dtype).itemsize)
         return np.frombuffer(self._file.data, dtype, count, start).astype(np.int64)
+
+    def count(self, field: int, element_bytes: int) -> int:
+        """The length of a vector or string, 0 where it is absent."""
+        return self._vector(field, element_bytes)[1]
 
     def skip(self, field: int, element_bytes: int) -> bool:
         """Verify a vector or string without reading it; whether it is there."""
@@ -192,7 +195,7 @@ def verify(data: bytes, where: str) -> None:
             _verify_buffer(buffer, len(data))
         for code in codes:
             _verify_code(code)
-        counts = [_verify_subgraph(subgraph, len(buffers), codes, len(data)) for subgraph in subgraphs]
+        counts = [_verify_subgraph(subgraph, buffers, codes, len(data)) for subgraph in subgraphs]
         _verify_names(model, counts, len(buffers))
 
 
@@ -239,31 +242,27 @@ def _verify_code(code: _Table) -> None:
         raise _DamageError(f"operator {number} is unknown")
 
 
-def _verify_subgraph(subgraph: _Table, buffers: int, codes: list[_Table], size_bytes: int) -> int:
+def _verify_subgraph(subgraph: _Table, buffers: list[_Table], codes: list[_Table], size_bytes: int) -> int:
     """The number of its tensors."""
     tensors = subgraph.tables(_SUBGRAPH_TENSORS)
-    elements = [_verify_tensor(tensor, buffers) for tensor in tensors]
+    elements = sum(_verify_tensor(tensor, buffers) for tensor in tensors)
+    if elements > _MOST_ELEMENTS:
+        raise _DamageError(f"tensors of {elements >> 20} million elements, expected {_MOST_ELEMENTS >> 20} at most")
     subgraph.skip(_SUBGRAPH_NAME, 1)
     for field in (_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS):
         _verify_indices(subgraph.numbers(field), 0, len(tensors), "tensor")
-    _verify_size("all tensors", sum(elements), _MOST_ELEMENTS)
-    _verify_size("inputs", sum(elements[index] for index in subgraph.numbers(_SUBGRAPH_INPUTS)), _MOST_INPUT_ELEMENTS)
     for operator in subgraph.tables(_SUBGRAPH_OPERATORS):
         _verify_operator(operator, len(tensors), codes, size_bytes)
     return len(tensors)
 
 
-def _verify_size(what: str, elements: int, most: int) -> None:
-    if elements > most:
-        raise _DamageError(f"{what} of {elements / 1e6:.0f} million elements, expected {most / 1e6:.0f} at most")
-
-
-def _verify_tensor(tensor: _Table, buffers: int) -> int:
-    """The number of its elements, one for every dimension that may vary."""
+def _verify_tensor(tensor: _Table, buffers: list[_Table]) -> int:
+    """The number of elements it takes memory for beside what the file stores, one for a dimension that may vary."""
     shape = tensor.numbers(_TENSOR_SHAPE)
     tensor.numbers(_TENSOR_SIGNATURE)
     tensor.skip(_TENSOR_NAME, 1)
-    _verify_indices([tensor.number(_TENSOR_BUFFER)], 0, buffers, "buffer")
+    buffer = tensor.number(_TENSOR_BUFFER)
+    _verify_indices([buffer], 0, len(buffers), "buffer")
     if tensor.number(_TENSOR_EXTERNAL):
         raise _DamageError("weights in another file")
     quantization = tensor.table(_TENSOR_QUANTIZATION)
@@ -276,7 +275,14 @@ def _verify_tensor(tensor: _Table, buffers: int) -> int:
     sparsity = tensor.table(_TENSOR_SPARSITY)
     if sparsity is not None:
         _verify_sparsity(sparsity, shape)
-    return math.prod(max(size, 1) for size in shape)
+    elif buffers[buffer].count(_BUFFER_DATA, 1):
+        return 0  # interpreters compare its shape with its bytes
+    elements = math.prod(max(size, 1) for size in shape)
+    if elements > _MOST_ELEMENTS_OF_ONE:
+        raise _DamageError(
+            f"a tensor of {elements >> 20} million elements, expected {_MOST_ELEMENTS_OF_ONE >> 20} at most"
+        )
+    return elements
 
 
 def _verify_quantization(quantization: _Table, rank: int) -> None:
