@@ -20,12 +20,14 @@ from fer_edge.regions import Region
 
 # Part of a strip that is mirror image.
 _MIRRORED = 0.25
-# What moves there is looked at, and what does not once in so long: it may be too dark to be seen moving.
+# What moves there is looked at in every second picture, and what does not once in so long: it may be too dark to be seen
+# moving.
 _WATCHED, _LOOK_S = 0.3, 0.5
 # What a face is wider by than its box, and how much of something it hides if that is a part of it.
 _HAIR, _MOSTLY = 0.35, 0.6
-# A mirrored picture may look like a face without being one, so what is found in it is never more than faint.
-_MOST_SCORE = 0.45
+# A mirrored picture may look like a face without being one: below the first score it mostly does, and what is found in
+# it is never more than faint.
+_LEAST_SCORE, _MOST_SCORE = 0.27, 0.45
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class EdgeWatch:
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
         self._gate = MotionGate([_upright(0.0, _WATCHED), _upright(1.0 - _WATCHED, 1.0)])
+        self._looked = False
         self._looked_at_s = float("-inf")
 
     def look(self, image_bgr: NDArray[np.uint8], time_s: float, known: Sequence[Detection] = ()) -> list[Detection]:
@@ -50,7 +53,8 @@ class EdgeWatch:
 
         Those of which `known` faces hide most are left out. Empty where nothing moved. Raises what the detector raises.
         """
-        if not self._gate.moved(image_bgr) and 0 <= time_s - self._looked_at_s < _LOOK_S:
+        self._looked = not self._looked and self._is_due(image_bgr, time_s)
+        if not self._looked:
             return []
         self._looked_at_s = time_s
         self._gate.accept()
@@ -59,12 +63,17 @@ class EdgeWatch:
         right, left = (_strip(image_bgr, self._detector.side_px, at_left=at_left) for at_left in (False, True))
         found = self._detector.detect(np.concatenate([right.image_bgr, left.image_bgr], axis=1), faint=True)
         half_px = right.image_bgr.shape[1]
-        in_reach = within_reach([_in_picture(one, right, left, half_px) for one in found], width, height)
+        likely = [_in_picture(one, right, left, half_px) for one in found if one.score >= _LEAST_SCORE]
+        in_reach = within_reach(likely, width, height)
         return [one for one in in_reach if not any(_hides(face.box, one.box, width) for face in known)]
+
+    def _is_due(self, image_bgr: NDArray[np.uint8], time_s: float) -> bool:
+        return self._gate.moved(image_bgr) or not 0 <= time_s - self._looked_at_s < _LOOK_S
 
     def forget(self) -> None:
         """Begin anew."""
         self._gate.forget()
+        self._looked = False
         self._looked_at_s = float("-inf")
 
 
