@@ -20,8 +20,8 @@ from fer_edge.regions import Region
 
 # Part of a strip that is mirror image.
 _MIRRORED = 0.25
-# What moves there is looked at in every second picture, and what does not once in so long: it may be too dark to be seen
-# moving.
+# What moves there is looked at in every second picture, and what does not once in so long: it may be too dark to be
+# seen moving.
 _WATCHED, _LOOK_S = 0.3, 0.5
 # What a face is wider by than its box, and how much of something it hides if that is a part of it.
 _HAIR, _MOSTLY = 0.35, 0.6
