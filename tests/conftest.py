@@ -1,10 +1,10 @@
 """What all tests share: sample media, the dataset where it is at hand, the model inside the package."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import cv2
-import hypothesis
 import numpy as np
 import pytest
 
@@ -13,9 +13,12 @@ from fer_edge.detectors import DATA, DETECTOR_FILES
 from fer_edge.faces import LabelledFaces, load_faces
 from fer_edge.models import DEFAULT_MODEL
 
-# How long an example takes says something of the machine's load, not of the code.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
+with contextlib.suppress(ImportError):  # the environment of tflite-runtime has none
+    import hypothesis
+
+    # How long an example takes says something of the machine's load, not of the code.
+    hypothesis.settings.register_profile("no deadline", deadline=None)
+    hypothesis.settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
 
