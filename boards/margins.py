@@ -21,7 +21,7 @@ from fer_edge.detectors import Detector
 from fer_edge.errors import DataError
 from fer_edge.faces import LabelledFaces
 from fer_edge.files import atomic_write
-from fer_edge.frames import Box
+from fer_edge.frames import Detection
 
 MARGINS = (-0.10, -0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06, 0.08, 0.10, 0.14, 0.20)
 _FRAME_PX, _FACE_PX = (480, 640), 160
@@ -52,7 +52,7 @@ def measure_margins(classifier: Classifier, detector: Detector, faces: LabelledF
     rows = []
     for margin in MARGINS:
         contract = _with_margin(classifier, margin)
-        crops = [crop_faces(picture, [box], contract, detector.name) for _, picture, box in found]
+        crops = [crop_faces(picture, [face], contract, detector.name) for _, picture, face in found]
         said = classifier.classify(np.concatenate(crops)).argmax(axis=1)
         scores = [float((said == expected).mean()), float((said == labels).mean()), float((expected == labels).mean())]
         rows.append(MarginRow(detector.name, margin, len(faces), len(found), *scores))
@@ -64,8 +64,8 @@ def _with_margin(classifier: Classifier, margin: float) -> ModelContract:
     return dataclasses.replace(classifier.contract, face_crop=face_crop)
 
 
-def _pasted_and_found(detector: Detector, faces: LabelledFaces) -> Iterator[tuple[int, np.ndarray, Box]]:
-    """Index, picture (480, 640, 3) and best box of every face the detector finds."""
+def _pasted_and_found(detector: Detector, faces: LabelledFaces) -> Iterator[tuple[int, np.ndarray, Detection]]:
+    """Index, picture (480, 640, 3) and best detection of every face the detector finds."""
     for index, face in enumerate(tqdm(faces.images, desc=f"detect with {detector.name}", leave=False)):
         edge = np.concatenate([face[0], face[-1], face[:, 0], face[:, -1]])
         picture = np.full(_FRAME_PX, int(np.median(edge)), np.uint8)
@@ -75,7 +75,7 @@ def _pasted_and_found(detector: Detector, faces: LabelledFaces) -> Iterator[tupl
         frame = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR)
         detections = detector.detect(frame)
         if detections:
-            yield index, frame, detections[0].box
+            yield index, frame, detections[0]
 
 
 def write_margins(path: Path, rows: list[MarginRow]) -> None:

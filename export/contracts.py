@@ -14,7 +14,6 @@ from fer_edge.contract import (
     OutputSpec,
     ValueMeasurement,
     parse_contract,
-    schema_version_of,
 )
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.tasks import TASKS, VALUES
@@ -48,7 +47,6 @@ def float_contract(info: CheckpointInfo, checkpoint_sha256: str, *, layout: str)
     Raises ModelError where the checkpoint's header names something no contract may say, such as an unknown task.
     """
     contract = ModelContract(
-        schema_version=schema_version_of(info.task),
         name=info.name,
         task=info.task,
         labels=info.labels,
@@ -67,7 +65,7 @@ def float_contract(info: CheckpointInfo, checkpoint_sha256: str, *, layout: str)
         created=build_date(),
     )
     # A contract this runtime would refuse must not be written.
-    return parse_contract(contract.to_json(), f"checkpoint {info.name}")
+    return parse_contract(contract.in_lowest_schema().to_json(), f"checkpoint {info.name}")
 
 
 def measurements(measured: dict[str, Any]) -> tuple[Measurement, ...]:

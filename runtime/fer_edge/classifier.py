@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from fer_edge.contract import METADATA_KEY, ModelContract, parse_contract
 from fer_edge.engines import Engine, open_engine
 from fer_edge.errors import ModelError
+from fer_edge.tables import nearest, shown
 
 logger = logging.getLogger("fer_edge")
 
 # Outputs that cannot be used are reported when the first one comes, and again after this long if more have come.
 _REPORT_AGAIN_S = 3600.0
+_MOST_FACES, _SHOWN_NAMES = 256, 8
 # Rounding may take a probability a little beyond 0 or 1.
-_MOST_FACES = 256
 _TOLERANCE = 0.01
 
 
@@ -41,21 +42,28 @@ class Classifier:
             )
         self.contract: ModelContract = parse_contract(text, str(path))
         self._check_input()
+        self._output = self._chosen_output()
         self._check_output()
 
     def logits(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Raw outputs (n, labels) of grey crops (n, height_px, width_px) uint8; they may not be finite.
+        """Raw outputs (n, labels) of crops; they may not be finite.
 
-        Raises ModelError where the model fails, or gives another shape.
+        Crops are uint8, grey (n, height_px, width_px) or BGR (n, height_px, width_px, 3), here and in the other
+        methods. They are converted to the model's colours, and resized where they are of another size. Raises
+        ModelError where the model fails, or gives another shape.
         """
-        outputs = np.asarray(self.engine.run(self.contract.model_input(crops))[0])
-        expected = (len(crops), len(self.contract.labels))
-        if outputs.shape != expected:
-            raise ModelError(f"{self.path}: output of shape {outputs.shape}, expected {expected}: (faces, labels).")
-        return outputs.astype(np.float32)
+        outputs = np.asarray(self.engine.run(self.contract.model_input(crops))[self._output])
+        count, labels = len(crops), len(self.contract.labels)
+        if outputs.shape[:1] != (count,) or not _is_row(outputs.shape[1:], labels):
+            raise ModelError(
+                f"{self.path}: output of shape {outputs.shape}, expected {(count, labels)}: (faces, labels)."
+            )
+        if outputs.dtype.kind not in "fiu":
+            raise ModelError(f"{self.path}: output of {outputs.dtype}, expected numbers.")
+        return outputs.reshape(count, labels).astype(np.float32)
 
     def classify(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Numbers of the contract's task, (n, labels), of grey crops (n, height_px, width_px) uint8.
+        """Numbers of the contract's task, (n, labels), of crops; see `logits`.
 
         Raises ModelError unless all of them can be used; see `classify_each`.
         """
@@ -65,7 +73,7 @@ class Classifier:
         return np.stack(found) if found else np.zeros((0, len(self.contract.labels)), dtype=np.float32)
 
     def classify_each(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32] | None]:
-        """The numbers (labels,) of each of the grey crops (n, height_px, width_px) uint8.
+        """The numbers (labels,) of each of the crops; see `logits`.
 
         None for a crop whose output cannot be used: not finite, or a probability outside 0 to 1. It is counted, and
         reported at times.
@@ -100,24 +108,52 @@ class Classifier:
     def _check_input(self) -> None:
         """The contract must describe this very model."""
         spec, engine = self.contract.input, self.engine
-        size = (spec.height_px, spec.width_px)
-        expected = (1, *size) if spec.layout == "NCHW" else (*size, 1)
-        if engine.input.shape[1:] != expected or engine.input.dtype != spec.dtype:
+        found = engine.input.shape[1:]
+        fits = len(found) == 3 and all(a in (b, -1) for a, b in zip(found, spec.tensor_shape, strict=True))
+        if not fits or engine.input.dtype != spec.dtype:
             raise ModelError(
-                f"{self.path}: the contract says {spec.dtype} input {expected}, the model takes "
-                f"{engine.input.dtype} {engine.input.shape[1:]}. Export it again."
+                f"{self.path}: the contract says {spec.dtype} input {spec.tensor_shape}, the model takes "
+                f"{engine.input.dtype} {found}. Export it again."
             )
         if engine.input.shape[0] != -1 and not 1 <= engine.input.shape[0] <= _MOST_FACES:
             raise ModelError(
                 f"{self.path}: takes {engine.input.shape[0]} faces at once, expected 1 to {_MOST_FACES} or any number."
             )
 
+    def _chosen_output(self) -> int:
+        """Position of the output that the contract means among those of the model."""
+        chosen, names = self.contract.output, [output.name for output in self.engine.outputs]
+        if chosen.name is not None:
+            if names.count(chosen.name) != 1:
+                raise ModelError(f"{self.path}: no output {chosen.name!r}{nearest(chosen.name, names[:_SHOWN_NAMES])}")
+            return names.index(chosen.name)
+        if chosen.index is not None:
+            if chosen.index >= len(names):
+                raise ModelError(f"{self.path}: no output {chosen.index}, expected 0 to {len(names) - 1}.")
+            return chosen.index
+        if len(names) != 1:
+            raise ModelError(
+                f"{self.path}: {len(names)} outputs, expected one, or a contract that says which: "
+                f"{', '.join(map(shown, names[:_SHOWN_NAMES]))}."
+            )
+        return 0
+
     def _check_output(self) -> None:
-        """There must be one output, (faces, labels), as the file says and as a run on black crops gives it."""
-        labels, shapes = len(self.contract.labels), [output.shape for output in self.engine.outputs]
-        if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] not in (labels, -1):
-            raise ModelError(f"{self.path}: outputs of shape {shapes}, expected one: (faces, {labels} labels).")
+        """The output must be (faces, labels), as the file says and as a run on black crops gives it."""
+        labels, shape = len(self.contract.labels), self.engine.outputs[self._output].shape
+        if not (shape and _is_row(shape[1:], labels)):
+            raise ModelError(f"{self.path}: output of shape {shape}, expected (faces, {labels} labels).")
         spec, batch = self.contract.input, self.engine.input.shape[0]
         # Two, where the model says that it takes any number: some are exported so that they take only one.
         crops = 2 if batch == -1 else batch
-        self.logits(np.zeros((crops, spec.height_px, spec.width_px), dtype=np.uint8))
+        self.logits(np.zeros((crops, *spec.crop_shape), dtype=np.uint8))
+
+
+def _is_row(shape: tuple[int, ...], labels: int) -> bool:
+    """Whether an output of this shape a face is one row of labels; other dimensions are 1. -1 may be any number."""
+    others = list(shape)
+    for size in (labels, -1):
+        if size in others:
+            others.remove(size)
+            return all(other in (1, -1) for other in others)
+    return False

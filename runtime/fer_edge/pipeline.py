@@ -107,7 +107,7 @@ class Pipeline:
         detections, track_ids = self._track(found)
         watch.lap("track")
         boxes = [detection.box for detection in detections]
-        crops = crop_faces(frame.image_bgr, boxes, self.classifier.contract, self.detector.name)
+        crops = crop_faces(frame.image_bgr, detections, self.classifier.contract, self.detector.name)
         watch.lap("crop")
         rows = self.classifier.classify_each(crops)
         watch.lap("classify")

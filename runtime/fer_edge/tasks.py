@@ -61,6 +61,7 @@ class TaskSpec:
 TASKS: dict[str, TaskSpec] = {
     "expression7": TaskSpec(CLASSES, 7),
     "expression8": TaskSpec(CLASSES, 8),
+    "classes": TaskSpec(CLASSES, None),
     "positive-negative": TaskSpec(CLASSES, 2),
     "valence-arousal": TaskSpec(VALUES, 2, low=-1.0, anchors=tuple(CIRCUMPLEX.items())),
     "smile-intensity": TaskSpec(VALUES, 1, anchors=(("no smile", (0.0,)), ("slight smile", (0.5,)), ("smile", (1.0,)))),

@@ -110,7 +110,7 @@ def test_a_model_that_is_none(content: bytes, photo: Path, tmp_path: Path, capsy
 def test_a_model_of_a_newer_schema(
     photo: Path, tmp_path: Path, default_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = patched(default_model, tmp_path / "new.tflite", b'"schema_version": 1', b'"schema_version": 3')
+    model = patched(default_model, tmp_path / "new.tflite", b'"schema_version": 1', b'"schema_version": 4')
     assert "newer" in refused(["--source", str(photo), "--model", str(model)], 4, capsys)
 
 

@@ -32,7 +32,7 @@ def with_margin(contract: ModelContract, margin: float) -> ModelContract:
 def test_a_crop_is_the_grey_box_at_the_models_size(contract: ModelContract) -> None:
     image = np.zeros((200, 300, 3), np.uint8)
     image[50:98, 100:148] = (255, 0, 0)  # pure blue is 29 in grey
-    (crop,) = crop_faces(image, [Box(100, 50, 48, 48)], with_margin(contract, 0.0), "mediapipe")
+    (crop,) = crop_faces(image, [Detection(Box(100, 50, 48, 48), 1.0)], with_margin(contract, 0.0), "mediapipe")
     assert crop.shape == (48, 48)
     assert (crop == 29).all()
 
@@ -50,7 +50,7 @@ def test_each_detector_has_the_margin_that_was_measured_for_it() -> None:
 
 def test_what_lies_outside_the_frame_repeats_its_edge(contract: ModelContract) -> None:
     image = np.full((60, 60, 3), 200, np.uint8)
-    (crop,) = crop_faces(image, [Box(-30, -30, 60, 60)], with_margin(contract, 0.0), "mediapipe")
+    (crop,) = crop_faces(image, [Detection(Box(-30, -30, 60, 60), 1.0)], with_margin(contract, 0.0), "mediapipe")
     assert (crop == 200).all()
 
 
@@ -58,7 +58,7 @@ def test_what_lies_outside_the_frame_repeats_its_edge(contract: ModelContract) -
 @given(box=boxes, height=st.integers(1, 300), width=st.integers(1, 300))
 def test_any_box_gives_a_crop(contract: ModelContract, box: Box, height: int, width: int) -> None:
     image = np.full((height, width, 3), 77, np.uint8)
-    (crop,) = crop_faces(image, [box], contract, "mediapipe")
+    (crop,) = crop_faces(image, [Detection(box, 1.0)], contract, "mediapipe")
     assert crop.shape == (48, 48)
     assert (crop == 77).all()
 
@@ -69,7 +69,7 @@ def test_any_box_gives_a_crop(contract: ModelContract, box: Box, height: int, wi
 def test_a_box_far_beyond_the_frame_costs_no_more_than_nine_frames(contract: ModelContract, box: Box) -> None:
     image = np.full((300, 400, 3), 77, np.uint8)
     tracemalloc.start()
-    (crop,) = crop_faces(image, [box], contract, "mediapipe")
+    (crop,) = crop_faces(image, [Detection(box, 1.0)], contract, "mediapipe")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (crop == 77).all()

@@ -7,10 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.engines import TensorSpec, refuse_what_fails, refusing, run_in_batches
-from fer_edge.engines.providers import is_cpu_alone, open_session
+from fer_edge.engines.providers import DTYPES, is_cpu_alone, open_session
 from fer_edge.errors import ModelError
-
-_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 
 
 class OnnxEngine:
@@ -62,10 +60,10 @@ def _run_once(path: Path, options: Any) -> None:
     with refusing(path, OnnxEngine.name, "load"):
         session = open_session(path, options)
         specs = [_spec(argument) for argument in session.get_inputs()]
-    if all(spec.dtype in _DTYPES.values() for spec in specs):
+    if all(spec.dtype in DTYPES.values() for spec in specs):
         session.run(None, {spec.name: np.zeros([max(size, 1) for size in spec.shape], spec.dtype) for spec in specs})
 
 
 def _spec(argument: Any) -> TensorSpec:
     shape = tuple(d if isinstance(d, int) else -1 for d in argument.shape)
-    return TensorSpec(argument.name, shape, _DTYPES.get(argument.type, argument.type))
+    return TensorSpec(argument.name, shape, DTYPES.get(argument.type, argument.type))

@@ -19,6 +19,13 @@ from fer_edge.errors import ModelError, UsageError
 from fer_edge.native import native_path, native_text
 
 _LOG = logging.getLogger(__name__)
+# Numpy's names of the types that a model's input may have.
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+}
 TENSORRT, _CUDA, _CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
@@ -119,8 +126,7 @@ def nodes_by_provider(path: Path) -> Counter[str]:
         session = open_session(path, options)
         argument = session.get_inputs()[0]
         shape = [size if isinstance(size, int) else 1 for size in argument.shape]
-        dtype = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}[argument.type]
-        session.run(None, {argument.name: np.zeros(shape, dtype)})
+        session.run(None, {argument.name: np.zeros(shape, DTYPES[argument.type])})
         events = json.loads(Path(session.end_profiling()).read_text())
     ran = {event["name"]: event["args"]["provider"] for event in events if event.get("args", {}).get("provider")}
     return Counter(ran.values())
