@@ -44,6 +44,28 @@ def contract_of(dtype: str, layout: str) -> ModelContract:
     )
 
 
+def foreign_contract() -> ModelContract:
+    """Of somebody else's network: colour, mean and std, its own labels, one output of several, five-point alignment."""
+    return dataclasses.replace(
+        contract_of("float16", "NHWC"),
+        task="classes",
+        labels=("Überraschung", "🙂", "no idea"),
+        input=InputSpec(
+            height_px=112,
+            width_px=96,
+            colour="rgb",
+            layout="NHWC",
+            dtype="float16",
+            low=0,
+            high=255,
+            mean=(123.7, 116.3, 103.5),
+            std=(58.4, 57.1, 57.4),
+        ),
+        face_crop=FaceCrop(margin=0.1, square=True, alignment="five-point", template="arcface-112"),
+        output=OutputSpec(meaning="probabilities", temperature=1.0, index=1),
+    )
+
+
 class _Builder:
     """Collects tensors, buffers and operators of a .tflite."""
 

@@ -54,7 +54,7 @@ def _of_seeds(*seeds: bytes) -> Make:
 @functools.cache
 def _contract_texts() -> tuple[str, ...]:
     default = (ROOT / "runtime/fer_edge/data/fer-base.int8.tflite.json").read_text()
-    return default, models.contract_of("int8", "NHWC").to_json()
+    return default, models.contract_of("int8", "NHWC").to_json(), models.foreign_contract().to_json()
 
 
 def _make_contract(random: Random) -> bytes:
