@@ -60,15 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         handler.setFormatter(_OneLine("fer-edge: %(message)s"))
     words = list(arguments)
     command = words.pop(0) if words and words[0] in _COMMANDS else "run"
-    jobs = {
-        "run": _run,
-        "bench": _bench,
-        "timeline": _timeline,
-        "mqtt-clear": _mqtt_clear,
-        "models": _models,
-        "doctor": _doctor,
-    }
-    return run_reporting("fer-edge", lambda: jobs[command](words))
+    return run_reporting("fer-edge", lambda: _JOBS[command](words))
 
 
 class _OneLine(logging.Formatter):

@@ -1,6 +1,5 @@
 """The public Python API."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,7 @@ import pytest
 import fer_edge
 from fer_edge.models import DEFAULT_MODEL
 
-from tests.conftest import ROOT, sample
-from tests.runtime.fakes.media import write_video
+from tests.conftest import sample
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +150,3 @@ def test_notebooks_show_a_table(recognizer, photograph):
     assert "<b>happy</b>" in face._repr_html_()
     (result,) = recognizer.stream(sample("astronaut.png"))
     assert "<table>" in result._repr_html_()
-
-
-def test_the_code_of_the_api_page_runs_as_printed(tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python-api.md").read_text(), re.DOTALL)
-    (tmp_path / "photo.jpg").symlink_to(sample("astronaut.png"))
-    reader = cv2.VideoCapture(str(sample("WolfgangLanger_Pexels.mp4")))
-    write_video(tmp_path / "clip.mp4", [reader.read()[1] for _ in range(3)])
-    monkeypatch.chdir(tmp_path)
-    assert len(blocks) == 3
-    for block in blocks:
-        exec(compile(block, "docs/python-api.md", "exec"), {})
