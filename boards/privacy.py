@@ -23,6 +23,7 @@ from fer_edge.files import atomic_write
 from fer_edge.frames import Box, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
+from fer_edge.tables import read_csv
 
 from boards.media import MEDIA, SAMPLES
 
@@ -274,3 +275,20 @@ def write_privacy(path: Path, rows: Iterable[PrivacyRow]) -> None:
         for row in rows:
             shares = {"hidden_median": f"{row.hidden_median:.3f}", "hidden_p95": f"{row.hidden_p95:.3f}"}
             writer.writerow({**dataclasses.asdict(row), **shares})
+
+
+def table(path: Path) -> str:
+    """Markdown: exposed frames and the hidden share of the picture, from a CSV that `write_privacy` wrote.
+
+    Raises DataError for a file that cannot be read.
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in read_csv(path, PrivacyRow):
+        shown = f"{row.exposed} of {row.frames} | {row.hidden_median:.0%} ({row.hidden_p95:.0%})"
+        cells.setdefault((row.clip, row.change), {})[row.detector] = shown
+    detectors = list(next(iter(cells.values()), {}))
+    head = "".join(f" {detector}: exposed | hidden |" for detector in detectors)
+    lines = [f"| clip | change |{head}", "|---|---|" + "---|---|" * len(detectors)]
+    for (clip, change), found in cells.items():
+        lines.append(f"| {clip} | {change} | " + " | ".join(found[detector] for detector in detectors) + " |")
+    return "\n".join(lines)

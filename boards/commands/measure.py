@@ -62,7 +62,7 @@ def _privacy(options: argparse.Namespace) -> None:
     from fer_edge.classifier import Classifier
     from fer_edge.detectors import open_detector
 
-    from boards.privacy import measure_all, sample_clips, write_privacy
+    from boards.privacy import measure_all, sample_clips, table, write_privacy
 
     classifier, rows = Classifier(options.model), []
     mediapipe, yunet = open_detector("mediapipe"), open_detector("yunet", options.detector_file)
@@ -74,7 +74,7 @@ def _privacy(options: argparse.Namespace) -> None:
                 f"hidden {row.hidden_median:.0%}, p95 {row.hidden_p95:.0%}"
             )
     write_privacy(options.out, rows)
-    print(options.out)
+    print(table(options.out), options.out, sep="\n")
 
 
 def _noise(options: argparse.Namespace) -> None:
