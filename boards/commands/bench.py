@@ -1,4 +1,4 @@
-"""`bench`, `margins`, `media`: measurements on this machine, and what they need."""
+"""`bench`, `margins`, `alignment`, `media`: measurements on this machine, and what they need."""
 
 import argparse
 from pathlib import Path
@@ -25,12 +25,19 @@ def register(commands: Commands) -> None:
     media.set_defaults(run=_media)
 
     margins = commands.add_parser("margins", help="which crop margin suits each detector, on FER2013 PublicTest faces")
-    margins.add_argument("model", type=Path, help="a classifier with a contract")
-    margins.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"))
     margins.add_argument("--count", type=positive, default=1400, help="faces, class-balanced (default 1400)")
-    margins.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
     margins.add_argument("--out", type=Path, default=Path("docs/measured/margins.csv"))
     margins.set_defaults(run=_margins)
+
+    alignment = commands.add_parser("alignment", help="whether five-point alignment helps, on FER2013 PublicTest faces")
+    alignment.add_argument("--count", type=positive, help="faces, class-balanced (default: all)")
+    alignment.add_argument("--out", type=Path, default=Path("docs/measured/alignment.csv"))
+    alignment.set_defaults(run=_alignment)
+
+    for parser in (margins, alignment):
+        parser.add_argument("model", type=Path, help="a classifier with a contract")
+        parser.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"))
+        parser.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -74,6 +81,29 @@ def _margins(options: argparse.Namespace) -> None:
     write_margins(options.out, rows)
     for row in rows:
         print(f"{row.detector:10} margin {row.margin:+.2f}  found {row.found}/{row.n}  agreement {row.agreement:.2%}")
+    print(options.out)
+
+
+def _alignment(options: argparse.Namespace) -> None:
+    from fer_edge.classifier import Classifier
+    from fer_edge.detectors import open_detector
+    from fer_edge.faces import load_faces
+
+    from boards.alignment import TEMPLATE_FACES, mean_template, measure_alignment, write_alignment
+
+    classifier = Classifier(options.model)
+    mediapipe, yunet = open_detector("mediapipe"), open_detector("yunet", options.detector_file)
+    template = mean_template(yunet, load_faces(options.faces, "Training").balanced(TEMPLATE_FACES, 0))
+    print("template:", *(f"({point.x}, {point.y})" for point in template))
+    faces = load_faces(options.faces, "PublicTest")
+    faces = faces.balanced(options.count, 0) if options.count else faces
+    rows = [row for one in (mediapipe, yunet) for row in measure_alignment(classifier, one, faces, template)]
+    write_alignment(options.out, rows)
+    for row in rows:
+        print(
+            f"{row.detector:10} turned {row.turn_deg:2.0f}  found {row.found}/{row.n}  box {row.accuracy_by_box:.2%}  "
+            f"aligned {row.accuracy_aligned:.2%}  gain {row.gain:+.2%} ({row.gain_low:+.2%} to {row.gain_high:+.2%})"
+        )
     print(options.out)
 
 

@@ -1,0 +1,125 @@
+"""Does five-point alignment help a classifier? FER2013 faces in larger pictures, upright and turned, cut out both ways.
+
+A classifier trained on FER2013's own framing keeps it when the template is where FER2013's faces have their keypoints
+on average: `mean_template`, from faces of Training. PublicTest says whether alignment is worth it.
+"""
+
+import csv
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fer_edge.classifier import Classifier
+from fer_edge.contract import FaceCrop, ModelContract, TemplatePoint
+from fer_edge.crop import crop_faces
+from fer_edge.detectors import Detector
+from fer_edge.errors import DataError
+from fer_edge.faces import LabelledFaces
+from fer_edge.files import atomic_write
+
+from boards.margins import FACE_PX, FRAME_PX, Found, pasted_and_found
+from quantize.intervals import paired_drop
+
+TURNS_DEG = (0.0, 15.0, 30.0)
+TEMPLATE_FACES = 1400
+_POINTS = 5
+
+
+@dataclass(frozen=True)
+class AlignmentRow:
+    """Accuracy of one detector's crops by box and by five points, over the `found` of `n` faces, turned by `turn_deg`.
+
+    `gain` is what alignment adds, in [-1, 1], with its 95 % interval; accuracies are fractions.
+    """
+
+    model: str
+    detector: str
+    turn_deg: float
+    n: int
+    found: int
+    accuracy_by_box: float
+    accuracy_aligned: float
+    gain: float
+    gain_low: float
+    gain_high: float
+
+
+def mean_template(detector: Detector, faces: LabelledFaces) -> tuple[TemplatePoint, ...]:
+    """Where the five keypoints of upright faces lie on average, as fractions of FER2013's square.
+
+    Raises DataError where the detector finds none of the faces, or gives no corners of the mouth.
+    """
+    left, top = ((side - FACE_PX) / 2 for side in reversed(FRAME_PX))
+    places = [
+        [((point.x_px - left) / FACE_PX, (point.y_px - top) / FACE_PX) for point in one.face.keypoints.points]
+        for one in pasted_and_found(detector, faces)
+        if one.face.keypoints is not None and len(one.face.keypoints.points) == _POINTS
+    ]
+    if not places:
+        raise DataError(f"{detector.name} gave five keypoints for none of the {len(faces)} faces.")
+    return tuple(TemplatePoint(x=round(float(x), 4), y=round(float(y), 4)) for x, y in np.mean(places, axis=0))
+
+
+def measure_alignment(
+    classifier: Classifier,
+    detector: Detector,
+    faces: LabelledFaces,
+    template: tuple[TemplatePoint, ...],
+    turns_deg: Iterable[float] = TURNS_DEG,
+) -> list[AlignmentRow]:
+    """A row for each turn. Raises DataError when the detector finds none of the faces."""
+    faces = faces.in_order_of(classifier.contract.labels)
+    by_box, aligned = classifier.contract, _aligned(classifier.contract, template)
+    rows = []
+    for turn_deg in turns_deg:
+        found = list(pasted_and_found(detector, faces, turn_deg))
+        if not found:
+            raise DataError(f"{detector.name} found none of the {len(faces)} faces.")
+        truth = faces.labels[[one.index for one in found]]
+        right = [_named(classifier, found, contract, detector.name) == truth for contract in (by_box, aligned)]
+        rows.append(_row(classifier, detector, turn_deg, len(faces), right[0], right[1]))
+    return rows
+
+
+def _aligned(contract: ModelContract, template: tuple[TemplatePoint, ...]) -> ModelContract:
+    face_crop = FaceCrop(
+        margin=contract.face_crop.margin,
+        square=True,
+        alignment="five-point",
+        detector_margins=contract.face_crop.detector_margins,
+        template_points=template,
+    )
+    return dataclasses.replace(contract, face_crop=face_crop).in_lowest_schema()
+
+
+def _named(classifier: Classifier, found: list[Found], contract: ModelContract, detector: str) -> np.ndarray:
+    """The class (found,) that the classifier gives each face, cut out as `contract` says."""
+    crops = [crop_faces(one.picture, [one.face], contract, detector) for one in found]
+    return classifier.classify(np.concatenate(crops)).argmax(axis=1)
+
+
+def _row(
+    classifier: Classifier, detector: Detector, turn_deg: float, n: int, by_box: np.ndarray, aligned: np.ndarray
+) -> AlignmentRow:
+    lost, gained = int((by_box & ~aligned).sum()), int((aligned & ~by_box).sum())
+    gain = paired_drop(gained, lost, len(by_box))
+    scores = float(by_box.mean()), float(aligned.mean())
+    name = classifier.path.name
+    return AlignmentRow(
+        *(name, detector.name, turn_deg, n, len(by_box)), *scores, *(gain.measured, gain.low, gain.high)
+    )
+
+
+def write_alignment(path: Path, rows: list[AlignmentRow]) -> None:
+    """The rows as CSV, atomically; fractions with four decimals."""
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(AlignmentRow)], lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            cells = {**dataclasses.asdict(row), "turn_deg": f"{row.turn_deg:g}"}
+            writer.writerow(
+                {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in cells.items()}
+            )
