@@ -92,10 +92,11 @@ def kind_of(value: object) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A clause for a message about the unknown `word`: the nearest of `known`, or all of them."""
+    """A clause for a message about the unknown `word`: the nearest of `known`, whatever the case, or all of them."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}."
+    by_letters = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(word.lower(), by_letters, n=1, cutoff=0.5)
+    return f"; did you mean {by_letters[near[0]]}?" if near else f"; known: {', '.join(known)}."
 
 
 def unprintable(text: str) -> str | None:

@@ -159,6 +159,31 @@ def test_a_description_that_contradicts_itself_is_refused(
     assert message in str(outcome(rgb(contract, **changes)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [
+        ({"input__colour": "RGB"}, "did you mean rgb?"),
+        ({"input__layout": "NCWH"}, "did you mean NCHW?"),
+        ({"input__dtype": "float"}, "did you mean float"),
+        ({"face_crop__alignment": "five_point"}, "did you mean five-point?"),
+        ({"face_crop__alignment": "five-point", "face_crop__template": "arcface"}, "did you mean arcface-112?"),
+        ({"task": "class"}, "did you mean classes?"),
+        ({"output__meaning": "softmax"}, "expected one of logits, probabilities, values"),
+    ],
+)
+def test_a_word_that_is_nearly_right_is_answered_with_the_right_one(
+    contract: ModelContract, changes: dict[str, Any], near: str
+) -> None:
+    assert near in str(outcome(rgb(contract, **changes)))
+
+
+def test_a_contract_is_not_written_in_a_schema_that_would_leave_something_out(contract: ModelContract) -> None:
+    scaled = dataclasses.replace(contract, input=dataclasses.replace(RGB, mean=(127.5,) * 3, std=(127.5,) * 3))
+    with pytest.raises(ModelError, match=r"schema 1 cannot express it, expected 3 or more\. Use in_lowest_schema"):
+        scaled.to_json()
+    assert json.loads(scaled.in_lowest_schema().to_json())["input"]["mean"] == [127.5] * 3
+
+
 def test_a_template_of_ones_own_is_five_points_of_the_crop(contract: ModelContract) -> None:
     points = tuple(TemplatePoint(x=x, y=y) for x, y in ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)))
     own = dataclasses.replace(contract.face_crop, alignment="five-point", template_points=points)
