@@ -65,7 +65,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(READY) ## make the environment in .venv and bring the face detector
+setup: $(READY) ## make the environment in .venv; bring the face detectors, and make YuNet INT8 where it can be had
 $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "make: no virtual environment could be made: apt install python3-venv" >&2; exit 2; }
 	@$(RUN) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make: the workbench needs Python 3.11; say PYTHON=python3.11 (and remove $(VENV))" >&2; exit 2; }
@@ -75,6 +75,8 @@ $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
 	$(RUN) -m pip install --quiet --no-deps --group supervision
 	PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --no-deps --editable runtime
 	$(RUN) -m fer_edge models --fetch mediapipe
+	$(RUN) -m boards media
+	$(RUN) -m quantize.detector --or-mediapipe
 	@touch $@
 
 ifneq ($(strip $(FER2013)),)

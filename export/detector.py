@@ -15,7 +15,8 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from fer_edge.detectors.yunet import OUTPUTS, STEP_PX
+from fer_edge.detectors.canvas import STEP_PX
+from fer_edge.detectors.yunet_network import OUTPUTS
 from fer_edge.errors import ModelError, UsageError
 
 from export.metadata import write_tflite
@@ -48,7 +49,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in the order they run, from the image to the maps named as `fer_edge.detectors.yunet.OUTPUTS`."""
+    """Layers in the order they run, from the image to the maps named as `fer_edge.detectors.yunet_network.OUTPUTS`."""
 
     layers: tuple[Layer, ...]
 

@@ -62,6 +62,15 @@ def yunet_file() -> Path:
 
 
 @pytest.fixture(scope="session")
+def made_yunet_file() -> Path:
+    """YuNet INT8 as the runtime uses it by default."""
+    path = DETECTOR_FILES["yunet"].path
+    if path.suffix != ".tflite":
+        pytest.skip("YuNet's .tflite is absent; `make setup` makes it where the published file can be had")
+    return path
+
+
+@pytest.fixture(scope="session")
 def default_model() -> Path:
     assert DEFAULT_MODEL.is_file(), "the package must carry its default model"
     return DEFAULT_MODEL

@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_edge import __version__
 from fer_edge.classifier import Classifier
-from fer_edge.detectors import DATA, DETECTOR_FILES, checked_file
+from fer_edge.detectors import DATA, DETECTOR_FILES, checked_file, default_detector
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.fetch import fetch_detector
 from fer_edge.files import sha256_of
@@ -24,6 +24,8 @@ UNIT = "fer-edge.service"
 _HERE = Path(__file__).parent
 _SCRIPTS = ("smoke.py", "README.txt")
 _GOLDEN_FACES = 8
+# The licence of both detectors is that of this project; what is theirs stands before it.
+_LICENCE = _HERE.parent.parent / "LICENSE"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ class BundleRequest:
     out: Path = Path("dist")
     key: Path | None = None
     detector_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Detector:
+    """The detector of a bundle and its file, relative to the bundle."""
+
+    name: str
+    file: Path
 
 
 def build_bundle(request: BundleRequest) -> Path:
@@ -120,15 +130,24 @@ def _add_model(request: BundleRequest, folder: Path) -> Path:
     return target.relative_to(folder)
 
 
-def _add_detector(request: BundleRequest, folder: Path) -> Path:
-    name = request.profile.detector.name
-    if request.detector_file is None:
-        fetch_detector(name)
-    source = checked_file(DETECTOR_FILES[name], request.detector_file)
-    target = (folder / "detector" / DETECTOR_FILES[name].filename).with_suffix(source.suffix)
+def _add_detector(request: BundleRequest, folder: Path) -> _Detector:
+    """Copy the detector with its licence; MediaPipe's where the profile asks for YuNet and that was not made."""
+    name, file = request.profile.detector.name, request.detector_file
+    engine_takes_both = request.profile.file_type == "tflite"
+    if file is None and name == "yunet" and engine_takes_both and default_detector() != "yunet":
+        print(
+            "the bundle's detector is mediapipe: YuNet was not made here (`make setup` does, where it can be fetched)"
+        )
+        name = "mediapipe"
+    if file is None and not (name == "yunet" and engine_takes_both):
+        file = fetch_detector(name)
+    pinned = DETECTOR_FILES[name]
+    source = checked_file(pinned, file)
+    target = folder / "detector" / source.name
     target.parent.mkdir()
     shutil.copyfile(source, target)
-    return target.relative_to(folder)
+    (target.parent / "LICENSE.txt").write_text(f"{pinned.notice}\n\n{_LICENCE.read_text()}")
+    return _Detector(name, target.relative_to(folder))
 
 
 def _add_wheels(profile: Profile, folder: Path) -> Path:
@@ -149,7 +168,7 @@ def _requirements(lock: Path, own: Path) -> str:
     return "\n".join([*lines, f"fer-edge=={__version__} --hash=sha256:{sha256_of(own)}"]) + "\n"
 
 
-def _configuration(profile: Profile, model: Path, detector: Path) -> str:
+def _configuration(profile: Profile, model: Path, detector: _Detector) -> str:
     """What the profile settles; install.sh puts the folder of the release in use in place of @RELEASE@."""
     camera = profile.camera
     buffers = f"buffer_count = {camera.buffer_count}\n" if camera.stack == "picamera2" else ""
@@ -167,12 +186,12 @@ file = "@RELEASE@/{model.as_posix()}"
 threads = {profile.engine.threads}
 
 [detection]
-detector = "{profile.detector.name}"
-file = "@RELEASE@/{detector.as_posix()}"
+detector = "{detector.name}"
+file = "@RELEASE@/{detector.file.as_posix()}"
 """
 
 
-def _facts(profile: Profile, model: Path, detector: Path, wheel: Path) -> str:
+def _facts(profile: Profile, model: Path, detector: _Detector, wheel: Path) -> str:
     """The profile as far as install.sh needs it, in the shell's own syntax; no value holds a quote."""
     facts = {
         "VERSION": __version__,
@@ -181,8 +200,8 @@ def _facts(profile: Profile, model: Path, detector: Path, wheel: Path) -> str:
         "PYTHONS": " ".join(_python_and_glibc(system) for system in profile.system),
         "SYSTEM_SITE_PACKAGES": "yes" if profile.system_site_packages else "no",
         "MODEL": model.as_posix(),
-        "DETECTOR": profile.detector.name,
-        "DETECTOR_FILE": detector.as_posix(),
+        "DETECTOR": detector.name,
+        "DETECTOR_FILE": detector.file.as_posix(),
         "ENGINE": profile.engine.name,
         "WHEEL": f"wheels/{wheel.name}",
     }

@@ -11,8 +11,10 @@ from boards.arm64.cores import CORES
 from boards.wheels import LOCKS, Target, workbench_versions
 
 PROFILES = Path(__file__).parent
-_DETECTOR_ENGINES = {"mediapipe": ("ai-edge-litert", "tflite-runtime"), "yunet": ("onnxruntime",)}
-_DETECTOR_INPUTS = {"mediapipe": 192, "yunet": 320}
+_DETECTOR_ENGINES = {
+    "mediapipe": ("ai-edge-litert", "tflite-runtime"),
+    "yunet": ("ai-edge-litert", "tflite-runtime", "onnxruntime"),
+}
 _SUFFIXES = {"ai-edge-litert": "tflite", "tflite-runtime": "tflite", "onnxruntime": "onnx"}
 # The web page, /metrics and MQTT: pure Python and small, so that a bundle leaves nothing to be downloaded.
 _EXTRAS = ("microdot", "prometheus-client", "paho-mqtt")
@@ -60,10 +62,10 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorChoice:
-    """The face detector and the side of its square input."""
+    """The face detector and how far it looks, as `--range` says."""
 
     name: Literal["mediapipe", "yunet"]
-    input_px: Count
+    range: Literal["near", "far", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +117,6 @@ class Profile:
             found.append(f"no emulated core {self.emulated_as!r}; there are: {', '.join(CORES)}")
         if self.engine.name not in _DETECTOR_ENGINES[self.detector.name]:
             found.append(f"the {self.detector.name} detector does not run on {self.engine.name}")
-        if self.detector.input_px != _DETECTOR_INPUTS[self.detector.name]:
-            found.append(f"the {self.detector.name} detector takes {_DETECTOR_INPUTS[self.detector.name]} px")
         for system in self.system:
             found += _problems_of(system, self.engine)
         return found
@@ -214,7 +214,7 @@ def _cells(profile: Profile) -> tuple[str, ...]:
         "/".join(system.python for system in profile.system),
         f"{profile.engine.name} x{profile.engine.threads}",
         profile.model.precision,
-        f"{profile.detector.name} {profile.detector.input_px}",
+        f"{profile.detector.name} {profile.detector.range}",
         camera,
         profile.note,
     )

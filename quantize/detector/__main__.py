@@ -1,21 +1,23 @@
-"""`python -m quantize.detector`: the published YuNet as .tflite, float and INT8, for canvases of any size."""
+"""`python -m quantize.detector`: make the runtime's INT8 .tflite of the published YuNet, or files of given canvases."""
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from fer_edge.detectors import DETECTOR_FILES, checked_file, open_detector
+from fer_edge.detectors import DATA, DETECTOR_FILES, checked_file, open_detector
 from fer_edge.errors import DataError, UsageError, run_reporting
+from fer_edge.fetch import fetch_detector
 
-from quantize.detector.make import make_detector
-from quantize.detector.scenes import portraits
+from quantize.detector.make import make_detector, make_for_runtime
+from quantize.detector.scenes import BucketRecall, portraits
 
+_YUNET = DETECTOR_FILES["yunet"]
 _MEDIA = [Path("media/astronaut.png"), Path("media/WolfgangLanger_Pexels.mp4")]
 _VIDEOS = (".mp4", ".avi", ".mkv", ".mov")
 # Neighbouring frames of a video show the same face in the same light.
@@ -30,7 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m quantize.detector", description=__doc__)
-    parser.add_argument("canvases", nargs="+", type=_canvas, metavar="WIDTHxHEIGHT", help="as 160x128; multiples of 32")
+    parser.add_argument(
+        "canvases",
+        nargs="*",
+        type=_canvas,
+        metavar="WIDTHxHEIGHT",
+        help="make float and INT8 files of this size, as 160x128, in place of the runtime's; multiples of 32",
+    )
     parser.add_argument("--source", type=Path, metavar="FILE", help="published .onnx (default: the fetched one)")
     parser.add_argument(
         "--pictures",
@@ -40,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="photographs and videos, or folders of them, to calibrate on: those with one face are used",
     )
-    parser.add_argument("--out", type=Path, default=Path("artifacts/detectors"), metavar="FOLDER")
+    parser.add_argument("--out", type=Path, default=Path("artifacts/detectors"), metavar="FOLDER", help="of canvases")
+    parser.add_argument(
+        "--or-mediapipe", action="store_true", help="end well, saying so, where the published file cannot be had"
+    )
     return parser
 
 
@@ -53,16 +64,40 @@ def _canvas(text: str) -> tuple[int, int]:
 
 
 def _make(options: argparse.Namespace) -> None:
-    source = checked_file(DETECTOR_FILES["yunet"], options.source)
+    source = _source(options)
+    if source is None:
+        return
     if source.suffix != ".onnx":
         raise UsageError(f"--source {source}: expected the published .onnx.")
     pictures = portraits(_images(options.pictures), open_detector("yunet", source))
     print(f"{len(pictures)} pictures with one face")
+    if not options.canvases:
+        file = DATA / str(_YUNET.made_filename)
+        for canvas, recall in make_for_runtime(source, pictures, file).items():
+            _print_recall(f"canvas {canvas.width_px}x{canvas.height_px}", recall)
+        print(f"{file}: the detector of fer-edge from now on")
     for width_px, height_px in options.canvases:
         made = make_detector(source, pictures, width_px, height_px, options.out)
-        print(made.int8_file)
-        for row in made.recall:
-            print(f"  {row.low_px:>3} px and more: {row.faces} faces, float {row.found_float}, INT8 {row.found_int8}")
+        _print_recall(str(made.int8_file), made.recall)
+
+
+def _source(options: argparse.Namespace) -> Path | None:
+    """The published file: --source, or fetched. None where it cannot be had and need not be."""
+    if options.source is not None:
+        return checked_file(_YUNET, options.source)
+    try:
+        return fetch_detector(_YUNET.name)
+    except UsageError as error:
+        if not options.or_mediapipe:
+            raise
+        print(f"the face detector is MediaPipe's, which finds fewer faces for more work: {error}")
+        return None
+
+
+def _print_recall(title: str, recall: Iterable[BucketRecall]) -> None:
+    print(title)
+    for row in recall:
+        print(f"  {row.low_px:>3} px and more: {row.faces} faces, float {row.found_float}, INT8 {row.found_int8}")
 
 
 def _images(paths: Sequence[Path]) -> Iterator[Any]:

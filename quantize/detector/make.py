@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.detectors import MADE_KEY, open_detector
-from fer_edge.detectors.yunet import OUTPUTS
+from fer_edge.detectors.canvas import Canvas, with_canvas
+from fer_edge.detectors.yunet_network import OUTPUTS
 from fer_edge.files import atomic_write, sha256_of
 
 from export.detector import INPUT, Layer, Network, float_tflite, read_yunet
@@ -18,6 +19,8 @@ from export.metadata import put_text_in_tflite, read_tflite
 from export.quiet import quiet
 from quantize.detector.scenes import BucketRecall, Portrait, Scene, recall_by_size, require_recall, scenes
 
+GATED = (Canvas(64, 64), Canvas(160, 128), Canvas(320, 256))
+"""Canvases on which the runtime's file is judged: one to follow a face on, a near range and a far one."""
 _CALIBRATION_SCENES, _GATE_SCENES = 60, 700
 # Ranges of boxes and keypoints come from cells whose class logit is above it; elsewhere they are noise.
 _NEAR_A_FACE = -1.5
@@ -44,32 +47,51 @@ def make_detector(
     The gate's scenes show the same faces as calibration's, at other places and sizes. Raises GateError, and writes
     nothing, where INT8 loses faces of some size.
     """
-    examples = scenes(pictures, width_px, height_px, count=_CALIBRATION_SCENES, seed=1)
-    network = equalized(read_yunet(source), examples)
-    content = float_tflite(network, width_px, height_px)
-    made = {
-        f"yunet-{width_px}x{height_px}.{precision}.tflite": put_text_in_tflite(
-            file, MADE_KEY, json.dumps({"network": "yunet", "precision": precision, "source_sha256": sha256_of(source)})
-        )
+    canvas = Canvas(width_px, height_px)
+    made = _made(source, pictures, canvas)
+    recall = _require_canvas(made, pictures, canvas)
+    files = {precision: folder / f"yunet-{width_px}x{height_px}.{precision}.tflite" for precision in made}
+    for precision, file in files.items():
+        with atomic_write(file) as path:
+            path.write_bytes(made[precision])
+    return MadeDetector(files["fp32"], files["int8"], recall)
+
+
+def make_for_runtime(source: Path, pictures: Sequence[Portrait], file: Path) -> dict[Canvas, tuple[BucketRecall, ...]]:
+    """Write the INT8 network that the runtime lays out for any canvas, and return its recall on GATED ones.
+
+    Raises GateError, and writes nothing, where INT8 loses faces of some size on one of them.
+    """
+    made = _made(source, pictures, GATED[-1])
+    recall = {canvas: _require_canvas(made, pictures, canvas) for canvas in GATED}
+    with atomic_write(file) as path:
+        path.write_bytes(made["int8"])
+    return recall
+
+
+def _made(source: Path, pictures: Sequence[Portrait], canvas: Canvas) -> dict[str, bytes]:
+    """The float and the INT8 file for a canvas, by precision."""
+    examples = scenes(pictures, canvas.width_px, canvas.height_px, count=_CALIBRATION_SCENES, seed=1)
+    content = float_tflite(equalized(read_yunet(source), examples), canvas.width_px, canvas.height_px)
+    facts = {"network": "yunet", "source_sha256": sha256_of(source)}
+    return {
+        precision: put_text_in_tflite(file, MADE_KEY, json.dumps({**facts, "precision": precision}))
         for precision, file in (("fp32", content), ("int8", int8_tflite(content, examples)))
     }
-    recall = _measured(made, scenes(pictures, width_px, height_px, count=_GATE_SCENES, seed=2))
-    require_recall(recall)
-    for name, file in made.items():
-        with atomic_write(folder / name) as path:
-            path.write_bytes(file)
-    float_name, int8_name = made
-    return MadeDetector(folder / float_name, folder / int8_name, recall)
 
 
-def _measured(made: dict[str, bytes], examples: Sequence[Scene]) -> tuple[BucketRecall, ...]:
+def _require_canvas(made: dict[str, bytes], pictures: Sequence[Portrait], canvas: Canvas) -> tuple[BucketRecall, ...]:
+    """Recall of both files laid out for a canvas. Raises GateError where INT8 loses faces."""
     with tempfile.TemporaryDirectory() as folder:
         detectors = []
-        for name, file in made.items():
-            path = Path(folder) / name
-            path.write_bytes(file)
+        for precision, file in made.items():
+            path = Path(folder) / f"{precision}.tflite"
+            path.write_bytes(with_canvas(file, canvas, precision))
             detectors.append(open_detector("yunet", path))
-        return tuple(recall_by_size(examples, *detectors))
+        examples = scenes(pictures, canvas.width_px, canvas.height_px, count=_GATE_SCENES, seed=2)
+        recall = tuple(recall_by_size(examples, *detectors))
+    require_recall(recall)
+    return recall
 
 
 def equalized(network: Network, examples: Sequence[Scene]) -> Network:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.detectors import DATA, DETECTOR_FILES
+from fer_edge.detectors import DATA, DETECTOR_FILES, checked_file
 from fer_edge.errors import FerEdgeError
 from fer_edge.files import sha256_of
 
@@ -40,9 +40,12 @@ def _classifier_status(path: Path) -> ModelStatus:
 
 def _detector_status(name: str) -> ModelStatus:
     pinned = DETECTOR_FILES[name]
-    path = DATA / pinned.filename
+    path = pinned.path
     if not path.is_file():
         return ModelStatus("detector", name, path, "", f"absent: bring it with `{pinned.remedy}`")
-    found = sha256_of(path)
-    state = "ready" if found in pinned.sha256s else f"refused: not the published file; `{pinned.remedy}`"
-    return ModelStatus("detector", name, path, found, state)
+    try:
+        checked_file(pinned)
+        state = "ready"
+    except FerEdgeError:
+        state = f"refused: not the published file; `{pinned.remedy}`"
+    return ModelStatus("detector", name, path, sha256_of(path), state)

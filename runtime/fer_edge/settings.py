@@ -27,7 +27,7 @@ from fer_edge.arguments import (
     whole,
     whole_number,
 )
-from fer_edge.detectors import DETECTORS
+from fer_edge.detectors import AUTO, DETECTORS
 from fer_edge.engines import MOST_THREADS
 from fer_edge.files import DEFAULT_FSYNC_S
 from fer_edge.models import DEFAULT_MODEL
@@ -165,7 +165,10 @@ class DetectionSettings:
     """How, when and where faces are looked for."""
 
     detector: str = _setting(
-        "mediapipe", "--detector", "the face detector; none takes every picture for one face", choices=DETECTORS
+        AUTO,
+        "--detector",
+        "the face detector; auto: yunet where its file was made, else mediapipe; none takes every picture for one face",
+        choices=DETECTORS,
     )
     file: Path | None = _setting(
         None,

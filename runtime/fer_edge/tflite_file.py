@@ -5,7 +5,7 @@ back"""
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -32,6 +32,7 @@ _FORMAT, _DENSE_SIZE, _SEGMENTS, _INDICES = 0, 1, 3, 5
 _DENSE = 0
 _UNION_KINDS = {1: "<i4", 2: "<u2", 3: "u1"}
 _MOST_DIMENSIONS = 8
+_INT32 = 2
 _GREATEST_CODE = 300
 _CUSTOM_CODE = 32
 # How many inputs an operator cannot do without, where it can do without others: a bias, gates and weights of an LSTM.
@@ -114,6 +115,10 @@ class _Table:
         """A string or a vector of bytes, empty where it is absent."""
         start, count = self._vector(field, 1)
         return self._file.data[start : start + count]
+
+    def place(self, field: int) -> int:
+        """Where in the file the elements of a vector begin, 0 where it is absent."""
+        return self._vector(field, 1)[0]
 
     def table(self, field: int) -> "_Table | None":
         """The table a field refers to."""
@@ -208,6 +213,45 @@ def read_metadata(data: bytes, key: str, where: str) -> str | None:
                 buffer = model.tables(_MODEL["buffers"])[entry.number(_METADATA_BUFFER)]
                 return buffer.bytes(_BUFFER_DATA).decode()
     return None
+
+
+def input_shape(data: bytes, where: str) -> tuple[int, ...]:
+    """Shape of the first input, () where there is none. Raises ModelError on a damaged file."""
+    verify(data, where)
+    with _refusing_damage(data, where):
+        graph = _File(data).model().tables(_MODEL["subgraphs"])[0]
+        inputs = graph.numbers(_SUBGRAPH_INPUTS)
+        return graph.tables(_SUBGRAPH_TENSORS)[inputs[0]].numbers(_TENSOR_SHAPE) if inputs else ()
+
+
+def with_sizes(data: bytes, where: str, change: Callable[[tuple[int, ...]], tuple[int, ...]]) -> bytes:
+    """The file with tensors of other sizes. Raises ModelError on a damaged file.
+
+    `change` gives the new shape of every tensor whose values are not stored, and the new values of every stored pair
+    of int32, as RESIZE reads its target size from; each as long as the old one.
+    """
+    verify(data, where)
+    changed = bytearray(data)
+    with _refusing_damage(data, where):
+        model = _File(data).model()
+        buffers = model.tables(_MODEL["buffers"])
+        tensors = [one for graph in model.tables(_MODEL["subgraphs"]) for one in graph.tables(_SUBGRAPH_TENSORS)]
+        for tensor in tensors:
+            for start, old in _sizes_of(tensor, buffers[tensor.number(_TENSOR_BUFFER)]):
+                struct.pack_into(f"<{len(old)}i", changed, start, *change(old))
+    return bytes(changed)
+
+
+def _sizes_of(tensor: _Table, buffer: _Table) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Where in the file sizes of a tensor stand, and what they are; see `with_sizes`."""
+    if not buffer.count(_BUFFER_DATA, 1):
+        for field in (_TENSOR_SHAPE, _TENSOR_SIGNATURE):
+            if sizes := tensor.numbers(field):
+                yield tensor.place(field), sizes
+    elif tensor.number(_TENSOR_TYPE, "<b") == _INT32 and tensor.numbers(_TENSOR_SHAPE) == (2,):
+        values = buffer.bytes(_BUFFER_DATA)
+        if len(values) == struct.calcsize("<2i"):
+            yield buffer.place(_BUFFER_DATA), struct.unpack("<2i", values)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fer_edge.classifier import Classifier
+from fer_edge.detectors import DETECTOR_FILES, default_detector, open_detector
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import DEFAULT_MODEL
 
@@ -79,6 +80,16 @@ def test_the_bundle_holds_what_the_board_needs(bundle: Path) -> None:
     assert any(name.startswith("wheels/ai_edge_litert-") for name in names)
     assert any(name.startswith("wheels/fer_edge-") for name in names)
     assert os.access(bundle / "install.sh", os.X_OK)
+
+
+def test_the_bundle_carries_the_default_detector_with_its_licence(bundle: Path) -> None:
+    name = default_detector()
+    file = bundle / "detector" / DETECTOR_FILES[name].path.name
+    assert open_detector(name, file).name == name
+    assert f'detector = "{name}"' in (bundle / "fer-edge.toml").read_text()
+    licence = (bundle / "detector" / "LICENSE.txt").read_text()
+    assert licence.startswith(DETECTOR_FILES[name].notice)
+    assert "Apache License" in licence and "Grant of Patent License" in licence
 
 
 def test_every_file_is_listed_with_its_sum(bundle: Path) -> None:

@@ -47,29 +47,32 @@ def test_no_frame_of_the_sample_clip_is_exposed_where_the_detector_misses_the_fa
     assert row.hidden_median < 0.75, "the rest of the picture is shown"
 
 
+@pytest.mark.parametrize("detector", ["mediapipe", "yunet"])
 @pytest.mark.parametrize("change", ["tilt", "dimming", "noise", "partial covering"])
-def test_no_frame_is_exposed_where_a_change_is_greatest(judges, clip_frames, default_model, change) -> None:
-    judge = judges["mediapipe"]
-    pipeline = Pipeline(detector_at_hand("mediapipe"), Classifier(default_model))
+def test_no_frame_is_exposed_where_a_change_is_greatest(judges, clip_frames, default_model, change, detector) -> None:
+    judge = judges[detector]
+    pipeline = Pipeline(detector_at_hand(detector), Classifier(default_model))
     frames = range(30, 60)
     scenes = [CHANGES[change](Scene(clip_frames[i], outlines(judge, clip_frames[i])), i) for i in frames]
     row = measure(scenes, pipeline, judge, ("clip", change))
     assert (row.frames, row.exposed) == (30, 0)
 
 
-def test_a_face_that_comes_in_is_hidden_before_it_is_whole(judges, astronaut, default_model) -> None:
-    """At 16 pixels a frame. The detector alone finds it when most of it is inside."""
-    judge, image = judges["mediapipe"], np.full((512, 640, 3), (110, 100, 90), np.uint8)
+@pytest.mark.parametrize("detector", ["mediapipe", "yunet"])
+def test_a_face_that_comes_in_is_hidden_before_it_is_whole(judges, astronaut, default_model, detector) -> None:
+    """At 16 pixels a frame. MediaPipe alone finds it when most of it is inside."""
+    judge, image = judges[detector], np.full((512, 640, 3), (110, 100, 90), np.uint8)
     image[:, :512] = astronaut
     known = Scene(image, outlines(judge, image))
     away = [max(640 - 16 * max(index - 8, 0), 0) for index in range(45)]
     scenes = [moved(known, np.array([[1.0, 0.0, shift], [0.0, 1.0, 0.0]])) for shift in away]
     classifier, rows = Classifier(default_model), []
     for watch_edges in (True, False):
-        pipeline = Pipeline(detector_at_hand("mediapipe"), classifier, watch_edges=watch_edges)
+        pipeline = Pipeline(detector_at_hand(detector), classifier, watch_edges=watch_edges)
         rows.append(measure(scenes, pipeline, judge, ("photograph", "coming in")))
     assert rows[0].found_by_judge == 0
-    assert rows[0].exposed <= 1 < rows[1].exposed, "a cheek, at first"
+    assert rows[0].exposed <= 1, "a cheek, at first"
+    assert detector == "yunet" or rows[1].exposed > 1
 
 
 def test_the_measurement_sees_a_face_that_is_not_hidden(judges, clip_frames) -> None:

@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from fer_edge.detectors import MADE_KEY, Detector, open_detector
 from fer_edge.errors import DataError, ModelError, UsageError
+from fer_edge.fetch import PublishedFile, fetch_detector
 from fer_edge.frames import Box
 from fer_edge.tracker import intersection_over_union
 
@@ -217,3 +218,24 @@ def test_videos_give_each_fortieth_frame(clip: Path) -> None:
     assert len(frames) == 12
     assert all(isinstance(frame, np.ndarray) for frame in frames)
     assert not np.array_equal(cv2.resize(frames[0], (8, 8)), cv2.resize(frames[5], (8, 8)))
+
+
+def test_without_a_canvas_the_command_makes_the_file_of_the_runtime(
+    yunet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clip: Path
+) -> None:
+    monkeypatch.setattr("quantize.detector.__main__.DATA", tmp_path)
+    assert main(["--source", str(yunet_file)]) == 0
+    assert open_detector("auto", tmp_path / "yunet.int8.tflite").name == "yunet"
+    told = capsys.readouterr().out
+    assert all(f"canvas {size}" in told for size in ("64x64", "160x128", "320x256"))
+
+
+def test_set_up_without_the_published_file_says_in_one_line_that_mediapipe_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("quantize.detector.__main__.fetch_detector", lambda name: fetch_detector(name, tmp_path))
+    monkeypatch.setattr("fer_edge.fetch.YUNET", PublishedFile("http://127.0.0.1:9/absent.onnx", "0" * 64))
+    assert main(["--or-mediapipe"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 1 and "MediaPipe" in told[0]
+    assert main([]) == 2, "asked for by hand, it is an error"

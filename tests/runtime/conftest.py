@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.detectors import DATA, DETECTOR_FILES, Detector, open_detector
+from fer_edge.detectors import DETECTOR_FILES, Detector, open_detector
 
 from tests.conftest import ROOT
 
@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 def detector_at_hand(name: str) -> Detector:
     """The detector, from the package, FER_EDGE_DETECTORS or media/; the test is skipped where it is absent."""
     pinned = DETECTOR_FILES[name]
-    places = [DATA / pinned.filename, Path(os.environ.get("FER_EDGE_DETECTORS", ROOT / "media")) / pinned.filename]
+    places = [pinned.path, Path(os.environ.get("FER_EDGE_DETECTORS", ROOT / "media")) / pinned.filename]
     for path in places:
         if path.is_file():
             return open_detector(name, path)

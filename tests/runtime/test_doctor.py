@@ -10,7 +10,7 @@ from fer_edge.board import BoardState
 from fer_edge.cli import main
 from fer_edge.doctor import Finding, State, report
 from fer_edge.doctor.configured import check_configuration
-from fer_edge.doctor.files import check_files, check_model
+from fer_edge.doctor.files import check_default, check_files, check_model
 from fer_edge.doctor.hardware import check_cameras, check_cma, check_hardware, check_heat, check_picamera2
 from fer_edge.doctor.software import check_engines, check_opencv, check_python
 from fer_edge.errors import ModelError, UsageError
@@ -119,6 +119,12 @@ def test_models_and_detectors_that_are_well(mediapipe_file):
     findings = {finding.subject: finding for finding in check_files()}
     assert findings["classifier fer-base.int8"].state is State.OK
     assert findings["detector mediapipe"].state is State.OK
+
+
+def test_the_default_detector_is_named_in_one_line():
+    well, less = check_default("yunet"), check_default("mediapipe")
+    assert (well.state, well.text) == (State.OK, "yunet, INT8")
+    assert less.state is State.WARN and "YuNet's file was not made" in less.text and "make setup" in less.remedy
 
 
 def test_a_model_with_other_bytes_than_were_installed_is_refused():

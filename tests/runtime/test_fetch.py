@@ -85,8 +85,23 @@ def test_downloads_from_the_publisher(publisher: str, tmp_path: Path) -> None:
     assert (tmp_path / "model.bin").read_bytes() == CONTENT
 
 
+def test_a_local_copy_is_taken_in_place_of_the_download_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies, target = tmp_path / "copies", tmp_path / "model.bin"
+    copies.mkdir()
+    monkeypatch.setenv("FER_EDGE_DETECTORS", str(copies))
+    unreachable = PublishedFile("http://127.0.0.1:9/model.bin", SHA256)
+    (copies / "model.bin").write_bytes(b"something else")
+    with pytest.raises(UsageError, match="not kept"):
+        fetch_published(unreachable, target)
+    (copies / "model.bin").write_bytes(CONTENT)
+    fetch_published(unreachable, target)
+    assert target.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("address", ["{0}/gone.bin", "http://127.0.0.1:9/model.bin"])
 def test_a_download_that_fails_names_the_way_out(publisher: str, tmp_path: Path, address: str) -> None:
-    with pytest.raises(UsageError, match="--detector-file"):
+    with pytest.raises(UsageError, match="FER_EDGE_DETECTORS"):
         fetch_published(PublishedFile(address.format(publisher), SHA256), tmp_path / "model.bin")
     assert list(tmp_path.iterdir()) == []

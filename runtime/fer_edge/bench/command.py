@@ -11,7 +11,7 @@ from fer_edge.arguments import ArgumentParser, file_path, positive, source_addre
 from fer_edge.bench.measure import bench_classifier, bench_pipeline, measured_sink, repeated, source_name
 from fer_edge.bench.rows import BenchRow, write_rows
 from fer_edge.classifier import Classifier
-from fer_edge.detectors import DETECTORS, open_detector
+from fer_edge.detectors import AUTO, DETECTORS, open_detector
 from fer_edge.engines import MOST_THREADS
 from fer_edge.files import sha256_of
 from fer_edge.models import DEFAULT_MODEL
@@ -63,7 +63,7 @@ def _options(words: list[str], description: str) -> BenchOptions:
         help="video, photo or folder for the whole loop; without it the classifier alone",
     )
     add("--model", type=file_path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract")
-    add("--detector", choices=DETECTORS, default="mediapipe")
+    add("--detector", choices=DETECTORS, default=AUTO)
     add("--detector-file", type=file_path, metavar="FILE", help="a local copy of the detector's file")
     add(
         "--threads",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent.parent / "data"
 # In place of a detector: every picture is one face, cut out already.
 NONE = "none"
+# YuNet where its file was made, else MediaPipe.
+AUTO = "auto"
 MADE_KEY = "fer_edge_detector"
 """Metadata of a .tflite detector made here: a JSON object, whose source_sha256 is the published file's digest."""
 
@@ -29,8 +31,11 @@ class Detector(Protocol):
     name: str
     side_px: int
     """The longer side it scales every picture to."""
-    min_score: float
-    """What scores less is no face; but it may be one, which counts where faces are hidden."""
+
+    @property
+    def min_score(self) -> float:
+        """What scores less is no face; but it may be one, which counts where faces are hidden."""
+        ...
 
     def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
         """Faces in an image (h, w, 3) uint8, best first; with `faint` also what only may be a face.
@@ -44,15 +49,23 @@ class Detector(Protocol):
 class DetectorFile:
     """A published detector file. `sha256s` are the contents known to work; `remedy` is the command that brings it.
 
-    Where `convertible`, a .tflite that `python -m quantize.detector` made of it is as good.
+    `notice` says whose it is, before the text of the licence. `made_filename` is the .tflite that
+    `python -m quantize.detector` makes of it, which is used where it is there.
     """
 
     name: str
     filename: str
     sha256s: tuple[str, ...]
     licence: str
+    notice: str
     remedy: str
-    convertible: bool = False
+    made_filename: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the package keeps it: the file made of it, if it is there, else the published one, there or not."""
+        made = DATA / self.made_filename if self.made_filename else None
+        return made if made is not None and made.is_file() else DATA / self.filename
 
 
 DETECTOR_FILES = {
@@ -61,6 +74,7 @@ DETECTOR_FILES = {
         filename="face_detection_full_range_sparse.tflite",
         sha256s=("2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",),
         licence="Apache-2.0",
+        notice="Face detector full-range sparse of MediaPipe, copyright The MediaPipe Authors, unchanged.",
         remedy="fer-edge models --fetch mediapipe",
     ),
     "yunet": DetectorFile(
@@ -71,18 +85,30 @@ DETECTOR_FILES = {
             # The larger sibling, as OpenCV Zoo publishes it; slower, for --detector-file.
             "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         ),
-        licence="BSD-3-Clause",
+        licence="Apache-2.0",
+        notice=(
+            "Face detector YuNet-n of libfacedetection.train (Shiqi Yu and others), copyright its authors, OpenMMLab.\n"
+            "The .tflite was changed: written anew for LiteRT, its channels equalized, its weights quantized to INT8."
+        ),
         remedy="fer-edge models --fetch yunet",
-        convertible=True,
+        made_filename="yunet.int8.tflite",
     ),
 }
 
 
-DETECTORS = (*DETECTOR_FILES, NONE)
+DETECTORS = (AUTO, *DETECTOR_FILES, NONE)
+
+
+def default_detector() -> str:
+    """The detector that AUTO stands for: YuNet where its .tflite was made, else MediaPipe."""
+    yunet = DETECTOR_FILES["yunet"]
+    return yunet.name if yunet.path.name == yunet.made_filename else "mediapipe"
 
 
 def open_detector(name: str, file: Path | None = None, *, min_score: float | None = None, threads: int = 1) -> Detector:
     """Load detector `name` of DETECTORS from the package's data, or from a local `file`.
+
+    AUTO is the detector whose `file` it is, and without a file `default_detector()`.
 
     Raises UsageError for an unknown name and for a file that NONE cannot use, ModelError when the file is missing or is
     not one of the pinned ones.
@@ -93,9 +119,10 @@ def open_detector(name: str, file: Path | None = None, *, min_score: float | Non
         if file is not None:
             raise UsageError(f"--detector-file {file}: --detector {NONE} takes no file. Leave one of them out.")
         return WholePicture()
+    if name == AUTO:
+        name = default_detector() if file is None else _detector_of(file)
     path = checked_file(DETECTOR_FILES[name], file)
-    factory, default_score = _factory(name)
-    return factory(path, default_score if min_score is None else min_score, threads)
+    return _factory(name)(path, min_score, threads)
 
 
 class WholePicture:
@@ -113,7 +140,7 @@ class WholePicture:
 
 def checked_file(pinned: DetectorFile, file: Path | None = None) -> Path:
     """Path of a detector file whose contents are the pinned ones, or that was made of them. Raises ModelError."""
-    path = file or DATA / pinned.filename
+    path = file or pinned.path
     if not path.is_file():
         raise ModelError(
             f"detector file not found: {path}. Bring it with `{pinned.remedy}`, or name a copy with --detector-file."
@@ -130,10 +157,15 @@ def checked_file(pinned: DetectorFile, file: Path | None = None) -> Path:
     return path
 
 
+def _detector_of(file: Path) -> str:
+    """Name of the detector whose file it is; that of YuNet where nobody's is it, or there is none."""
+    return (_owner_of(file, sha256_of(file)) if file.is_file() else None) or "yunet"
+
+
 def _owner_of(path: Path, digest: str) -> str | None:
     """Name of the detector whose file it is, as published or made of that; None where it is nobody's."""
     for pinned in DETECTOR_FILES.values():
-        if digest in pinned.sha256s or (pinned.convertible and _source_of(path) in pinned.sha256s):
+        if digest in pinned.sha256s or (pinned.made_filename and _source_of(path) in pinned.sha256s):
             return pinned.name
     return None
 
@@ -152,12 +184,12 @@ def _source_of(path: Path) -> str | None:
     return source if isinstance(source, str) else None
 
 
-def _factory(name: str) -> tuple[Callable[[Path, float, int], Detector], float]:
-    """The detector's class, imported only when it is asked for, and its default minimum score."""
+def _factory(name: str) -> Callable[[Path, float | None, int], Detector]:
+    """The detector's class, imported only when it is asked for."""
     if name == "mediapipe":
         from fer_edge.detectors.mediapipe import MediaPipeDetector
 
-        return MediaPipeDetector, 0.6
+        return MediaPipeDetector
     from fer_edge.detectors.yunet import YuNetDetector
 
-    return YuNetDetector, 0.6
+    return YuNetDetector

@@ -20,6 +20,7 @@ _SIDE_PX, _GRID = 192, 48
 _KEYPOINTS = slice(4, 12)
 # What scores less is a face hardly more often than it is not; see docs/privacy.md.
 _FAINT_SCORE = 0.2
+_MIN_SCORE = 0.6
 
 
 class MediaPipeDetector:
@@ -28,11 +29,11 @@ class MediaPipeDetector:
     name = "mediapipe"
     side_px = _SIDE_PX
 
-    def __init__(self, path: Path, min_score: float, threads: int) -> None:
+    def __init__(self, path: Path, min_score: float | None, threads: int) -> None:
         self._engine = open_engine(path, threads=threads, pinned=True)
         if self._engine.input.shape != (1, _SIDE_PX, _SIDE_PX, 3):
             raise ModelError(f"{path}: input {self._engine.input.shape}, expected (1, 192, 192, 3). Is it full-range?")
-        self.min_score = min_score
+        self.min_score = _MIN_SCORE if min_score is None else min_score
         steps = (np.arange(_GRID, dtype=np.float32) + 0.5) * (_SIDE_PX / _GRID)
         x, y = np.meshgrid(steps, steps)
         self._anchors_px = np.stack([x.ravel(), y.ravel()], axis=1)

@@ -1,33 +1,24 @@
 """YuNet (Wu, Peng and Yu, 2023; libfacedetection), as published for onnxruntime or made into a .tflite for LiteRT.
 
-Published: 1x3xSxS BGR float 0..255, letterboxed; class and object scores, boxes and keypoints, (1, cells, values) for
-each of the strides 8, 16 and 32. Made here (`python -m quantize.detector`): 1xHxWx3 BGR, float or int8 (the pixel minus
-128); the same as maps (1, rows, columns, values), with logits in place of scores.
-
-Score is sqrt(class * object); box centre is (column + dx, row + dy) * stride, size is exp(d) * stride. Keypoints are
-right eye, left eye, tip of the nose, right and left corner of the mouth, each (column + dx, row + dy) * stride.
+A .tflite takes its canvas from the picture: `side_px` long, with the picture's aspect. It also follows a face that is
+known, on a small canvas around the place where it should be, for a tenth of the work.
 """
 
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.detectors.geometry import detections_in_frame, letterbox, require_finite
-from fer_edge.engines import open_engine
-from fer_edge.errors import ModelError
+from fer_edge.detectors.canvas import Canvas
+from fer_edge.detectors.yunet_network import YuNetNetwork
 from fer_edge.frames import Detection
 
-STEP_PX = 32
-"""Sides of the canvas are multiples of it."""
-_STRIDES = (8, 16, 32)
-_VALUES = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
-OUTPUTS = tuple(f"{head}_{stride}" for head in _VALUES for stride in _STRIDES)
-"""The outputs by name, in the order a .tflite gives them."""
 # What scores less is a face hardly more often than it is not; see docs/privacy.md.
 _FAINT_SCORE = 0.15
+_MOST_NETWORKS = 4
+# From which score on a detection is a face: at most 20 false ones in a thousand pictures without faces, by the longer
+# side of the canvas (docs/measured/detectors.csv). More pixels give more chances to be wrong.
+_MIN_SCORES = {224: 0.6, 320: 0.67, 416: 0.73}
 
 
 class YuNetDetector:
@@ -35,80 +26,36 @@ class YuNetDetector:
 
     name = "yunet"
 
-    def __init__(self, path: Path, min_score: float, threads: int) -> None:
-        self._engine = open_engine(path, threads=threads)
-        self._maps = path.suffix == ".tflite"
-        self._height_px, self._width_px = sides = self._canvas(path)
-        self.side_px, self.min_score = max(sides), min_score
-        self._order = self._order_of_outputs(path)
+    def __init__(self, path: Path, min_score: float | None, threads: int) -> None:
+        self._min_score = min_score
+        self._path, self._threads = path, threads
+        self._is_made = path.suffix == ".tflite"
+        first = YuNetNetwork(path, threads)
+        self._networks = {first.canvas: first}
+        self.side_px = max(first.canvas.width_px, first.canvas.height_px)
 
-        grids = [_cell_origins(self._width_px // stride, self._height_px // stride) * stride for stride in _STRIDES]
-        self._origins_px = np.concatenate(grids).astype(np.float32)
-        self._strides = np.repeat(np.asarray(_STRIDES, dtype=np.float32), [len(part) for part in grids])[:, None]
-
-    def _canvas(self, path: Path) -> tuple[int, int]:
-        """Height and width of the input. Raises ModelError where it is no picture this class can give it."""
-        shape, dtype = self._engine.input.shape, self._engine.input.dtype
-        sides = shape[1:3] if self._maps else shape[2:]
-        channels = shape[-1] if self._maps else shape[1] if len(shape) == 4 else 0
-        if len(shape) != 4 or channels != 3 or any(side < STEP_PX or side % STEP_PX for side in sides):
-            raise ModelError(f"{path}: input {shape}, expected a picture, its sides multiples of 32. Is it YuNet?")
-        if dtype not in ("float32", "int8"):
-            raise ModelError(f"{path}: input of {dtype}, expected float32 or int8. Make it again.")
-        return sides[0], sides[1]
-
-    def _order_of_outputs(self, path: Path) -> list[int]:
-        """Position of each of OUTPUTS among the file's. Raises ModelError where one is missing or of another shape."""
-        found = self._engine.outputs
-        names = list(OUTPUTS[: len(found)]) if self._maps else [spec.name for spec in found]
-        for name in OUTPUTS:
-            head, stride = name.split("_")
-            rows, columns = self._height_px // int(stride), self._width_px // int(stride)
-            shape = (1, rows, columns, _VALUES[head]) if self._maps else (1, rows * columns, _VALUES[head])
-            if name not in names:
-                raise ModelError(f"{path}: no output {name}. Is it YuNet?")
-            if found[names.index(name)].shape != shape:
-                raise ModelError(f"{path}: output {name} {found[names.index(name)].shape}, expected {shape}.")
-        return [names.index(name) for name in OUTPUTS]
+    @property
+    def min_score(self) -> float:
+        """What scores less is no face: as given, or for the canvas in use."""
+        if self._min_score is not None:
+            return self._min_score
+        return float(np.interp(self.side_px, list(_MIN_SCORES), list(_MIN_SCORES.values())))
 
     def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
         """See `Detector.detect`."""
         lowest = min(self.min_score, _FAINT_SCORE) if faint else self.min_score
-        fitted = letterbox(image_bgr, self._width_px, self._height_px)
-        outputs = self._engine.run(self._tensor(fitted.image_bgr))
-        cls, obj, raw, points = (self._joined(outputs, head) for head in _VALUES)
-        scores = np.sqrt(self._probability(cls[:, 0]) * self._probability(obj[:, 0]))
-        # Few of the cells see a face: only those are worked out.
-        kept = np.flatnonzero(scores >= lowest)
-        origins, strides = self._origins_px[kept], self._strides[kept]
-        centre = origins + raw[kept, :2] * strides
-        with np.errstate(over="ignore", invalid="ignore"):  # a size that overflows is refused below
-            size = np.exp(raw[kept, 2:4]) * strides
-            boxes = np.concatenate([centre - size / 2, size], axis=1)
-        keypoints = (points[kept] * strides).reshape(-1, 5, 2) + origins[:, None]
-        return detections_in_frame(boxes, scores[kept], keypoints, fitted, lowest)
+        return self._network_for(image_bgr).detect(image_bgr, lowest)
 
-    def _tensor(self, canvas_bgr: NDArray[np.uint8]) -> NDArray[Any]:
-        """A canvas (h, w, 3) as the file's input."""
-        if not self._maps:
-            return np.stack(cv2.split(canvas_bgr))[None].astype(np.float32)
-        if self._engine.input.dtype == "int8":
-            return (canvas_bgr ^ np.uint8(128)).view(np.int8)[None]
-        return canvas_bgr[None].astype(np.float32)
+    def _network_for(self, image_bgr: NDArray[np.uint8]) -> YuNetNetwork:
+        if not self._is_made:
+            return next(iter(self._networks.values()))
+        height, width = image_bgr.shape[:2]
+        return self._network(Canvas.fitting(width, height, self.side_px))
 
-    def _probability(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores, or a .tflite's logits, as probabilities in [0, 1]."""
-        finite = require_finite(scores)
-        probability = 1 / (1 + np.exp(-np.clip(finite, -80, 80))) if self._maps else np.clip(finite, 0, 1)
-        return np.asarray(probability, dtype=np.float32)
-
-    def _joined(self, outputs: list[NDArray[Any]], head: str) -> NDArray[Any]:
-        """One head's rows of all strides, (cells, values)."""
-        places = [self._order[OUTPUTS.index(f"{head}_{stride}")] for stride in _STRIDES]
-        return np.concatenate([outputs[place].reshape(-1, _VALUES[head]) for place in places])
-
-
-def _cell_origins(width: int, height: int) -> NDArray[np.int64]:
-    """Column and row (width * height, 2) of each cell of a grid, row by row."""
-    rows, columns = np.divmod(np.arange(width * height), width)
-    return np.stack([columns, rows], axis=1)
+    def _network(self, canvas: Canvas) -> YuNetNetwork:
+        """The network on that canvas; those asked for last are kept."""
+        network = self._networks.pop(canvas, None) or YuNetNetwork(self._path, self._threads, canvas, tried=True)
+        self._networks[canvas] = network
+        while len(self._networks) > _MOST_NETWORKS:
+            del self._networks[next(iter(self._networks))]
+        return network

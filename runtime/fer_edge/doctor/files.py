@@ -5,12 +5,9 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from fer_edge.detectors import DATA, DETECTOR_FILES
+from fer_edge.detectors import DATA, DETECTOR_FILES, default_detector
 from fer_edge.doctor.finding import Finding, State
 from fer_edge.models import DEFAULT_MODEL, ModelStatus, list_models
-
-# The detector that is used unless another is asked for.
-_DEFAULT_DETECTOR = "mediapipe"
 
 
 def check_files() -> Iterator[Finding]:
@@ -18,18 +15,27 @@ def check_files() -> Iterator[Finding]:
     recorded = _recorded_sha256s()
     for model in list_models():
         yield check_model(model, recorded.get(model.path))
+    yield check_default(default_detector())
+
+
+def check_default(detector: str) -> Finding:
+    """The detector that is used unless another is asked for: MediaPipe where YuNet could not be made."""
+    if detector == "yunet":
+        return Finding("default detector", State.OK, "yunet, INT8")
+    text = "mediapipe, which finds fewer faces for more work: YuNet's file was not made"
+    return Finding("default detector", State.WARN, text, "`make setup` in a checkout, or a bundle, brings it")
 
 
 def check_model(model: ModelStatus, recorded_sha256: str | None) -> Finding:
     """One model; `recorded_sha256` is what the installed distribution says its file should be."""
     subject = f"{model.kind} {model.name}"
     if model.state.startswith("absent"):
-        needed = model.name == _DEFAULT_DETECTOR
+        needed = model.name == default_detector()
         remedy = DETECTOR_FILES[model.name].remedy if model.name in DETECTOR_FILES else ""
         state = State.BAD if needed else State.OK
         return Finding(subject, state, "absent" if needed else "absent; used only when asked for", remedy, needed)
     if not model.state.startswith("ready"):
-        used = model.path == DEFAULT_MODEL or model.name == _DEFAULT_DETECTOR
+        used = model.path == DEFAULT_MODEL or model.name == default_detector()
         return Finding(subject, State.BAD if used else State.WARN, model.state, _remedy(model), used)
     if recorded_sha256 is not None and recorded_sha256 != model.sha256:
         text = f"SHA-256 is {model.sha256[:12]}..., the installed package recorded {recorded_sha256[:12]}..."

@@ -50,11 +50,14 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(path: Path, *, threads: int = 1, pinned: bool = False) -> Engine:
+def open_engine(
+    path: Path, *, threads: int = 1, pinned: bool = False, change: Callable[[bytes], bytes] | None = None
+) -> Engine:
     """Load a model with the engine its suffix asks for. Raises ModelError when it cannot be read or run.
 
     `pinned` spares a file whose digest was compared with a published one the verification and the trial in a child
-    process, which cost a Pi Zero 2 W about half a second for a detector.
+    process, which cost a Pi Zero 2 W about half a second for a detector. `change` is applied to a .tflite's bytes
+    before it is loaded; what it raises is passed on.
     """
     with open_regular(path, ModelError) as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
@@ -67,7 +70,7 @@ def open_engine(path: Path, *, threads: int = 1, pinned: bool = False) -> Engine
     if path.suffix == ".tflite":
         from fer_edge.engines.litert import LiteRtEngine
 
-        return LiteRtEngine(path, threads, pinned=pinned)
+        return LiteRtEngine(path, threads, pinned=pinned, change=change)
     if path.suffix == ".onnx":
         from fer_edge.engines.onnx import OnnxEngine
 

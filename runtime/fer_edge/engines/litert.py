@@ -21,10 +21,13 @@ _PACKAGES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime"
 class LiteRtEngine:
     """A .tflite model. Its batch is fixed, most often at 1: any number of rows runs as so many batches."""
 
-    def __init__(self, path: Path, threads: int, *, pinned: bool = False) -> None:
+    def __init__(
+        self, path: Path, threads: int, *, pinned: bool = False, change: Callable[[bytes], bytes] | None = None
+    ) -> None:
         self.name, self.version, interpreter_class = _interpreter()
         self._path = path
-        self._data = read_bytes(path, ModelError, limit_bytes=MODEL_BYTES)
+        data = read_bytes(path, ModelError, limit_bytes=MODEL_BYTES)
+        self._data = data if change is None else change(data)
         self._open: Callable[[], Any] = lambda: interpreter_class(model_content=self._data, num_threads=threads)
         if not pinned:
             verify(self._data, str(path))
