@@ -1,31 +1,23 @@
 """Drawing results into a picture: boxes, labels, and a small chart of the probabilities."""
 
 import math
-from collections.abc import Sequence
+import unicodedata
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.colours import Colour, colour_of
 from fer_edge.frames import Box, Face, FrameResult
-from fer_edge.tasks import TASKS, TaskSpec
+from fer_edge.tasks import TASKS, VALUES, TaskSpec
 
-Colour = tuple[int, int, int]
-
-# Okabe and Ito's palette (2008), which colour-blind people can tell apart; as BGR. Keys are the first three letters, so
-# that "happy" and "happiness" are one.
-_COLOURS: dict[str, Colour] = {
-    "ang": (0, 94, 213),
-    "con": (0, 159, 230),
-    "dis": (115, 158, 0),
-    "fea": (167, 121, 204),
-    "hap": (66, 228, 240),
-    "neu": (205, 205, 205),
-    "sad": (178, 114, 0),
-    "sur": (233, 180, 86),
-}
 _WHITE: Colour = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+# OpenCV 5 has a font for most scripts; before, putText knows ASCII alone.
+_ASCII_ALONE = int(cv2.__version__.partition(".")[0]) < 5
+_SPELT = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "Ae", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "ı": "i"})
+# More labels than fit beside a face: the chart shows those with the greatest numbers.
+_MOST_BARS = 10
 # How much of the picture stays visible under a plate.
 _PLATE_CLEARNESS = 0.15
 # Blocks across a hidden area at most, and the smallest block, in shorter sides of the picture: what is found may be a
@@ -33,15 +25,6 @@ _PLATE_CLEARNESS = 0.15
 _BLOCKS, _SMALLEST_BLOCK = 9, 1 / 40
 # An area to hide is widened by this much of its longer side: hair and chin are a part of the face.
 _WIDEN = 0.35
-
-
-def colour_of(label: str, labels: Sequence[str] = ()) -> Colour:
-    """The fixed BGR colour of a label; one unknown here takes a colour by its place among `labels`."""
-    known = _COLOURS.get(label[:3].lower())
-    if known is not None:
-        return known
-    place = list(labels).index(label) if label in labels else 0
-    return list(_COLOURS.values())[place % len(_COLOURS)]
 
 
 def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
@@ -53,11 +36,11 @@ def draw(image_bgr: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]
     pen = _Pen(picture)
     task = TASKS[result.task]
     for face in result.faces:
-        pen.box(face, colour_of(face.expression, task.names(result.labels)))
+        pen.box(face, colour_of(face.names[0], task.names(result.labels)))
         pen.chart(face, result.labels, task)
     # Labels last: no neighbour's chart may cover them.
     for face in result.faces:
-        pen.label(face, f"{face.expression} {task.strength(face.confidence, face.probabilities)}")
+        pen.label(face, face.expression, task.strength(face.confidence, face.probabilities))
     return picture
 
 
@@ -120,11 +103,13 @@ class _Pen:
         for shade, width in (((0, 0, 0), self._line_px + 2), (colour, self._line_px)):
             cv2.rectangle(self._picture, (left, top), (right, bottom), shade, width, cv2.LINE_AA)
 
-    def label(self, face: Face, text: str) -> None:
-        """A plate above the box, or inside it where there is no room above."""
+    def label(self, face: Face, name: str, strength: str) -> None:
+        """A plate above the box, or inside it where there is no room above. A name too long for the picture is cut."""
         left, top, _, _ = _corners(face)
         size = 0.55 * self._scale
         pad = max(2, round(4 * self._scale))
+        room_px = self._width_px - 2 * pad - self._text_px(f" {strength}", size)
+        text = f"{self._cut(drawable(name, face.labels), size, room_px)} {strength}"
         (text_w, text_h), base = cv2.getTextSize(text, _FONT, size, self._weight(size))
         width, height = text_w + 2 * pad, text_h + base + pad
         x = _clamp(left - self._line_px // 2, self._width_px - width)
@@ -138,22 +123,21 @@ class _Pen:
         size = 0.4 * self._scale
         pad, bar_px = max(2, round(4 * self._scale)), round(46 * self._scale)
         row_px = round(14 * self._scale)
-        name_px = max((cv2.getTextSize(label, _FONT, size, 1)[0][0] for label in labels), default=0)
-        width, height = name_px + bar_px + 3 * pad, row_px * len(labels) + pad
-        if not labels or width > self._width_px or height > self._height_px:
+        rows = _charted(face, labels)
+        names = {label: self._cut(drawable(label, labels), size, self._width_px // 4) for label, _ in rows}
+        name_px = max((self._text_px(name, size) for name in names.values()), default=0)
+        width, height = name_px + bar_px + 3 * pad, row_px * len(rows) + pad
+        if not rows or width > self._width_px or height > self._height_px:
             return
         x, y = self._beside(face, width, height)
         self._plate(x, y, width, height)
-        for row, (label, value) in enumerate(zip(labels, face.probabilities, strict=False)):
+        colours = labels if task.kind == VALUES else task.names(labels)
+        for row, (label, value) in enumerate(rows):
             base_y = y + pad // 2 + row_px * (row + 1) - round(4 * self._scale)
-            self._text(label, x + pad, base_y, size)
-            bar_x = x + name_px + 2 * pad
-            zero, end = (
-                bar_x + round(bar_px * (min(max(place, task.low), task.high) - task.low) / (task.high - task.low))
-                for place in (0.0, value)
-            )
+            self._text(names[label], x + pad, base_y, size)
+            zero, end = (x + name_px + 2 * pad + round(bar_px * _share(place, task)) for place in (0.0, value))
             top = base_y - round(7 * self._scale)
-            cv2.rectangle(self._picture, (zero, top), (end, base_y), colour_of(label, labels), -1)
+            cv2.rectangle(self._picture, (zero, top), (end, base_y), colour_of(label, colours), -1)
 
     def _beside(self, face: Face, width: int, height: int) -> tuple[int, int]:
         left, top, right, _ = _corners(face)
@@ -171,8 +155,44 @@ class _Pen:
     def _text(self, text: str, x: int, y: int, size: float) -> None:
         cv2.putText(self._picture, text, (x, y), _FONT, size, _WHITE, self._weight(size), cv2.LINE_AA)
 
+    def _text_px(self, text: str, size: float) -> int:
+        """The width of a text."""
+        return int(cv2.getTextSize(text, _FONT, size, self._weight(size))[0][0])
+
+    def _cut(self, text: str, size: float, room_px: int) -> str:
+        """The text, or what fits of it with dots behind."""
+        if self._text_px(text, size) <= room_px:
+            return text
+        fits = (text[:length] for length in range(len(text) - 1, 0, -1))
+        return next((f"{cut}..." for cut in fits if self._text_px(f"{cut}...", size) <= room_px), "...")
+
     def _weight(self, size: float) -> int:
         return max(1, round(1.6 * size))
+
+
+def drawable(text: str, labels: tuple[str, ...] = (), *, ascii_alone: bool = _ASCII_ALONE) -> str:
+    """`text` in characters that OpenCV can draw: without accents where its font is ASCII alone.
+
+    One of another script is then drawn as its number among `labels`, from 1, such as "label 3".
+    """
+    if not ascii_alone or text.isascii():
+        return text
+    plain = "".join(one for one in unicodedata.normalize("NFKD", text.translate(_SPELT)) if ord(one) < 128).strip()
+    lost = sum(not unicodedata.combining(one) for one in unicodedata.normalize("NFKD", text)) - len(plain)
+    if lost <= len(text) // 3 and plain:
+        return plain
+    return f"label {labels.index(text) + 1}" if text in labels else "".join(c if ord(c) < 128 else "?" for c in text)
+
+
+def _charted(face: Face, labels: tuple[str, ...]) -> list[tuple[str, float]]:
+    """The labels of a chart with their numbers: all of them, or the greatest where they are many, greatest first."""
+    rows = list(zip(labels, face.probabilities, strict=False))
+    return rows if len(rows) <= _MOST_BARS else sorted(rows, key=lambda row: -row[1])[: _MOST_BARS - 2]
+
+
+def _share(value: float, task: TaskSpec) -> float:
+    """Where a number lies on the task's scale, 0 to 1."""
+    return (min(max(value, task.low), task.high) - task.low) / (task.high - task.low)
 
 
 def _corners(face: Face) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.tasks import TASKS, VALUES
+from fer_edge.tasks import LABELS, TASKS, VALUES, holding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,6 +118,11 @@ class Face:
     probabilities: tuple[float, ...]
     labels: tuple[str, ...]
     task: str = "expression7"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is counted of the face: its `expression`, or of a task of labels each one that holds."""
+        return holding(self.probabilities, self.labels) if TASKS[self.task].kind == LABELS else (self.expression,)
 
     def to_dict(self) -> dict[str, Any]:
         """The face as it stands in a JSONL line, rounded to what the numbers are worth.

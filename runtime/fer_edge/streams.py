@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from typing import TextIO
 
 _NAMES = ("stdin", "stdout", "stderr")
@@ -40,6 +41,32 @@ def drop_stdout() -> None:
 def printable(text: str) -> str:
     """`text` for a line of a terminal or log: control characters and bytes that were no UTF-8 are escaped."""
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def width_of(text: str) -> int:
+    """The columns of a terminal that `text` takes: two for a character of East Asian width, none for an accent."""
+    return sum(map(_columns, text))
+
+
+def cut_to_width(text: str, columns: int) -> str:
+    """As much of `text` as `columns` of a terminal hold."""
+    used = 0
+    for place, char in enumerate(text):
+        used += _columns(char)
+        if used > columns:
+            return text[:place]
+    return text
+
+
+def right_aligned(text: str, columns: int) -> str:
+    """`text` with spaces before it, so that it ends in column `columns`."""
+    return " " * (columns - width_of(text)) + text
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _escaped(char: str) -> str:

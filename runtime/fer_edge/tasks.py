@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CLASSES, LABELS, VALUES = "classes", "labels", "values"
+NOTHING = "none"
+"""What a face is called where no label holds."""
 
 FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 # Valence and arousal of the words of FER_PLUS. The circumplex is Russell's (1980); the coordinates follow the ratings
@@ -41,8 +43,12 @@ class TaskSpec:
         if self.kind == CLASSES:
             return labels[max(range(len(labels)), key=numbers.__getitem__)]
         if self.kind == LABELS:
-            return "+".join(label for label, p in zip(labels, numbers, strict=True) if p >= 0.5) or "none"
+            return "+".join(holding(numbers, labels))
         return min(self.anchors, key=lambda anchor: math.dist(numbers, anchor[1]))[0]
+
+    def said(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """All that `name_of` may say; nothing for a task of labels, whose combinations are too many."""
+        return () if self.kind == LABELS else self.names(labels)
 
     def strength(self, confidence: float, numbers: Sequence[float]) -> str:
         """What people read beside a face's name: its confidence, "87%", or its values, "+0.62 -0.10".
@@ -54,8 +60,15 @@ class TaskSpec:
         return " ".join(f"{value:+.2f}" if self.low < 0 else f"{value:.2f}" for value in numbers)
 
     def names(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """The names `name_of` chooses from: the labels of a model, or the anchors."""
+        """The names that are counted and have a colour: the labels of a model, or the anchors."""
+        if self.kind == LABELS:
+            return tuple(dict.fromkeys((*labels, NOTHING)))
         return tuple(name for name, _ in self.anchors) or labels
+
+
+def holding(numbers: Sequence[float], labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the labels that hold by themselves, NOTHING where none does."""
+    return tuple(label for label, p in zip(labels, numbers, strict=True) if p >= 0.5) or (NOTHING,)
 
 
 TASKS: dict[str, TaskSpec] = {

@@ -94,7 +94,7 @@ def test_the_summary_is_printed_when_the_run_is_interrupted():
 def test_a_run_of_months_keeps_a_bounded_timeline_and_loses_no_count():
     timeline = Timeline(max_spans=8)
     for second in range(1000):
-        timeline.add(second, ["happy"])
+        timeline.add(second, [("happy",)])
     lines = timeline.table(LABELS)
     assert len(lines) <= 8 + 2
     assert lines[-1].split() == ["all", "1000", "1000"]
@@ -105,5 +105,5 @@ def test_a_run_of_months_keeps_a_bounded_timeline_and_loses_no_count():
 def test_a_jump_of_the_clock_does_not_fill_the_timeline():
     timeline = Timeline(max_spans=8)
     for time_s in (0.0, 1.0, 1e6):
-        timeline.add(time_s, ["sad"])
+        timeline.add(time_s, [("sad",)])
     assert len(timeline.table(LABELS)) == 5

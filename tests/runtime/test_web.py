@@ -98,7 +98,7 @@ def test_results_come_as_events_with_the_past_first():
     assert (seen["id"], seen["expression"], seen["confidence"], len(seen["p"])) == (4, "happy", 0.79, 7)
     assert (second["fps"], second["temp_c"], second["limit_fps"]) == (14.5, 51.5, 15.0)
     assert second["stage_ms"] == {"detect": 4.25, "total": 6.5}
-    assert second["labels"]["happy"] == "#f0e442"
+    assert dict(second["labels"])["happy"] == "#f0e442"
     assert (second["task"]["kind"], seen["strength"]) == ("classes", "79%")
     assert second["names"] == second["labels"]
 
@@ -112,9 +112,11 @@ def test_values_come_with_their_scales_their_anchors_and_their_past():
             asked(sink, "/events") as response,
         ):
             state = next_event(response)
-    assert list(state["labels"]) == ["valence", "arousal"]
+    assert [label for label, _ in state["labels"]] == ["valence", "arousal"]
     assert (state["task"]["kind"], state["task"]["low"], state["task"]["high"]) == ("values", -1, 1)
-    assert state["task"]["anchors"]["happiness"] == [0.8, 0.5] and set(state["names"]) == set(state["task"]["anchors"])
+    assert state["task"]["anchors"]["happiness"] == [0.8, 0.5] and set(dict(state["names"])) == set(
+        state["task"]["anchors"]
+    )
     assert state["faces"][0]["strength"] == "+0.75 +0.50"
     assert state["history"][0]["faces"] == [[1, "anger", [-0.5, 0.25]]]
 

@@ -99,6 +99,7 @@ def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = T
 class SinkContext:
     """What sinks are made from beside the settings: the source, the model's labels, how the program fares.
 
+    `expressions` are all that the model may say, nothing where it may combine labels.
     `started` is true once the program has written results, which a sink that is made anew must not replace.
     """
 
@@ -108,6 +109,7 @@ class SinkContext:
     pictures: Pictures
     started: bool = False
     run: RunFolder | None = None
+    expressions: tuple[str, ...] = ()
 
 
 def sink_makers(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
@@ -184,7 +186,12 @@ def _mqtt(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
     from fer_edge.sinks.mqtt import MqttSink
 
     broker, files, announce = mqtt.address, tls_files(mqtt), not mqtt.no_discovery
-    return {("mqtt", mqtt): lambda: MqttSink(broker, mqtt.topic, context.vitals, announce=announce, files=files)}
+    expressions = context.expressions
+    return {
+        ("mqtt", mqtt, expressions): lambda: MqttSink(
+            broker, mqtt.topic, context.vitals, announce=announce, expressions=expressions, files=files
+        )
+    }
 
 
 def _files(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:

@@ -249,8 +249,10 @@ class Program:
         return sink_makers(settings, self._context(settings, source, pipeline, pictures))
 
     def _context(self, settings: Settings, source: Source, pipeline: Pipeline, pictures: Pictures) -> SinkContext:
-        labels = pipeline.classifier.contract.labels
-        return SinkContext(source, labels, self.vitals, pictures, self._started, self._run_folder(settings))
+        contract = pipeline.classifier.contract
+        said = contract.task_spec.said(contract.labels)
+        run = self._run_folder(settings)
+        return SinkContext(source, contract.labels, self.vitals, pictures, self._started, run, said)
 
     def _run_folder(self, settings: Settings) -> RunFolder | None:
         """The names of this run in the folder of --save; a reload goes on with them."""

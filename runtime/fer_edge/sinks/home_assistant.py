@@ -7,14 +7,18 @@ from typing import Any
 
 from fer_edge import __version__
 from fer_edge.identity import distinct_slug
+from fer_edge.tasks import NOTHING
 
 MODEL = "fer-edge"
+# More are too long a list for anybody to choose from, and a large message.
+_MOST_OPTIONS = 250
 
 _SENSORS: dict[str, dict[str, Any]] = {
     "expression": {
         "name": "Expression",
         "from": "state",
-        "value_template": "{{ value_json.expression or 'none' }}",
+        # Home Assistant takes no state of more than 255 characters.
+        "value_template": "{{ (value_json.expression or 'none')[:255] }}",
         "icon": "mdi:emoticon-outline",
     },
     "faces": {
@@ -44,13 +48,17 @@ _SENSORS: dict[str, dict[str, Any]] = {
 }
 
 
-def discovery(prefix: str) -> dict[str, dict[str, Any]]:
-    """Configuration payloads by topic for the sensors below the topic `prefix`; distinct for distinct prefixes."""
+def discovery(prefix: str, expressions: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Configuration payloads by topic for the sensors below the topic `prefix`; distinct for distinct prefixes.
+
+    `expressions` are all that the model may say; then automations offer them to choose from.
+    """
     node = distinct_slug(prefix)
     device = {"identifiers": [node], "name": prefix, "model": MODEL, "sw_version": __version__}
     return {
         f"homeassistant/sensor/{node}/{key}/config": {
             **{name: value for name, value in sensor.items() if name != "from"},
+            **(_choice(expressions) if key == "expression" else {}),
             "unique_id": f"{node}_{key}",
             "state_topic": f"{prefix}/{sensor['from']}",
             "availability_topic": f"{prefix}/available",
@@ -58,3 +66,9 @@ def discovery(prefix: str) -> dict[str, dict[str, Any]]:
         }
         for key, sensor in _SENSORS.items()
     }
+
+
+def _choice(expressions: tuple[str, ...]) -> dict[str, Any]:
+    """Keys of a sensor with a fixed set of states (device class `enum`), none of them twice."""
+    options = list(dict.fromkeys((*expressions, NOTHING)))
+    return {"device_class": "enum", "options": options} if 1 < len(options) <= _MOST_OPTIONS else {}

@@ -54,11 +54,11 @@ class LiveHistory:
         minute = self._minute(int(now_s // 60) * 60)
         minute.frames += 1
         minute.most_faces = max(minute.most_faces, len(result.faces))
-        minute.counts.update(face.expression for face in result.faces)
+        minute.counts.update(name for face in result.faces for name in face.names)
         for face in result.faces:
             visit = self._visits.setdefault(face.track_id, _Visit(now_s, now_s))
             visit.last_s = now_s
-            visit.counts[face.expression] += 1
+            visit.counts.update(face.names)
         while len(self._visits) > _VISITS:
             self._visits.popitem(last=False)
 

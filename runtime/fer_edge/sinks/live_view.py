@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.colours import css_colour
 from fer_edge.frames import Face, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals
 from fer_edge.sinks.live_history import LiveHistory
-from fer_edge.sinks.timeline_page import css_colour
 from fer_edge.tasks import TASKS, VALUES
 
 PERIOD_S = 0.25
@@ -105,11 +105,12 @@ class LiveView:
         names = task.names(result.labels)
         return {
             "task": {"kind": task.kind, "low": task.low, "high": task.high, "anchors": dict(task.anchors)},
-            "names": {name: css_colour(name, names) for name in names},
+            # Lists, because JavaScript puts names such as "1" before all others in an object.
+            "names": [[name, css_colour(name, names)] for name in names],
             "source": result.source,
             "privacy": self.privacy,
             "size_px": [result.width_px, result.height_px],
-            "labels": {label: css_colour(label, result.labels) for label in result.labels},
+            "labels": [[label, css_colour(label, names)] for label in result.labels],
             "faces": [_face(face, result.task) for face in result.faces],
             "unnamed": len(result.unnamed),
             "picture_age_s": self._picture_age_s(),
@@ -159,6 +160,7 @@ def _face(face: Face, task: str) -> dict[str, Any]:
     return {
         "id": face.track_id,
         "expression": face.expression,
+        "name": face.names[0],
         "confidence": round(face.confidence, 3),
         "strength": TASKS[task].strength(face.confidence, face.probabilities),
         "p": _rounded(face),
@@ -167,7 +169,7 @@ def _face(face: Face, task: str) -> dict[str, Any]:
 
 def _point(face: Face, task: str) -> list[Any]:
     """What the page's past keeps of a face; values have a place on it, too."""
-    return [face.track_id, face.expression, *([_rounded(face)] if TASKS[task].kind == VALUES else [])]
+    return [face.track_id, face.names[0], *([_rounded(face)] if TASKS[task].kind == VALUES else [])]
 
 
 def _rounded(face: Face) -> list[float]:

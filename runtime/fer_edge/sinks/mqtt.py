@@ -70,7 +70,8 @@ class MqttSink:
     `topic` begins every topic; None takes one that no other board has. Events wait in a bounded queue until the broker
     acknowledged them, and then count in `sent`. Those beyond the bound count in `lost`, and at the end those that still
     wait: it only grows, and any thread may read it. An event whose acknowledgement a broken connection swallowed is
-    sent again. Without `announce` Home Assistant is told to forget what was announced below this prefix before.
+    sent again. `expressions` are all that the model may say, for Home Assistant to offer. Without `announce` it is told
+    to forget what was announced below this prefix before.
     """
 
     def __init__(
@@ -80,12 +81,13 @@ class MqttSink:
         vitals: Callable[[], Vitals],
         *,
         announce: bool = True,
+        expressions: tuple[str, ...] = (),
         files: TlsFiles = TlsFiles(),  # noqa: B008 (it is frozen)
     ) -> None:
         self._topic = checked_topic(topic)
         self._broker = broker_at(address, files)
         self.name = f"mqtt {self._broker.shown}"
-        self._vitals, self._announce = vitals, announce
+        self._vitals, self._announce, self._expressions = vitals, announce, expressions
         self._board, self._process = board_id()[:12], secrets.token_hex(4)
         self._short_sessions = 0
         self._events = TrackEvents()
@@ -213,7 +215,7 @@ class MqttSink:
         """Send what there is until the connection ends, or the sink is closed and has said all."""
         self._greeting = deque([(f"{self._topic}/available", "online")])
         # An empty payload has the broker keep nothing, and Home Assistant forget the sensor.
-        for topic, payload in discovery(self._topic).items():
+        for topic, payload in discovery(self._topic, self._expressions).items():
             self._greeting.append((topic, json.dumps(payload) if self._announce else ""))
         self._in_flight.clear()
         self._told.clear()

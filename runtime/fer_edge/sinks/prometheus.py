@@ -47,7 +47,10 @@ class MetricsSink:
         self._frames = Counter("fer_edge_frames", "Frames processed.", registry=registry)
         self._detections = Counter("fer_edge_detections", "Frames the detector looked at.", registry=registry)
         self._expressions = Counter(
-            "fer_edge_expressions", "Faces by expression, counted once a frame.", ["expression"], registry=registry
+            "fer_edge_expressions",
+            "Faces by expression, counted once a frame; where several may hold, by each that does.",
+            ["expression"],
+            registry=registry,
         )
         self._faces = Gauge("fer_edge_faces", "Faces in the newest frame.", registry=registry)
         self._stage = Histogram(
@@ -98,7 +101,8 @@ class MetricsSink:
         for stage, value_ms in result.stage_ms.items():
             self._stage.labels(stage).observe(value_ms / 1e3)
         for face in result.faces:
-            self._expressions.labels(face.expression).inc()
+            for name in face.names:
+                self._expressions.labels(name).inc()
 
     async def _serve(self, request: Request) -> Any:
         from prometheus_client import generate_latest

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from fer_edge.colours import terminal_colour
 from fer_edge.frames import Face, Frame, FrameResult
 from fer_edge.sinks.timeline import Timeline
-from fer_edge.streams import drop_stdout, printable
+from fer_edge.streams import cut_to_width, drop_stdout, printable, width_of
 from fer_edge.tasks import TASKS
 
 # Faster than this nobody can read, and a slow serial console would hold up the loop.
@@ -24,8 +25,6 @@ _NAME_CHARS = 32
 # So many pictures without a face are named at the end; the rest are counted.
 _NAMED_WITHOUT_FACE = 5
 
-# Colours of a terminal nearest to those of pictures and page, by the first three letters of a label.
-_COLOURS = {"ang": 31, "con": 33, "dis": 32, "fea": 35, "hap": 93, "sad": 34, "sur": 36}
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
@@ -98,8 +97,8 @@ class TerminalSink:
         head = self._summary.progress(count) if count else f"{result.captured_at_s:8.1f} s"
         head += f"  {self._summary.rate_fps():5.1f} frames/s  "
         faces = ", ".join(_said(result)) or "no face"
-        if len(head) + len(faces) > room:
-            return (head + faces)[:room]
+        if width_of(head + faces) > room:
+            return cut_to_width(head + faces, room)
         return head + self._faces(result)
 
     def _say(self, text: str) -> None:
@@ -128,7 +127,8 @@ def _said(result: FrameResult) -> list[str]:
 
 
 def _painted(text: str, face: Face) -> str:
-    return f"\x1b[{_COLOURS.get(face.expression[:3].lower(), 39)}m{_BOLD}{text}{_PLAIN}"
+    colour = terminal_colour(face.names[0], TASKS[face.task].names(face.labels))
+    return f"\x1b[{colour}m{_BOLD}{text}{_PLAIN}"
 
 
 def _unpainted(text: str, face: Face) -> str:
@@ -180,7 +180,7 @@ class _TimedSummary(_Summary):
 
     def add(self, result: FrameResult, now_s: float) -> None:
         super().add(result, now_s)
-        self._timeline.add(result.captured_at_s, (face.expression for face in result.faces))
+        self._timeline.add(result.captured_at_s, [face.names for face in result.faces])
 
     def lines(self) -> list[str]:
         if self.frames == 0:
@@ -209,7 +209,7 @@ class _PictureSummary(_Summary):
 
     def add(self, result: FrameResult, now_s: float) -> None:
         super().add(result, now_s)
-        self._expressions.update(face.expression for face in result.faces)
+        self._expressions.update(name for face in result.faces for name in face.names)
         if not result.faces and len(self._without_face) < _NAMED_WITHOUT_FACE:
             self._without_face.append(printable(Path(result.source).name))
 

@@ -11,9 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fer_edge.drawing import colour_of
+from fer_edge.colours import css_colour
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write, open_regular
+from fer_edge.tasks import holding
 
 # What a page can show: more steps in time are joined in pairs, and of more tracks the longest are kept.
 _MAX_STEPS = 1200
@@ -147,15 +148,21 @@ class _Run:
         numbers = {str(label): _finite(value) for label, value in face[kind].items()}
         if not self._labels:
             self._labels, self._kind = list(numbers), kind
-        name = str(face["expression"])
-        self._counts[name] += 1
+        names = self._names(str(face["expression"]), numbers)
+        self._counts.update(names)
         sums = [numbers[label] for label in self._labels]
-        step = _Step(1, frame, sums, _finite(face["confidence"]), Counter([name]))
+        step = _Step(1, frame, sums, _finite(face["confidence"]), Counter(names))
         # Of photographs, faces have nothing to do with those before: rows are first face, second face.
         key = number if self._pictures else int(face["track_id"])
         self._tracks.setdefault(key, _Track()).add(place, step)
         if len(self._tracks) > _TRACKS_IN_MEMORY:
             self._drop_short_tracks(_TRACKS_IN_MEMORY // 2)
+
+    def _names(self, expression: str, numbers: dict[str, float]) -> tuple[str, ...]:
+        """The expression, or of labels that hold together each of them: their combinations are too many to count."""
+        if self._kind == "values" or expression in numbers:
+            return (expression,)
+        return holding(tuple(numbers.values()), tuple(numbers))
 
     def _place(self, since_s: float) -> int:
         while since_s / self._step_s >= _MAX_STEPS:
@@ -192,7 +199,7 @@ class _Run:
             "kind": self._kind,
             "labels": self._labels,
             "colours": {name: css_colour(name, tuple(names)) for name in names},
-            "counts": dict(self._counts.most_common()),
+            "counts": self._counts.most_common(),
             "left_out": self._left_out,
             "seen": sorted(self._seen.items()),
             "tracks": [
@@ -200,12 +207,6 @@ class _Run:
                 for key, track in sorted(self._tracks.items())
             ],
         }
-
-
-def css_colour(label: str, labels: tuple[str, ...]) -> str:
-    """The label's colour as pages write it."""
-    blue, green, red = colour_of(label, labels)
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _finite(value: Any) -> float:

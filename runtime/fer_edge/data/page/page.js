@@ -2,12 +2,14 @@
 // Values come as server-sent events, four a second; the picture is a stream of its own.
 const SPAN_S = 120;
 const GAP_S = 1.5;
+const MOST_BARS = 10;
 const TRAIL_S = 10;
 const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);
 let past = [];
-let colours = {};
-let names = {};
+// Colours by label and by name: maps, because objects put names such as "1" first, and know "constructor".
+let colours = new Map();
+let names = new Map();
 let newest = null;
 let streaming = false;
 let newestAt = 0;
@@ -34,28 +36,33 @@ function head(face) {
   const made = element("h3");
   const name = element("span");
   const dot = element("i");
-  dot.style.background = names[face.expression];
+  dot.style.background = names.get(face.name);
   name.append(dot, face.expression);
   made.append(name, element("b", "", face.strength), element("small", "", `face ${face.id}`));
   return made;
 }
 
-// What a task of classes or labels says of a face: a bar for each label, all of it its probability.
+// What a task of classes or labels says of a face: a bar for each label, all of it its probability. Of many labels
+// those with the greatest, and how many there are more.
 function shares(face) {
   const bars = element("div", "bars");
-  Object.keys(colours).forEach((label, place) => {
-    bars.append(element("span", "", label), bar(face.p[place], colours[label]));
-    bars.append(element("span", "value", `${Math.round(face.p[place] * 100)}%`));
-  });
+  const numbers = [...colours.keys()].map((label, place) => [label, face.p[place]]);
+  const many = numbers.length > MOST_BARS;
+  if (many) numbers.sort((one, other) => other[1] - one[1]);
+  for (const [label, share] of many ? numbers.slice(0, MOST_BARS - 2) : numbers) {
+    bars.append(element("span", "", label), bar(share, colours.get(label)));
+    bars.append(element("span", "value", `${Math.round(share * 100)}%`));
+  }
+  if (many) bars.append(element("span", "more", `${numbers.length - MOST_BARS + 2} more`));
   return bars;
 }
 
 // What a task of values says of a face: a bar for each scale, from its lowest to its highest.
 function scales(face, task) {
   const bars = element("div", "bars");
-  Object.keys(colours).forEach((label, place) => {
+  [...colours.keys()].forEach((label, place) => {
     const value = face.p[place];
-    bars.append(element("span", "", label), bar((value - task.low) / (task.high - task.low), names[face.expression]));
+    bars.append(element("span", "", label), bar((value - task.low) / (task.high - task.low), names.get(face.name)));
     bars.append(element("span", "value", value.toFixed(2)));
   });
   return bars;
@@ -75,7 +82,7 @@ function plane(state) {
   const side = 300;
   const x = (value) => ((Math.min(Math.max(value, low), high) - low) / (high - low)) * side;
   const y = (value) => side - x(value);
-  const [across, up] = Object.keys(colours);
+  const [across, up] = colours.keys();
   const figure = drawn("svg", { viewBox: `-16 -16 ${side + 32} ${side + 32}`, class: "plane", role: "img" });
   figure.append(drawn("title", {}, `${across} to the right, ${up} upwards, of every face`));
   figure.append(drawn("circle", { class: "axis", cx: side / 2, cy: side / 2, r: side / 2 }));
@@ -83,14 +90,14 @@ function plane(state) {
   figure.append(drawn("text", { class: "scale", x: side, y: y(0) + 14, "text-anchor": "end" }, across));
   figure.append(drawn("text", { class: "scale", x: x(0) + 5, y: 10 }, up));
   for (const [name, [right, above]] of Object.entries(anchors)) {
-    figure.append(drawn("circle", { cx: x(right), cy: y(above), r: 3, fill: names[name] }));
+    figure.append(drawn("circle", { cx: x(right), cy: y(above), r: 3, fill: names.get(name) }));
     figure.append(drawn("text", { class: "anchor", x: x(right), y: y(above) - 7 }, name));
   }
   for (const face of state.faces) {
     const trail = past.filter((point) => state.now.t - point.t <= TRAIL_S)
       .flatMap((point) => point.faces.filter(([id]) => id === face.id).map(([, , p]) => `${x(p[0])},${y(p[1])}`));
     figure.append(drawn("polyline", { class: "trail", points: trail.join(" ") }));
-    figure.append(drawn("circle", { class: "here", cx: x(face.p[0]), cy: y(face.p[1]), r: 8, fill: names[face.expression] }));
+    figure.append(drawn("circle", { class: "here", cx: x(face.p[0]), cy: y(face.p[1]), r: 8, fill: names.get(face.name) }));
     figure.append(drawn("text", { class: "who", x: x(face.p[0]), y: y(face.p[1]) + 4 }, face.id));
   }
   return figure;
@@ -103,7 +110,7 @@ function showFaces(state) {
     card.append(head(face), ofValues ? scales(face, state.task) : shares(face));
     return card;
   });
-  if (ofValues && Object.keys(colours).length === 2) cards.unshift(plane(state));
+  if (ofValues && colours.size === 2) cards.unshift(plane(state));
   if (state.unnamed) cards.push(element("p", "empty", `${state.unnamed} more not named`));
   if (!state.faces.length) cards.push(element("p", "empty", "no face"));
   $("faces").replaceChildren(...cards);
@@ -134,7 +141,7 @@ function showVitals(state) {
 }
 
 function showLegend() {
-  $("legend").replaceChildren(...Object.entries(names).map(([label, colour]) => {
+  $("legend").replaceChildren(...[...names].map(([label, colour]) => {
     const item = element("li");
     const dot = element("i");
     dot.style.background = colour;
@@ -205,7 +212,7 @@ function drawTimeline() {
     pen.fillStyle = style("--dim");
     pen.fillText(`face ${id}`, 0, top + 14);
     for (const [start, until, expression] of stretches(points)) {
-      pen.fillStyle = names[expression] || style("--text");
+      pen.fillStyle = names.get(expression) || style("--text");
       pen.fillRect(x(start), top, Math.max(x(until) - x(start), 1), 20);
     }
   });
@@ -240,9 +247,9 @@ function show(state) {
   if (state.history) past = state.history;
   else past.push(state.now);
   while (past.length && state.now.t - past[0].t > SPAN_S) past.shift();
-  colours = state.labels;
-  if (Object.keys(state.names).join() !== Object.keys(names).join()) {
-    names = state.names;
+  colours = new Map(state.labels);
+  if (JSON.stringify(state.names) !== JSON.stringify([...names])) {
+    names = new Map(state.names);
     showLegend();
     loadHistory();
   }
@@ -274,22 +281,22 @@ function showHistory() {
   const end = history.minutes.length ? history.minutes[history.minutes.length - 1][0] + 60 : 0;
   const shown = history.minutes.filter(([begin]) => end - begin <= minutesShown * 60);
   drawHistory(shown, end);
-  const counts = {};
+  const counts = new Map();
   for (const [, , , found] of shown) {
-    for (const [name, count] of Object.entries(found)) counts[name] = (counts[name] || 0) + count;
+    for (const [name, count] of Object.entries(found)) counts.set(name, (counts.get(name) || 0) + count);
   }
   showCounts(counts);
   showVisits();
 }
 
 function showCounts(counts) {
-  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
-  const rows = Object.entries(counts).sort((one, other) => other[1] - one[1]).flatMap(([name, count]) => {
+  const total = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  const rows = [...counts].sort((one, other) => other[1] - one[1]).flatMap(([name, count]) => {
     const label = element("span");
     const dot = element("i");
-    dot.style.background = names[name];
+    dot.style.background = names.get(name);
     label.append(dot, name);
-    return [label, bar(count / total, names[name]), element("span", "value", `${Math.round(100 * count / total)}%`)];
+    return [label, bar(count / total, names.get(name)), element("span", "value", `${Math.round(100 * count / total)}%`)];
   });
   $("counts").replaceChildren(...rows);
 }
@@ -303,7 +310,7 @@ function showVisits() {
   const rows = history.visits.slice(-8).reverse().map(([id, first, last, name]) => {
     const row = element("li");
     const dot = element("i");
-    dot.style.background = names[name];
+    dot.style.background = names.get(name);
     const what = element("span");
     what.append(dot, `face ${id}, mostly ${name}`);
     row.append(what, element("time", "", `${new Date(first * 1000).toLocaleTimeString()}, ${lasting(last - first)}`));
@@ -328,9 +335,10 @@ function drawHistory(shown, end) {
   for (const [begin, , , found] of shown) {
     let top = floor;
     const wide = Math.max(width / minutesShown - (minutesShown > 100 ? 0 : 1), 1);
-    for (const name of Object.keys(names)) {
-      const high = (floor * (found[name] || 0)) / most;
-      pen.fillStyle = names[name];
+    const counted = new Map(Object.entries(found));
+    for (const [name, colour] of names) {
+      const high = (floor * (counted.get(name) || 0)) / most;
+      pen.fillStyle = colour;
       pen.fillRect(x(begin), top - high, wide, high);
       top -= high;
     }

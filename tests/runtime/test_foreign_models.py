@@ -1,0 +1,183 @@
+"""Models that were not made here, end to end: the program reads photographs with faces and says what the model says."""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_edge import Recognizer
+from fer_edge.classifier import Classifier
+from fer_edge.cli import main
+from fer_edge.crop import crop_faces
+from fer_edge.detectors import open_detector
+
+from tests.runtime.fakes.foreign import IMAGENET, SIX, UNIT, Foreign, expected, write_foreign
+
+MODELS = {
+    "rgb-64-imagenet": Foreign(**IMAGENET),
+    "bgr-raw": Foreign(colour="bgr"),
+    "rgb-112-nhwc-unit": Foreign(side_px=112, layout="NHWC", **UNIT),
+    "rgb-224-fp16": Foreign(side_px=224, dtype="float16", **IMAGENET),
+    "fp16-raw": Foreign(dtype="float16"),
+    "batch-of-one": Foreign(batch=1, **UNIT),
+    "batch-of-four": Foreign(batch=4, **UNIT),
+    "second-output-by-name": Foreign(embedding=True, **UNIT),
+    "second-output-by-index": Foreign(embedding=True, chosen_by="index", **UNIT),
+    "probabilities": Foreign(probabilities=True, **UNIT),
+    "grey-unit": Foreign(colour="grey", mean=(0.0,), std=(255.0,)),
+    "uint8-pixels": Foreign(dtype="uint8", layout="NHWC"),
+}
+TFLITE = {
+    "rgb-64-imagenet": Foreign(layout="NHWC", **IMAGENET),
+    "rgb-224": Foreign(side_px=224, layout="NHWC", **UNIT),
+    "probabilities": Foreign(layout="NHWC", probabilities=True, **UNIT),
+    "second-output": Foreign(layout="NHWC", embedding=True, chosen_by="index", **UNIT),
+    "second-output-by-name": Foreign(layout="NHWC", embedding=True, **UNIT),
+    "grey-unit": Foreign(colour="grey", layout="NHWC", mean=(0.0,), std=(255.0,)),
+}
+ALL = [(f"{name}.onnx", one) for name, one in MODELS.items()] + [
+    (f"{name}.tflite", one) for name, one in TFLITE.items()
+]
+
+
+@pytest.fixture
+def pair(astronaut: np.ndarray, tmp_path: Path) -> Path:
+    """A photograph of two faces, the second one in a blue light."""
+    near = astronaut[:360, 40:400]
+    blue = (near * (1.0, 0.6, 0.3)).astype(np.uint8)
+    path = tmp_path / "pair.png"
+    cv2.imwrite(str(path), np.concatenate([near, blue], axis=1))
+    return path
+
+
+def faces_of(path: Path) -> list[dict]:
+    return [face for line in path.read_text(encoding="utf-8").splitlines() for face in json.loads(line)["faces"]]
+
+
+def said_by_hand(foreign: Foreign, photo: Path, detector_file: Path) -> np.ndarray:
+    """What the model must say of the faces in a photograph: the region by its box, then sums of pixels."""
+    image = cv2.imread(str(photo))
+    crops = []
+    for found in open_detector("mediapipe", detector_file).detect(image):
+        box = found.box
+        side = max(box.width_px, box.height_px) * (1 + 2 * foreign.square_margin)
+        left, top = box.left_px + box.width_px / 2 - side / 2, box.top_px + box.height_px / 2 - side / 2
+        region = image[round(top) : round(top + side), round(left) : round(left + side)]
+        crops.append(cv2.resize(region, (foreign.side_px, foreign.side_px), interpolation=cv2.INTER_AREA))
+    return expected(foreign, np.stack(crops))
+
+
+@pytest.mark.parametrize(("name", "foreign"), ALL, ids=[name for name, _ in ALL])
+def test_the_program_says_of_every_face_what_the_model_says(
+    name: str, foreign: Foreign, pair: Path, tmp_path: Path, mediapipe_file: Path
+) -> None:
+    if name.endswith(".tflite"):
+        pytest.importorskip("ai_edge_litert", reason="its schema writes the file")
+    model, out = write_foreign(tmp_path / name, foreign), tmp_path / "out.jsonl"
+    assert main([str(pair), "--model", str(model), "--jsonl", str(out), "--quiet"]) == 0
+    faces = faces_of(out)
+    by_hand = said_by_hand(foreign, pair, mediapipe_file)
+    assert len(faces) == len(by_hand) == 2
+    tolerance = 0.01 if foreign.dtype == "float16" else 1e-3
+    for face, probabilities in zip(faces, by_hand, strict=True):
+        assert list(face["probabilities"]) == list(SIX)
+        np.testing.assert_allclose(list(face["probabilities"].values()), probabilities, atol=tolerance)
+        assert face["expression"] == SIX[int(np.argmax(probabilities))]
+    if foreign.colour != "grey":
+        assert abs(by_hand[0] - by_hand[1]).max() > 0.03, "the blue light makes a difference"
+
+
+@pytest.mark.parametrize("colours", [("rgb", "bgr"), ("bgr", "rgb")])
+def test_the_order_of_colours_is_the_contracts(colours: tuple[str, str], pair: Path, tmp_path: Path) -> None:
+    """The same file with the other order says something else: nothing guesses it."""
+    said = []
+    for colour in colours:
+        foreign = Foreign(colour=colour, **UNIT)
+        faces = Recognizer(model=write_foreign(tmp_path / f"{colour}.onnx", foreign))(cv2.imread(str(pair)))
+        said.append(np.array([face.probabilities for face in faces]))
+    assert abs(said[0] - said[1]).max() > 0.02
+
+
+def test_the_recognizer_and_the_program_agree(pair: Path, tmp_path: Path) -> None:
+    model, out = write_foreign(tmp_path / "model.onnx", MODELS["rgb-64-imagenet"]), tmp_path / "out.jsonl"
+    assert main([str(pair), "--model", str(model), "--jsonl", str(out), "--quiet"]) == 0
+    faces = Recognizer(model=model)(cv2.imread(str(pair)))
+    assert [face.to_dict() | {"track_id": 0} for face in faces] == [face | {"track_id": 0} for face in faces_of(out)]
+
+
+def test_a_grey_picture_reaches_a_model_of_colour_with_three_equal_channels(
+    astronaut: np.ndarray, tmp_path: Path, mediapipe_file: Path
+) -> None:
+    """As a grey camera gives it; the file has one channel."""
+    photo, foreign = tmp_path / "grey.png", MODELS["rgb-64-imagenet"]
+    cv2.imwrite(str(photo), cv2.cvtColor(astronaut, cv2.COLOR_BGR2GRAY))
+    out = tmp_path / "out.jsonl"
+    assert main([str(photo), "--model", str(write_foreign(tmp_path / "m.onnx", foreign)), "--jsonl", str(out)]) == 0
+    (face,) = faces_of(out)
+    by_hand = said_by_hand(foreign, photo, mediapipe_file)
+    np.testing.assert_allclose(list(face["probabilities"].values()), by_hand[0], atol=1e-3)
+
+
+def test_an_aligned_model_gets_the_face_upright(astronaut: np.ndarray, tmp_path: Path, mediapipe_file: Path) -> None:
+    """A turned face is cut out upright: the crop is nearer to that of the upright face than one by the box is."""
+    turn = cv2.getRotationMatrix2D((256, 256), -20, 1.0)
+    turned = cv2.warpAffine(astronaut, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    detector = open_detector("mediapipe", mediapipe_file)
+    contract = Foreign(side_px=112, aligned=True, **IMAGENET).contract
+    upright, tilted = (
+        crop_faces(one, detector.detect(one)[:1], contract, "mediapipe")[0] for one in (astronaut, turned)
+    )
+    by_box = dataclasses.replace(contract, face_crop=Foreign().contract.face_crop)
+    straight, slanted = (
+        crop_faces(one, detector.detect(one)[:1], by_box, "mediapipe")[0] for one in (astronaut, turned)
+    )
+
+    def alike(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+    assert alike(upright, tilted) > alike(straight, slanted) + 0.1
+
+
+def test_faces_are_tracked_and_smoothed_in_a_clip(clip: Path, tmp_path: Path) -> None:
+    model, out = write_foreign(tmp_path / "m.onnx", Foreign(batch=1, aligned=True, **IMAGENET)), tmp_path / "o.csv"
+    words = [str(clip), "--model", str(model), "--csv", str(out), "--detect", "5", "--max-frames", "20", "--quiet"]
+    assert main([*words, "--as-fast-as-possible"]) == 0
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    assert len(rows) == 20 and {row["track_id"] for row in rows} == {"0"}
+    assert list(rows[0])[-6:] == [f"p_{label}" for label in SIX]
+
+
+def test_fer_edge_bench_measures_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_foreign(tmp_path / "m.onnx", MODELS["rgb-224-fp16"])
+    assert main(["bench", "--model", str(model), "-n", "3", "--warmup", "1", "--out", str(tmp_path / "bench.csv")]) == 0
+    assert "classify" in capsys.readouterr().out
+
+
+def test_a_folder_of_colour_faces_of_any_size_judges_it(tmp_path: Path, astronaut: np.ndarray) -> None:
+    """Accuracy on the board, with the model's own classes; the pictures become its size and colours."""
+    foreign = Foreign(labels=("smile", "no smile"), **IMAGENET)
+    for label in foreign.labels:
+        folder = tmp_path / "faces" / label
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "one.png"), astronaut[20:220, 120:320])
+    model, out = write_foreign(tmp_path / "m.onnx", foreign), tmp_path / "bench.csv"
+    words = ["bench", "--model", str(model), "-n", "3", "--warmup", "1", "--out", str(out)]
+    assert main([*words, "--dataset", str(tmp_path / "faces")]) == 0
+    (row,) = [row for row in csv.DictReader(out.open()) if row["accuracy"]]
+    assert row["accuracy"] == "0.5" or float(row["accuracy"]) == 0.5
+
+
+@pytest.mark.parametrize("side_px", [48, 224])
+def test_many_faces_go_through_in_batches_of_bounded_size(tmp_path: Path, side_px: int) -> None:
+    """Sixteen faces of 224 px at once would take a small board's memory."""
+    classifier = Classifier(write_foreign(tmp_path / "m.onnx", Foreign(side_px=side_px, **UNIT)))
+    sizes, run = [], classifier.engine.run
+    classifier.engine.run = lambda tensor: (sizes.append(tensor.size), run(tensor))[1]
+    crops = np.random.default_rng(0).integers(0, 256, (40, side_px, side_px, 3), dtype=np.uint8)
+    np.testing.assert_allclose(classifier.classify(crops), expected(Foreign(side_px=side_px, **UNIT), crops), atol=1e-4)
+    assert max(sizes) <= 1 << 20
+    assert sum(sizes) == crops.size, "no face goes through twice"
