@@ -18,9 +18,9 @@ from fer_edge.contract import (
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.tasks import TASKS, VALUES
 
-from train.checkpoint import CheckpointInfo
-from train.fer2013 import SIDE_PX
-from train.tasks import output_meaning
+from train.data.fer2013 import SIDE_PX
+from train.fit.checkpoint import CheckpointInfo
+from train.fit.tasks import output_meaning
 
 # The middle of the margins that agree best with FER2013's own framing: docs/measured/margins.csv, `boards margins`.
 DEFAULT_FACE_CROP = FaceCrop(

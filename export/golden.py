@@ -14,8 +14,8 @@ from torch import nn
 from fer_edge.arrays import read_arrays
 from fer_edge.errors import ModelError
 
-from train.fer2013 import SIDE_PX
-from train.pixels import normalise
+from train.data.fer2013 import SIDE_PX
+from train.data.pixels import normalise
 
 GOLDEN_COUNT = 64
 _SEED = 20130

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from export.errors import ExportError
-from train.fer2013 import SIDE_PX
-from train.pixels import PIXEL_MEAN, PIXEL_SCALE
+from train.data.fer2013 import SIDE_PX
+from train.data.pixels import PIXEL_MEAN, PIXEL_SCALE
 
 OPSET = 17
 # Opset 17 came with IR version 8; onnxruntime on a Jetson of JetPack 5 reads no newer one.

@@ -17,8 +17,8 @@ from export.metadata import put_in_onnx, put_in_tflite
 from export.onnx_model import onnx_of
 from export.parity import check_parity
 from export.tflite_model import tflite_of
-from train import checkpoint as checkpoints
-from train.checkpoint import Checkpoint
+from train.fit import checkpoint as checkpoints
+from train.fit.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

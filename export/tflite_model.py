@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from export.metadata import read_tflite, write_tflite
 from export.quiet import quiet
-from train.fer2013 import SIDE_PX
-from train.pixels import normalise
+from train.data.fer2013 import SIDE_PX
+from train.data.pixels import normalise
 
 INPUT, OUTPUT = "faces", "logits"
 

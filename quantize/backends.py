@@ -161,7 +161,7 @@ def _nncf(recipe: Recipe, materials: Materials) -> _Result:
 
 def _nncf_qat(recipe: Recipe, materials: Materials) -> _Result:
     from quantize import nncf_qat
-    from train import checkpoint as checkpoints
+    from train.fit import checkpoint as checkpoints
 
     assert materials.checkpoint is not None, "see `trial.missing`"
     assert materials.faces is not None, "see `trial.missing`"
@@ -175,7 +175,7 @@ def _nncf_qat(recipe: Recipe, materials: Materials) -> _Result:
 def _finetuned(materials: Materials, steps: int, learning_rate: float) -> Any:
     """The float network after quantization-aware training: the same for both kinds of file."""
     from quantize.qat import finetuned
-    from train import checkpoint as checkpoints
+    from train.fit import checkpoint as checkpoints
 
     assert materials.checkpoint is not None, "see `trial.missing`"
     assert materials.faces is not None, "see `trial.missing`"

@@ -22,8 +22,8 @@ from quantize.nncf_ptq import finished
 from quantize.onnx_graph import FloatGraph
 from quantize.qat import folded
 from quantize.recipes import Recipe
-from train.augment import augment
-from train.recipe import Augmentation
+from train.fit.augment import augment
+from train.fit.recipe import Augmentation
 
 _BATCH = 64
 # The float network teaches its own INT8 form: its answers hold more than a label does (Hinton et al., 2015).

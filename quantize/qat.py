@@ -21,8 +21,8 @@ from tqdm import tqdm
 from fer_edge.errors import ModelError
 from fer_edge.faces import LabelledFaces
 
-from train.augment import augment
-from train.recipe import Augmentation
+from train.fit.augment import augment
+from train.fit.recipe import Augmentation
 
 _BATCH = 64
 # Folding changes nothing but the order of operations.

@@ -77,3 +77,32 @@ def test_no_tracked_file_is_over_five_megabytes() -> None:
     paths = [ROOT / name for name in listed.stdout.split("\0") if name]
     assert paths
     assert [path for path in paths if path.is_file() and path.stat().st_size > 5_000_000] == []
+
+
+# The rooms of train/, each with those it may import.
+ROOMS = {
+    "data": {"data"},
+    "architectures": {"data", "architectures"},
+    "fit": {"data", "architectures", "fit"},
+    "studies": {"data", "architectures", "fit", "studies"},
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_rooms_of_training_import_one_way(room: str) -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)} imports train.{other}"
+        for path in (ROOT / "train" / room).rglob("*.py")
+        for other in _rooms_imported(path) - ROOMS[room]
+    }
+    assert wrong == set()
+
+
+def _rooms_imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "train":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("train."):
+            found.add(node.module.split(".")[1])
+    return found

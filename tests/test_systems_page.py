@@ -6,7 +6,7 @@ import pytest
 
 from boards.figures import SYSTEMS, systems_table, variants_table
 from tests.conftest import ROOT
-from train import maps, probe, robustness
+from train.studies import maps, probe, robustness
 
 PAGE = (ROOT / "docs/systems.md").read_text()
 

@@ -1,1 +1,4 @@
-"""From FER2013 to a trained checkpoint: reader, architectures, recipes, training loop, evaluation."""
+"""Training, in rooms that import one way: `data` <- `architectures` <- `fit` <- `studies`.
+
+`recipes/` holds what can be trained by name, `ablations/` the plans of studies; `python -m train --help` the commands.
+"""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fer_edge.errors import UsageError, run_reporting
 
-from train import cache
-from train.fer2013 import SPLITS
+from train.data import cache
+from train.data.fer2013 import SPLITS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -187,8 +187,8 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _annotations(options: argparse.Namespace) -> None:
-    from train import annotated
-    from train.readers import READERS
+    from train.data import annotated
+    from train.data.readers import READERS
 
     if options.dataset not in READERS:
         raise UsageError(f"dataset {options.dataset!r} is unknown; there are: {', '.join(READERS)}.")
@@ -198,7 +198,7 @@ def _annotations(options: argparse.Namespace) -> None:
 
 
 def _attributes(options: argparse.Namespace) -> None:
-    from train import attributes
+    from train.fit import attributes
 
     data, source = cache.load_any(options.cache), attributes.open_network(options.network)
     attributes.write_table(source, data.images, options.output)
@@ -206,7 +206,7 @@ def _attributes(options: argparse.Namespace) -> None:
 
 
 def _pretrained(options: argparse.Namespace) -> None:
-    from train import pretrained
+    from train.fit import pretrained
 
     source, data = pretrained.source_of(options.network), cache.load(options.cache)
     output = options.output or Path("data/weights") / f"{options.network}.safetensors"
@@ -217,8 +217,8 @@ def _pretrained(options: argparse.Namespace) -> None:
 
 def _fit(options: argparse.Namespace) -> None:
     # torch takes seconds to import; the data command and --help do without it.
-    from train import loop, publish, recipe
-    from train.workers import joined
+    from train.fit import loop, publish, recipe
+    from train.fit.workers import joined
 
     chosen, data = recipe.load(options.recipe), cache.load_any(options.cache)
     if options.seed is not None:
@@ -231,7 +231,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _campaign(options: argparse.Namespace) -> None:
-    from train import campaign
+    from train.fit import campaign
 
     if options.at_once < 1:
         raise UsageError(f"--at-once is {options.at_once}, expected 1 or more.")
@@ -239,8 +239,8 @@ def _campaign(options: argparse.Namespace) -> None:
 
 
 def _answers(options: argparse.Namespace) -> None:
-    from train import answers
-    from train.views import ViewSettings
+    from train.fit import answers
+    from train.fit.views import ViewSettings
 
     data = cache.load(options.cache)
     images = data.images[data.usage == SPLITS.index("Training")]
@@ -253,8 +253,9 @@ def _answers(options: argparse.Namespace) -> None:
 
 
 def _kfold(options: argparse.Namespace) -> None:
-    from train import family, kfold, publish, recipe
-    from train.workers import joined
+    from train.fit import family, publish, recipe
+    from train.fit.workers import joined
+    from train.studies import kfold
 
     chosen, data = recipe.load(options.recipe), cache.load(options.cache)
     student = recipe.load(options.student) if options.student else None
@@ -277,7 +278,8 @@ def _kfold(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace) -> None:
-    from train import attributes, probe
+    from train.fit import attributes
+    from train.studies import probe
 
     source, data = attributes.open_source(options.attributes), cache.load_any(options.cache)
     if options.kind not in probe.PROBES:
@@ -288,7 +290,7 @@ def _probe(options: argparse.Namespace) -> None:
 
 
 def _maps(options: argparse.Namespace) -> None:
-    from train import maps
+    from train.studies import maps
 
     data = cache.load_any(options.cache)
     rows = [row for path in options.models for row in maps.measure(path, data)]
@@ -297,21 +299,22 @@ def _maps(options: argparse.Namespace) -> None:
 
 
 def _overlay(options: argparse.Namespace) -> None:
-    from train import overlay
+    from train.studies import overlay
 
     overlay.write(options.model, options.picture, options.output)
     print(options.output)
 
 
 def _cost(options: argparse.Namespace) -> None:
-    from train import cost
+    from train.fit import cost
 
     cost.write_csv(options.output, options.models)
     print(options.output.read_text(), end="")
 
 
 def _copies(options: argparse.Namespace) -> None:
-    from train import copies, evaluate
+    from train.fit import evaluate
+    from train.studies import copies
 
     data = cache.load(options.cache)
     rows = copies.measure([evaluate.open_candidate(path) for path in options.models], data, options.split)
@@ -320,7 +323,8 @@ def _copies(options: argparse.Namespace) -> None:
 
 
 def _ensemble(options: argparse.Namespace) -> None:
-    from train import ensemble, evaluate
+    from train.fit import evaluate
+    from train.studies import ensemble
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     rows = ensemble.measure(candidates, cache.load_any(options.cache), largest=options.largest)
@@ -329,7 +333,8 @@ def _ensemble(options: argparse.Namespace) -> None:
 
 
 def _labelsets(options: argparse.Namespace) -> None:
-    from train import evaluate, label_sets
+    from train.fit import evaluate
+    from train.studies import label_sets
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     rows = label_sets.measure(candidates, cache.load(options.cache), options.split)
@@ -338,7 +343,8 @@ def _labelsets(options: argparse.Namespace) -> None:
 
 
 def _robustness(options: argparse.Namespace) -> None:
-    from train import evaluate, robustness
+    from train.fit import evaluate
+    from train.studies import robustness
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     rows = robustness.measure(candidates, cache.load_any(options.cache), seed=options.seed)
@@ -348,7 +354,7 @@ def _robustness(options: argparse.Namespace) -> None:
 
 
 def _ablate(options: argparse.Namespace) -> None:
-    from train import ablation
+    from train.studies import ablation
 
     plan = ablation.load_plan(options.plan)
     results = ablation.run_plan(plan, options.cache, options.runs, jobs=options.jobs)
@@ -358,8 +364,8 @@ def _ablate(options: argparse.Namespace) -> None:
 
 
 def _family(options: argparse.Namespace) -> None:
-    from train import family, recipe
-    from train.workers import joined
+    from train.fit import family, recipe
+    from train.fit.workers import joined
 
     data = cache.load(options.cache)
     teacher, students = recipe.load(options.teacher), [recipe.load(name) for name in options.students]
@@ -372,7 +378,7 @@ def _family(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from train import evaluate
+    from train.fit import evaluate
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     evaluate.refuse_strangers(candidates)

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from export import __main__ as command
-from train import architectures, checkpoint, pixels
-from train.checkpoint import CheckpointInfo
+from train import architectures
+from train.data import pixels
+from train.fit import checkpoint
+from train.fit.checkpoint import CheckpointInfo
 
 NAME = "small"
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

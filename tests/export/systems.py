@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from export import __main__ as command
-from train import architectures, checkpoint, tasks
-from train.checkpoint import CheckpointInfo
+from train import architectures
+from train.fit import checkpoint, tasks
+from train.fit.checkpoint import CheckpointInfo
 
 SYSTEMS = {
     "mobilenet_v3": ("expression8", {"width": 0.25, "blocks": 3, "classes": 8}),

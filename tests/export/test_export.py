@@ -22,7 +22,7 @@ from export import __main__ as command
 from export.golden import load_golden, synthetic_faces
 from export.metadata import put_in_tflite, read_tflite
 from tests.export import small
-from train import checkpoint
+from train.fit import checkpoint
 
 MODELS = ("small.fp32.onnx", "small.fp32.tflite")
 
@@ -53,7 +53,7 @@ def test_logits_equal_torch_on_the_golden_inputs(exported: Path, file: str) -> N
 
 
 def test_golden_logits_are_those_of_the_checkpoint(exported: Path, checkpoint_path: Path) -> None:
-    from train.prediction import predict
+    from train.fit.prediction import predict
 
     golden = load_golden(exported / "golden.npz")
     logits = predict(checkpoint.load(checkpoint_path).network, golden.inputs)

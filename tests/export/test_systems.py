@@ -16,7 +16,9 @@ from export.contracts import float_contract
 from export.golden import load_golden
 from tests.export.small import info
 from tests.export.systems import SYSTEMS, exported_system, network_of
-from train import architectures, checkpoint, pixels, tasks
+from train import architectures
+from train.data import pixels
+from train.fit import checkpoint, tasks
 
 
 @pytest.fixture(scope="session")

@@ -315,21 +315,21 @@ def _fer2013_csv() -> bytes:
 
 
 def _run_fer2013(path: Path) -> None:
-    from train.fer2013 import read_fer2013
+    from train.data.fer2013 import read_fer2013
 
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         read_fer2013(path, None, expected_counts=None)
 
 
 def _ferplus_csv() -> bytes:
-    from train.fer2013 import VOTES
+    from train.data.fer2013 import VOTES
 
     rows = [f"{split},,{','.join('1' * len(VOTES))}" for split in ("Training", "PublicTest", "PrivateTest")]
     return "\n".join((f"Usage,Image name,{','.join(VOTES)}", *rows, "")).encode()
 
 
 def _run_ferplus(path: Path) -> None:
-    from train.fer2013 import read_ferplus
+    from train.data.fer2013 import read_ferplus
 
     read_ferplus(path, np.array([0, 1, 2]))
 
@@ -341,13 +341,13 @@ def _run_profile(path: Path) -> None:
 
 
 def _run_recipe(path: Path) -> None:
-    from train import recipe
+    from train.fit import recipe
 
     recipe.load(str(path))
 
 
 def _run_plan(path: Path) -> None:
-    from train import ablation
+    from train.studies import ablation
 
     ablation.load_plan(path)
 

@@ -14,7 +14,7 @@ from export.contracts import float_contract
 from export.metadata import put_in_onnx
 from export.onnx_model import onnx_of
 from tests.export import small
-from train.pixels import normalise
+from train.data.pixels import normalise
 
 
 class SimAM(nn.Module):

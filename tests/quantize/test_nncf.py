@@ -15,7 +15,8 @@ from quantize import nncf_ptq, nncf_qat, qat
 from quantize.onnx_graph import FloatGraph, activations, float_graph
 from quantize.qdq_graph import count_convs
 from quantize.recipes import NNCF, NNCF_ACCURACY, NNCF_QAT, Recipe
-from train import architectures, checkpoint
+from train import architectures
+from train.fit import checkpoint
 
 COUNT = 32
 

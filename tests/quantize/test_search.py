@@ -29,7 +29,7 @@ from quantize.recipes import TARGETS
 from quantize.replay import load_replay
 from tests.conftest import ROOT
 from tests.export import small
-from train import checkpoint
+from train.fit import checkpoint
 
 
 def run(*arguments: object, counter: InstructionCounter | None = None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.fer2013 import EXPRESSIONS, SPLITS, VOTES, Fer2013
+from train.data.fer2013 import EXPRESSIONS, SPLITS, VOTES, Fer2013
 
 COUNTS = {"Training": 42, "PublicTest": 14, "PrivateTest": 14}
 

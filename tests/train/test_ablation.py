@@ -9,8 +9,10 @@ from fer_edge.errors import UsageError
 
 from tests.conftest import ROOT
 from train import __main__ as command
-from train import ablation, cache, checkpoint, loop, recipe
-from train.fer2013 import Fer2013
+from train.data import cache
+from train.data.fer2013 import Fer2013
+from train.fit import checkpoint, loop, recipe
+from train.studies import ablation
 
 RECIPE = """name = "tiny"
 architecture = "fer_residual"

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from fer_edge.errors import DataError, UsageError
 
 from train import __main__ as command
-from train import answers, architectures, cache, checkpoint, loop, publish
-from train import recipe as recipes
-from train.augment import augment_with_maps, composed, sample
-from train.fer2013 import SPLITS, Fer2013
-from train.views import ViewSettings, view_places
+from train import architectures
+from train.data import cache
+from train.data.fer2013 import SPLITS, Fer2013
+from train.fit import answers, checkpoint, loop, publish
+from train.fit import recipe as recipes
+from train.fit.augment import augment_with_maps, composed, sample
+from train.fit.views import ViewSettings, view_places
 
 ARGUMENTS = {"stem": 4, "widths": [4, 8], "depths": [1, 1], "dropout": 0.1}
 RECIPE = recipes.Recipe(

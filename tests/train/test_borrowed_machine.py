@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train import cache, checkpoint
-from train.fer2013 import SPLITS, Fer2013
+from train.data import cache
+from train.data.fer2013 import SPLITS, Fer2013
+from train.fit import checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 PACK = REPOSITORY.parent / "shared" / "gpu" / "pack.py"

@@ -13,7 +13,7 @@ from fer_edge.errors import UsageError
 
 from tests.conftest import ROOT
 from train import __main__ as command
-from train import campaign
+from train.fit import campaign
 
 
 @pytest.fixture(autouse=True)

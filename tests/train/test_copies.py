@@ -10,9 +10,10 @@ import pytest
 from tests.conftest import ROOT
 from tests.train.test_xception import faces
 from train import __main__ as command
-from train import cache, copies
-from train.evaluate import Candidate
-from train.fer2013 import EXPRESSIONS, Fer2013
+from train.data import cache
+from train.data.fer2013 import EXPRESSIONS, Fer2013
+from train.fit.evaluate import Candidate
+from train.studies import copies
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from fer_edge.errors import UsageError
 
 from tests.conftest import ROOT
-from train import ensemble
-from train.evaluate import Candidate
-from train.fer2013 import EXPRESSIONS, Fer2013
+from train.data.fer2013 import EXPRESSIONS, Fer2013
+from train.fit.evaluate import Candidate
+from train.studies import ensemble
 
 
 def candidate(name: str, probability_of_truth: float, data: Fer2013, task: str = "expression7") -> Candidate:

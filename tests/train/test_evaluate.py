@@ -10,9 +10,11 @@ from fer_edge.classifier import Classifier
 from fer_edge.errors import UsageError
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, evaluate, publish, tasks
-from train.fer2013 import Fer2013
-from train.recipe import Recipe
+from train import architectures
+from train.data import cache
+from train.data.fer2013 import Fer2013
+from train.fit import checkpoint, evaluate, publish, tasks
+from train.fit.recipe import Recipe
 
 SMALL = Recipe("small", "fer_residual", {"stem": 4, "widths": [4], "depths": [1]})
 

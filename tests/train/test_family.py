@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from train import __main__ as command
-from train import cache, checkpoint
-from train.fer2013 import Fer2013
+from train.data import cache
+from train.data.fer2013 import Fer2013
+from train.fit import checkpoint
 
 RECIPE = """name = "{name}"
 architecture = "fer_residual"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from fer_edge.errors import DataError
 
 from tests.train.conftest import COUNTS, write_csv, write_votes
-from train import align, cache
-from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013, read_fer2013
+from train.data import align, cache
+from train.data.fer2013 import EXPRESSIONS, SPLITS, Fer2013, read_fer2013
 
 
 def read(path: Path, ferplus: Path | None = None) -> Fer2013:

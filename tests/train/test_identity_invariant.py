@@ -13,10 +13,13 @@ from safetensors.torch import save_file
 from fer_edge.errors import DataError, ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, attributes, cache, checkpoint, finetuning, loop, probe, publish
-from train.fer2013 import Fer2013
-from train.information import club, gaussian_nll, info_nce, linear_information
-from train.recipe import Finetuning, Recipe, Schedule
+from train import architectures
+from train.architectures.information import club, gaussian_nll, info_nce, linear_information
+from train.data import cache
+from train.data.fer2013 import Fer2013
+from train.fit import attributes, checkpoint, finetuning, loop, publish
+from train.fit.recipe import Finetuning, Recipe, Schedule
+from train.studies import probe
 
 BACKBONE = {"stem": 4, "widths": [4, 8], "depths": [1, 1], "dropout": 0.0}
 ARGUMENTS = {"backbone_arguments": BACKBONE, "classes": 2, "attributes": 6}

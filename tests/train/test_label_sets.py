@@ -11,9 +11,9 @@ from fer_edge.errors import UsageError
 from fer_edge.tasks import FER_PLUS
 
 from tests.conftest import ROOT
-from train import label_sets
-from train.evaluate import Candidate
-from train.fer2013 import EXPRESSIONS, SPLITS, Fer2013
+from train.data.fer2013 import EXPRESSIONS, SPLITS, Fer2013
+from train.fit.evaluate import Candidate
+from train.studies import label_sets
 
 
 def candidate(task: str, labels: tuple[str, ...], answer: str) -> Candidate:

@@ -10,7 +10,7 @@ from fer_edge.errors import UsageError
 
 from train import architectures
 from train.architectures.mobilenet_v3 import GroupNorm, InvertedResidual, simam
-from train.cost import cost_of
+from train.fit.cost import cost_of
 
 SMALL = {"width": 0.25, "blocks": 5}
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from train import architectures
-from train.optimizer import ConvMuon, make_optimizers, uphill
-from train.recipe import Finetuning, Schedule
+from train.fit.optimizer import ConvMuon, make_optimizers, uphill
+from train.fit.recipe import Finetuning, Schedule
 
 
 def _network() -> torch.nn.Module:

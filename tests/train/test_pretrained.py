@@ -15,9 +15,11 @@ from torch import Tensor
 from fer_edge.errors import ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, cache, pretrained
+from train import architectures
 from train.architectures.dlib_resnet import BLOCKS
-from train.fer2013 import Fer2013
+from train.data import cache
+from train.data.fer2013 import Fer2013
+from train.fit import pretrained
 
 PACKAGES = Path("data/packages")
 

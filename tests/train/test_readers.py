@@ -15,12 +15,13 @@ from fer_edge.frames import Box
 from fer_edge.tasks import FER_PLUS
 
 from train import __main__ as command
-from train import annotated, cache, loop
-from train.annotated import ACTION_UNITS
-from train.fer2013 import EXPRESSIONS
-from train.readers import afew_va, aff_wild, affectnet, bp4d, cat2000, ck_plus, disfa
-from train.readers.pictures import in_order
-from train.recipe import Recipe, Schedule
+from train.data import annotated, cache
+from train.data.annotated import ACTION_UNITS
+from train.data.fer2013 import EXPRESSIONS
+from train.data.readers import afew_va, aff_wild, affectnet, bp4d, cat2000, ck_plus, disfa
+from train.data.readers.pictures import in_order
+from train.fit import loop
+from train.fit.recipe import Recipe, Schedule
 
 POINTS = [[20 + 40 * (i % 8) / 7, 15 + 45 * (i // 8) / 8] for i in range(68)]
 

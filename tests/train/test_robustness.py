@@ -10,10 +10,13 @@ from fer_edge.errors import UsageError
 from fer_edge.noise import NOISES, STEPS
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, publish, robustness
-from train.evaluate import Candidate
-from train.fer2013 import EXPRESSIONS, Fer2013
-from train.recipe import Recipe
+from train import architectures
+from train.data import cache
+from train.data.fer2013 import EXPRESSIONS, Fer2013
+from train.fit import checkpoint, publish
+from train.fit.evaluate import Candidate
+from train.fit.recipe import Recipe
+from train.studies import robustness
 
 
 def by_brightness(name: str, blind: bool = False) -> Candidate:

@@ -13,10 +13,13 @@ import torch
 from fer_edge.errors import ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, loop, maps, publish, saliency, tasks
+from train import architectures
 from train.architectures.saliency_cnn import DifferenceOfGaussians, gaussian_kernel, prior_of
-from train.fer2013 import Fer2013
-from train.recipe import Labels, Recipe, Schedule
+from train.data import cache
+from train.data.fer2013 import Fer2013
+from train.fit import checkpoint, loop, publish, saliency, tasks
+from train.fit.recipe import Labels, Recipe, Schedule
+from train.studies import maps
 
 ARGUMENTS = {"stem": 4, "widths": [4, 8], "saliency_channels": 4, "goals": {"smile-intensity": 1}}
 GUIDED = Recipe(

@@ -10,11 +10,11 @@ import torch
 from fer_edge.errors import DataError, UsageError
 from fer_edge.tasks import FER_PLUS
 
-from train import checkpoint, evaluate, goals, loop, publish, tasks
-from train.fer2013 import Fer2013
-from train.goals import ClassTask, LabelTask, ValueTask
-from train.recipe import Distillation, Labels, Noise, Recipe, Schedule
-from train.training_noise import TrainingNoise
+from train.data.fer2013 import Fer2013
+from train.fit import checkpoint, evaluate, goals, loop, publish, tasks
+from train.fit.goals import ClassTask, LabelTask, ValueTask
+from train.fit.recipe import Distillation, Labels, Noise, Recipe, Schedule
+from train.fit.training_noise import TrainingNoise
 
 TINY = Recipe(
     name="tiny",

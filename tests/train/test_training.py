@@ -17,11 +17,13 @@ from safetensors.torch import save_file
 from fer_edge.errors import ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, distillation, evaluate, goals, loop, prediction, publish
-from train import recipe as recipes
-from train.augment import augment, mixed, mixup
-from train.cost import cost_of
-from train.fer2013 import EXPRESSIONS, Fer2013
+from train import architectures
+from train.data import cache
+from train.data.fer2013 import EXPRESSIONS, Fer2013
+from train.fit import checkpoint, distillation, evaluate, goals, loop, prediction, publish
+from train.fit import recipe as recipes
+from train.fit.augment import augment, mixed, mixup
+from train.fit.cost import cost_of
 
 TINY = recipes.Recipe(
     name="tiny",

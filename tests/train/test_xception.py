@@ -12,11 +12,14 @@ from safetensors.torch import save_file
 from fer_edge.errors import ModelError, UsageError
 
 from train import __main__ as command
-from train import architectures, cache, checkpoint, duplicates, finetuning, kfold, loop, prediction, publish
+from train import architectures
 from train.architectures.xception import Block, MaxPool
-from train.fer2013 import Fer2013
-from train.pixels import normalise
-from train.recipe import Distillation, Finetuning, Labels, Recipe, Schedule
+from train.data import cache, duplicates
+from train.data.fer2013 import Fer2013
+from train.data.pixels import normalise
+from train.fit import checkpoint, finetuning, loop, prediction, publish
+from train.fit.recipe import Distillation, Finetuning, Labels, Recipe, Schedule
+from train.studies import kfold
 
 SMALL = {"width": 0.05, "middle": 1, "stem_stride": 1, "dropout": 0.0}
 TINY = Recipe(

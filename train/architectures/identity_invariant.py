@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.architectures.backbone import backbone_of
-from train.information import club, gaussian_nll
+from train.architectures.information import club, gaussian_nll
 
 
 class ResidualModule(nn.Module):
@@ -55,7 +55,7 @@ class IdentityInvariant(nn.Module):
     `backbone` names another architecture, `backbone_arguments` are its own; its last layer is not used. `attached`
     chooses whether answers outside training lean on the identity as well. In training mode it answers
     {"task", "attached": (n, classes), "independence": (n, 2), "invariance": (n, width), "attributes": (n, attributes)};
-    see `train.attributes`.
+    see `train.fit.attributes`.
     """
 
     def __init__(

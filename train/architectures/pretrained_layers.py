@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.pixels import PIXEL_MEAN, PIXEL_SCALE
+from train.data.pixels import PIXEL_MEAN, PIXEL_SCALE
 
 # TensorFlow's and dlib's, where torch has 1e-5.
 EPSILON = 1e-3

@@ -1,6 +1,7 @@
 """Xception (Chollet, 2017), as Nasri et al. (2020) fine-tune it for faces.
 
-The paper's: Xception with ImageNet weights, fine-tuned to seven states under k-fold cross-validation (`train.kfold`).
+The paper's: Xception with ImageNet weights, fine-tuned to seven expressions under k-fold cross-validation
+(`train.studies.kfold`).
 
 This project's: written from Chollet's figure 5, with the parameter names of timm's `legacy_xception`, whose published
 weights `adapted` turns into those of a grey network; a stem that keeps more of a 48-pixel face (`stem_stride` 1 and a
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.pixels import PIXEL_SCALE
+from train.data.pixels import PIXEL_SCALE
 
 # timm's weights expect (pixel / 255 - 0.5) / 0.5; ours see (pixel - 128) * PIXEL_SCALE, which is larger by this much.
 _SCALE_RATIO = PIXEL_SCALE * 127.5
