@@ -60,7 +60,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .NOTPARALLEL:
 .PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
 	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets media demo \
-	load screenshots test test-tflite-runtime fuzz lint format clean
+	load screenshots test test-all test-tflite-runtime fuzz lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -211,8 +211,13 @@ load: media ## the program with 20 viewers, broker, metrics, files and a recordi
 screenshots: media ## pictures of the web page for docs/ (needs chromium)
 	$(RUN) -m boards screenshots
 
-test: media ## run the tests
-	$(RUN) -m pytest
+# Two at a time, each with one thread: a test that computes shares the machine with one that waits.
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup
+test: media ## run the tests that take a moment (6 minutes on two cores)
+	$(PYTEST) -m "not slow"
+
+test-all: test ## run all tests: those of `make test`, then the slow ones
+	$(PYTEST) -m slow
 
 # tflite-runtime ended with Python 3.11 and numpy 1, so it gets an environment of its own.
 TFLITE_VENV := .venv-tflite-runtime

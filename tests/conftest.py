@@ -21,6 +21,17 @@ with contextlib.suppress(ImportError):  # the environment of tflite-runtime has 
     hypothesis.settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
+# Fixtures that take long to make and that several files share: with `pytest -n` one worker makes each.
+_SHARED = ("archive", "quantized", "exported")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep on one worker what shares a fixture of `_SHARED`, and else what stands in one file."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        shared = [name for name in _SHARED if name in item.fixturenames]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
 
 
 def sample(name: str) -> Path:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from fer_edge.bench import read_rows
 from boards.bundle.archive import sign
 from tests.boards.tiny_bundle import make_tiny_bundle, seal
 from tests.conftest import ROOT
+from tests.waiting import eventually, listens
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
@@ -52,7 +52,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     server = subprocess.Popen([SSHD, "-D", "-e", "-f", "/dev/null", *words], stderr=subprocess.PIPE)
-    wait_for(port)
+    eventually(lambda: server.poll() is not None or listens(port))
+    if server.poll() is not None:
+        pytest.skip("sshd does not start here")
     ssh = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
     yield (
         f"ansible_host=127.0.0.1 ansible_port={port} ansible_user={getpass.getuser()} "
@@ -64,15 +66,6 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 LOCAL = "ansible_connection=local ansible_python_interpreter=/usr/bin/python3"
-
-
-def wait_for(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.skip("sshd does not start here")
 
 
 def play(folder: Path, board: str, archive: Path, *variables: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from boards.fleet.targets import write_targets
 from tests.conftest import ROOT
 from tests.runtime.fakes.mjpeg_server import free_port
 from tests.runtime.fakes.servers import chromium, mosquitto
+from tests.waiting import eventually
 
 MONITORING = ROOT / "boards/fleet/monitoring"
 NAMES = ("door", "hall", "küche")
@@ -156,16 +156,14 @@ class running:  # noqa: N801 (used as a function)
         self._process.wait(timeout=60)
 
 
-def wait_for(holds, limit_s: float = 120.0) -> None:
-    until_s = time.monotonic() + limit_s
-    while True:
+def wait_for(holds) -> None:
+    def answers() -> bool:
         try:
-            if holds():
-                return
+            return holds()
         except OSError:
-            pass  # it does not listen yet
-        assert time.monotonic() < until_s, "it did not come to hold"
-        time.sleep(0.5)
+            return False  # it does not listen yet
+
+    eventually(answers, timeout_s=120.0)
 
 
 def test_each_board_is_one_device_on_the_broker(fleet: Fleet) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -29,6 +28,7 @@ from quantize.recipes import TARGETS
 from quantize.replay import load_replay
 from tests.conftest import ROOT
 from tests.export import small
+from tests.waiting import eventually
 from train.fit import checkpoint
 
 
@@ -184,8 +184,12 @@ def test_a_killed_search_leaves_no_final_name_and_resumes(artefacts: Path, faces
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "runtime")))}
     job = subprocess.Popen([sys.executable, "-m", "quantize", *arguments], cwd=ROOT, env=environment)
     work = artefacts / ".search"
-    while job.poll() is None and not (finished := [p for p in work.glob("*/trial.json") if p.parent.name[0] != "."]):
-        time.sleep(0.02)
+
+    def trials() -> list[Path]:
+        return [path for path in work.glob("*/trial.json") if path.parent.name[0] != "."]
+
+    eventually(trials, "no trial was finished", process=job, timeout_s=250)
+    finished = trials()
     job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
     assert int8_files(artefacts) == []

@@ -19,8 +19,8 @@ from tests.runtime.fakes.certificates import Authority
 from tests.runtime.fakes.mjpeg_server import free_port
 from tests.runtime.fakes.results import face, taken
 from tests.runtime.fakes.servers import mosquitto
-from tests.runtime.fakes.subscriber import eventually
 from tests.runtime.test_mqtt import connected, vitals
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Holding a rate: pacing, less work where the board is too slow, fewer frames where it throttles."""
 
 import itertools
-import time
+import threading
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -10,6 +10,8 @@ import pytest
 from fer_edge.board import BoardState
 from fer_edge.program.governor import EFFORTS, RateGovernor
 from fer_edge.program.monitor import BoardMonitor
+
+from tests.waiting import eventually
 
 COOL, HOT = BoardState(50.0, None, False, None), BoardState(86.0, None, True, None)
 
@@ -136,29 +138,27 @@ def test_the_monitor_looks_in_its_own_thread_and_is_joined():
 
     with BoardMonitor(look, period_s=0.01) as monitor:
         assert monitor.state in (COOL, HOT)
-        while monitor.state is COOL:
-            pass
+        eventually(lambda: monitor.state is HOT)
     count = len(looks)
     assert not monitor._thread.is_alive() and len(looks) == count
 
 
 def test_a_look_that_fails_leaves_the_board_unknown_and_the_monitor_looking(caplog):
-    looks = []
+    looks, goes_on = [], threading.Event()
 
     def look():
         looks.append(1)
         if 1 < len(looks) < 5:
             raise OSError(24, "Too many open files")
+        if len(looks) == 5:
+            goes_on.wait()
         return HOT if len(looks) > 5 else COOL
 
-    seen = []
     with BoardMonitor(look, period_s=0.01) as monitor:
-        end_s = time.monotonic() + 5
-        while monitor.state is not HOT and time.monotonic() < end_s:
-            if monitor.state not in seen:
-                seen.append(monitor.state)
-    assert monitor.state is HOT
-    assert BoardState(None, None, None, None) in seen, "an old temperature would look like a fresh one"
+        eventually(lambda: len(looks) == 5)
+        assert monitor.state == BoardState(None, None, None, None), "an old temperature would look like a fresh one"
+        goes_on.set()
+        eventually(lambda: monitor.state is HOT)
     (record,) = caplog.records
     assert "Too many open files" in record.getMessage(), "told of once"
 

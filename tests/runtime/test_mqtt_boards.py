@@ -14,8 +14,9 @@ from fer_edge.sinks.mqtt import MqttSink
 from tests.runtime.fakes.mjpeg_server import free_port
 from tests.runtime.fakes.results import face, taken
 from tests.runtime.fakes.servers import mosquitto
-from tests.runtime.fakes.subscriber import Subscriber, eventually
+from tests.runtime.fakes.subscriber import Subscriber
 from tests.runtime.test_mqtt import connected, vitals
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import http.client
 import logging
 import socket
 import threading
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -22,8 +21,8 @@ from fer_edge.serving.connections import Connections, share_of
 
 from tests.runtime.fakes.feeding import feeding
 from tests.runtime.fakes.mjpeg_server import free_port
-from tests.runtime.fakes.subscriber import eventually
 from tests.runtime.test_web import TOKEN, asked, next_event, next_picture, scene, status, web
+from tests.waiting import eventually
 
 SECURITY_HEADERS = (
     *("Cache-Control", "Content-Security-Policy", "Cross-Origin-Resource-Policy", "Referrer-Policy"),
@@ -391,11 +390,22 @@ def is_closed(client):
         return True
 
 
+class Clients(list):
+    """Sockets. `reopened` of them were cut off and opened anew."""
+
+    reopened = 0
+
+    def again(self, count):
+        """Return once `count` more were opened anew."""
+        before = self.reopened
+        eventually(lambda: self.reopened >= before + count)
+
+
 @contextlib.contextmanager
 def half_open(sink, count, sources=("127.0.0.1",), *, again=False):
     """Clients that begin a request and say no more; `again` opens each anew as soon as it is cut off."""
     stop = threading.Event()
-    clients = []
+    clients = Clients()
 
     def one(number):
         source = sources[number % len(sources)]
@@ -410,6 +420,7 @@ def half_open(sink, count, sources=("127.0.0.1",), *, again=False):
                 if is_closed(client):
                     client.close()
                     clients[number] = one(number)
+                    clients.reopened += 1
 
     clients += [one(number) for number in range(count)]
     thread = threading.Thread(target=reopen)
@@ -443,11 +454,11 @@ def test_all_addresses_together_have_bounded_places(monkeypatch):
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.9"])
 def test_half_open_requests_lock_nobody_with_the_token_out(source):
     """Sixty of one address, opened again as they are cut off; 24 honest requests from there and from elsewhere."""
-    with web("0.0.0.0:0", TOKEN) as sink, half_open(sink, 60, again=True):
+    with web("0.0.0.0:0", TOKEN) as sink, half_open(sink, 60, again=True) as attack:
         for _ in range(24):
             answer = raw(sink, get("/page.js", "Host: x", f"Authorization: Bearer {TOKEN}"), source=source)
             assert code(answer) == 200
-            time.sleep(0.02)
+            attack.again(3)
 
 
 def test_who_begins_a_request_and_says_no_more_is_cut_off_soon(monkeypatch, capfd):

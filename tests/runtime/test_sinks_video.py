@@ -7,7 +7,6 @@ import random
 import resource
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from fer_edge.sinks.video import Timeline, encodable_rate
 from tests.runtime.fakes.disks import ext4_disk, mounted_tmpfs, needs_loop, needs_mount
 from tests.runtime.fakes.media import index_of, numbered, read_video
 from tests.runtime.fakes.results import face, taken
+from tests.waiting import eventually
 
 store = recording_module.Recording._store
 LIMIT_BYTES = 400_000
@@ -103,7 +103,7 @@ def test_a_killed_program_leaves_a_file_under_its_name_that_plays_but_for_the_la
 ):
     out = tmp_path / f"out.{suffix}"
     with subprocess.Popen([sys.executable, "-c", RECORDS, out, str(frames)], stdin=subprocess.PIPE) as process:
-        wait_until(lambda: out.exists() and len(read_video(out)) >= frames - FRAGMENT_FRAMES, process)
+        eventually(lambda: out.exists() and len(read_video(out)) >= frames - FRAGMENT_FRAMES, process=process)
         process.kill()
     assert frames - FRAGMENT_FRAMES <= len(read_video(out)) <= frames and names_below(tmp_path) == [out.name]
     with VideoSink(out, 10.0) as sink:
@@ -112,21 +112,13 @@ def test_a_killed_program_leaves_a_file_under_its_name_that_plays_but_for_the_la
     assert len(read_video(out)) >= frames - FRAGMENT_FRAMES
 
 
-def wait_until(happened, process=None):
-    """A thread, or another process, writes the file; a minute is more than either needs."""
-    end_s = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < end_s and (process is None or process.poll() is None), "it never happened"
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_recording_plays_while_it_grows(tmp_path, suffix):
     out = tmp_path / f"out.{suffix}"
     with VideoSink(out, 10.0) as sink:
         for index in range(60):
             sink.write(*noisy(index))
-        wait_until(lambda: 60 - FRAGMENT_FRAMES <= len(read_video(out)) <= 60)
+        eventually(lambda: 60 - FRAGMENT_FRAMES <= len(read_video(out)) <= 60)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -183,7 +175,7 @@ def test_after_a_power_cut_what_was_synchronised_plays(tmp_path, suffix):
         with VideoSink(out, 10.0, fsync_s=0) as sink:
             for index in range(100):
                 sink.write(*noisy(index))
-            wait_until(lambda: len(read_video(out)) >= 100 - FRAGMENT_FRAMES)
+            eventually(lambda: len(read_video(out)) >= 100 - FRAGMENT_FRAMES)
             after = disk.as_after_a_power_cut(tmp_path / "after.img", tmp_path / "after")
     try:
         assert len(read_video(after.plug_in() / out.name)) >= 100 - 2 * FRAGMENT_FRAMES - 1
@@ -315,7 +307,7 @@ def test_a_file_that_was_removed_or_emptied_is_told_of_and_what_was_in_it_counts
     with SinkSet([VideoSink(out, 10.0)], clock_s=lambda: now_s[0]) as sinks:
         for index in range(30):
             sinks.write(*noisy(index))
-        wait_until(lambda: out.stat().st_size > 10_000)
+        eventually(lambda: out.stat().st_size > 10_000)
         harm(out)
         for index in range(30, 90):
             now_s[0] += 100

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -24,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("mediapipe_file")
 
 SECONDS = float(os.environ.get("FER_EDGE_SOAK_S", "60"))
 FPS = 10
+SAMPLE_S = 0.5
 SCRIPT = (
     "import sys, threading; from fer_edge.cli import main; code = main(sys.argv[1:]);"
     "print('left:', [one.name for one in threading.enumerate() if one is not threading.main_thread()]); sys.exit(code)"
@@ -62,7 +62,7 @@ def watch(port: int, stop: threading.Event) -> None:
             while not stop.is_set() and response.read(4096):
                 pass
         except OSError:
-            time.sleep(0.5)
+            stop.wait(0.5)
         finally:
             connection.close()
 
@@ -89,9 +89,10 @@ def run_and_check(long_clip: Path, tmp_path: Path, served: list[str]) -> None:
     with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         viewer.start()
         while process.poll() is None:
-            time.sleep(0.5)
-            if process.poll() is None:
-                samples.append(rss_kb(process.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SAMPLE_S)
+                break
+            samples.append(rss_kb(process.pid))
         printed, errors = process.communicate()
     stop.set()
     viewer.join()

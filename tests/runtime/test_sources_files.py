@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ from fer_edge.errors import SourceError
 from fer_edge.picture_header import PictureLimit
 from fer_edge.sources import open_source
 
+from tests.runtime.fakes.clock import Clock
 from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, plain, write_image, write_video
 
 
@@ -74,24 +74,30 @@ def test_leaving_a_video_early_is_no_early_end(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_in_real_time_no_frame_comes_before_its_time(tmp_path):
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock the source goes by."""
+    clock = Clock()
+    monkeypatch.setattr("fer_edge.sources.video.time", clock)
+    return clock
+
+
+def test_in_real_time_a_frame_comes_at_its_time(tmp_path, clock):
     path = write_video(tmp_path / "clip.avi", [numbered(i) for i in range(10)], fps=20)
     with open_source(str(path), real_time=True) as source:
-        started_s = None
-        for frame in source:
-            started_s = started_s or time.monotonic()
-            assert time.monotonic() - started_s >= frame.captured_at_s - 0.005
-    assert frame.index == 9 and time.monotonic() - started_s >= 0.44
+        times_s = [(frame.captured_at_s, clock.now_s) for frame in source]
+    assert times_s == [pytest.approx((i / 20, i / 20)) for i in range(10)]
 
 
-def test_whoever_is_slower_than_real_time_gets_every_frame_all_the_same(tmp_path):
+def test_whoever_is_slower_than_real_time_gets_every_frame_all_the_same(tmp_path, clock):
     path = write_video(tmp_path / "clip.avi", [numbered(i) for i in range(12)], fps=100)
     indices = []
     with open_source(str(path), real_time=True) as source:
         for frame in source:
-            time.sleep(0.03)
+            clock.now_s += 0.03
             indices.append(frame.index)
     assert indices == list(range(12))
+    assert clock.now_s == pytest.approx(12 * 0.03), "and it is kept waiting for none"
 
 
 def test_a_video_is_read_ahead_by_a_thread_that_is_joined(tmp_path):
@@ -141,14 +147,13 @@ def test_a_clock_that_jumps_in_joined_recordings_is_bridged_and_told(tmp_path, c
     assert caplog.text.count("its clock jumps") == 1 and "ended early" not in caplog.text
 
 
-def test_a_pause_is_told_and_not_waited_for(tmp_path, caplog):
+def test_a_pause_is_told_and_not_waited_for(tmp_path, caplog, clock):
     """Its time is right all the same."""
     delayed = "setpts=PTS+gte(N\\,5)*60/TB"
     path = made(tmp_path / "pause.mkv", "-vf", delayed, "-vsync", "passthrough", "-c:v", "mpeg4", length_s=1)
-    begun_s = time.monotonic()
     with open_source(str(path), real_time=True) as source:
         times = [frame.captured_at_s for frame in source]
-    assert time.monotonic() - begun_s < 30
+    assert clock.now_s < 2
     assert times[5] - times[4] == pytest.approx(60.1, abs=0.01)
     assert "nothing for 60 s by its clock" in caplog.text
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import http.server
+import itertools
 import logging
 import os
 import socket
@@ -18,33 +19,14 @@ import pytest
 
 from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.sources import open_source
-from fer_edge.sources.latest import LiveOptions, LiveSource, Shot
+from fer_edge.sources.latest import LiveOptions, LiveSource
 
 from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, write_video
 from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
+from tests.runtime.fakes.on_demand import OnDemand, in_turn
 
 FAKES = str(Path(__file__).parent / "fakes")
-QUICK = LiveOptions(first_frame_s=3.0, silence_s=3.0, tries=3, backoff_s=0.01, backoff_max_s=0.05)
-
-
-class Ticker:
-    """A device of the test's own: `count` pictures, one each `period_s`, then the end or silence."""
-
-    def __init__(self, count=10**9, period_s=0.002, *, then_hangs_s=0.0):
-        self.left, self.period_s, self.then_hangs_s = count, period_s, then_hangs_s
-        self.read_count = 0
-        self.closed = False
-
-    def read(self):
-        if self.read_count == self.left:
-            time.sleep(self.then_hangs_s)
-            return None
-        time.sleep(self.period_s)
-        self.read_count += 1
-        return Shot(numbered((self.read_count - 1) % 25))
-
-    def close(self):
-        self.closed = True
+QUICK = LiveOptions(first_frame_s=30.0, silence_s=30.0, tries=3, backoff_s=0.01, backoff_max_s=0.05)
 
 
 def readers():
@@ -57,72 +39,78 @@ def first_frames(source, count):
 
 
 def test_a_slow_consumer_gets_the_newest_frame_and_sees_what_was_dropped():
-    device = Ticker(period_s=0.002)
-    with LiveSource("ticker", lambda: device, QUICK) as source:
-        for frame in source:
-            time.sleep(0.03)
-            assert index_of(frame.image_bgr) == frame.index % 25
-            if frame.index > 40:
-                break
-        taken = [first_frames(source, 1)[0].index for _ in range(3) if time.sleep(0.03) is None]
-    gaps = np.diff(taken)
-    assert (gaps > 3).all(), "frames nobody took leave gaps in the index"
+    device = OnDemand()
+    device.allow(1)
+    with device.source(QUICK) as source:
+        frames = iter(source)
+        for newest in (10, 13, 14, 60):
+            device.deliver(newest + 1 - device.read_count)
+            frame = next(frames)
+            assert frame.index == newest, "frames nobody took leave gaps in the index"
+            assert index_of(frame.image_bgr) == newest % 25
 
 
 def test_no_frame_is_given_twice_to_a_fast_consumer():
-    with LiveSource("ticker", lambda: Ticker(period_s=0.005), QUICK) as source:
-        indices = [frame.index for frame in first_frames(source, 20)]
-    assert len(set(indices)) == 20 and indices == sorted(indices)
+    device = OnDemand()
+    device.allow(1)
+    with device.source(dataclasses.replace(QUICK, silence_s=0.05, tries=0)) as source:
+        frames = iter(source)
+        assert next(frames).index == 0
+        for index in range(1, 20):
+            device.deliver()
+            assert next(frames).index == index
+        with pytest.raises(SourceError, match=r"no frame for 0\.05 s"):
+            next(frames)
 
 
 def test_a_live_frame_carries_the_time_since_the_source_was_entered():
-    started = time.monotonic()
-    with LiveSource("ticker", lambda: Ticker(period_s=0.01), QUICK) as source:
-        frames = first_frames(source, 5)
-    times = [frame.captured_at_s for frame in frames]
-    assert times == sorted(times) and times[0] >= 0 and times[-1] <= time.monotonic() - started
+    device, before_s, times_s = OnDemand(), time.monotonic(), []
+    device.allow(1)
+    with device.source(QUICK) as source:
+        for frame in source:
+            times_s.append(frame.captured_at_s)
+            if len(times_s) == 5:
+                break
+            device.deliver()
+    assert times_s == sorted(times_s) and times_s[0] >= 0 and times_s[-1] <= time.monotonic() - before_s
     assert (source.live, source.fps, source.frame_count) == (True, None, None)
 
 
 def test_leaving_joins_the_thread_and_closes_the_device():
-    device = Ticker()
-    with LiveSource("ticker", lambda: device, QUICK) as source:
+    device = OnDemand()
+    device.allow(1)
+    with device.source(QUICK) as source:
         assert len(readers()) == 1
         first_frames(source, 1)
-    assert readers() == [] and device.closed
+    assert readers() == [] and device.closed.is_set()
 
 
 def test_a_device_that_ends_is_reopened_and_its_index_goes_on(caplog):
-    devices = [Ticker(5), Ticker(5), Ticker()]
-    waiting = iter(devices)
-    with LiveSource("ticker", lambda: next(waiting), QUICK) as source:
-        indices = []
+    devices = [OnDemand.ending(5), OnDemand.ending(5), OnDemand.ending(3)]
+    indices = []
+    with in_turn(devices, QUICK) as source:
         for frame in source:
             indices.append(frame.index)
             if frame.index >= 12:
                 break
     assert indices == sorted(set(indices))
-    assert [device.closed for device in devices] == [True, True, True]
+    assert all(device.closed.is_set() for device in devices)
     assert caplog.text.count("Waiting for it") == 1, "the same trouble again is counted, not told again"
 
 
 def test_a_device_that_falls_silent_is_reopened():
-    options = LiveOptions(first_frame_s=3.0, silence_s=0.05, tries=3, backoff_s=0.01)
-    devices = iter([Ticker(3, then_hangs_s=0.4), Ticker()])
-    with LiveSource("ticker", lambda: next(devices), options) as source:
-        assert any(frame.index > 5 for frame in first_frames(source, 8))
+    options = LiveOptions(first_frame_s=30.0, silence_s=0.05, tries=3, backoff_s=0.01)
+    silent, after = OnDemand(), OnDemand.ending(1)
+    silent.allow(1)
+    with in_turn([silent, after], options) as source:
+        assert [frame.index for frame in first_frames(source, 2)] == [0, 1]
+    assert silent.closed.is_set()
 
 
 def test_a_device_that_never_comes_back_is_lost_for_good(caplog):
-    opened = []
-
-    def open_once():
-        if opened:
-            raise SourceError("ticker: unplugged.")
-        opened.append(True)
-        return Ticker(3)
-
-    with LiveSource("ticker", open_once, QUICK) as source, pytest.raises(SourceError, match="lost for good") as lost:
+    unplugged = itertools.repeat(SourceError("camera: unplugged."))
+    source = in_turn(itertools.chain([OnDemand.ending(3)], unplugged), QUICK)
+    with source, pytest.raises(SourceError, match="lost for good") as lost:
         list(source)
     assert lost.value.exit_code == 3
     assert "after 3 tries" in str(lost.value) and "unplugged" in str(lost.value)
@@ -138,125 +126,123 @@ class Hurried(LiveSource):
 
 def test_each_try_waits_twice_as_long_up_to_a_bound():
     options = LiveOptions(tries=5, backoff_s=1.0, backoff_max_s=5.0)
-    devices = iter([Ticker(1)])
-    with Hurried("ticker", lambda: next(devices), options) as source, pytest.raises(SourceError):
+    gone = itertools.repeat(SourceError("camera: unplugged."))
+    source = in_turn(itertools.chain([OnDemand.ending(1)], gone), options, Hurried)
+    with source, pytest.raises(SourceError):
         list(source)
     assert source.waits == [1, 2, 4, 5, 5]
+
+
+def one_picture_each():
+    return (OnDemand.ending(1) for _ in itertools.count())
 
 
 def test_a_device_that_gives_a_frame_at_each_try_is_still_in_trouble(caplog):
     """Its wait grows, the tries are used up, and the log does not fill."""
     options = LiveOptions(tries=5, backoff_s=1.0, backoff_max_s=30.0)
-    with (
-        Hurried("ticker", lambda: Ticker(2, period_s=0.0), options) as source,
-        pytest.raises(SourceError, match="lost"),
-    ):
+    with in_turn(one_picture_each(), options, Hurried) as source, pytest.raises(SourceError, match="lost"):
         list(source)
     assert source.waits == [1, 2, 4, 8, 16]
     assert [record.getMessage().split(".")[0] for record in caplog.records] == [
-        "ticker: no more frames come",
-        "ticker: frames come again, after 1 failures",
+        "camera: no more frames come",
+        "camera: frames come again, after 1 failures",
     ]
 
 
 def test_frames_for_a_while_make_the_tries_start_anew(caplog):
     options = dataclasses.replace(QUICK, steady_s=0.0, tries=1)
-    with Hurried("ticker", lambda: Ticker(2, period_s=0.0), options) as source:
+    with in_turn(one_picture_each(), options, Hurried) as source:
         assert [frame.index for frame in first_frames(source, 8)] == list(range(8))
     assert set(source.waits) == {QUICK.backoff_s}
 
 
 def test_a_device_that_is_away_at_the_start_is_waited_for(caplog):
-    said = []
+    said, absent = [], SourceAbsentError("camera: not plugged in.")
     options = dataclasses.replace(QUICK, tries=None, waiting=said.append)
-    devices = [SourceAbsentError("ticker: not plugged in."), SourceAbsentError("ticker: not plugged in."), Ticker()]
-
-    def open_next():
-        found = devices.pop(0)
-        if isinstance(found, SourceError):
-            raise found
-        return found
-
-    with LiveSource("ticker", open_next, options) as source:
-        assert first_frames(source, 3)
+    with in_turn([absent, absent, OnDemand.ending(1)], options) as source:
+        assert first_frames(source, 1)
     assert [record.getMessage() for record in caplog.records] == [
-        "ticker: not plugged in. Waiting for it; trying again in 0.01 s, then less often.",
-        "ticker: frames come again, after 2 failures.",
+        "camera: not plugged in. Waiting for it; trying again in 0.01 s, then less often.",
+        "camera: frames come again, after 2 failures.",
     ]
-    assert "waiting for ticker: ticker: not plugged in." in said
+    assert "waiting for camera: camera: not plugged in." in said
 
 
 def test_a_device_that_is_away_is_an_error_where_nobody_has_the_patience():
-    def refuse():
-        raise SourceAbsentError("ticker: not plugged in.")
+    def away(options):
+        return in_turn(itertools.repeat(SourceAbsentError("camera: not plugged in.")), options)
 
     for options in (dataclasses.replace(QUICK, tries=0), dataclasses.replace(QUICK, patient=False)):
         with pytest.raises(SourceError, match="not plugged in"):
-            LiveSource("ticker", refuse, options).__enter__()
-    with LiveSource("ticker", refuse, QUICK) as source, pytest.raises(SourceError, match="lost for good after 3 tries"):
+            away(options).__enter__()
+    with away(QUICK) as source, pytest.raises(SourceError, match="lost for good after 3 tries"):
         list(source)
     brief = dataclasses.replace(QUICK, first_tries=1)
-    with LiveSource("ticker", refuse, brief) as source, pytest.raises(SourceError, match="lost for good after 1 tries"):
+    with away(brief) as source, pytest.raises(SourceError, match="lost for good after 1 tries"):
         list(source)
+
+
+def hanging():
+    device = OnDemand()
+    device.hang()
+    return device
+
+
+def released(devices):
+    for device in devices:
+        device.release()
+    for thread in readers():
+        thread.join()
 
 
 def test_a_driver_that_hangs_at_every_try_is_given_up(monkeypatch):
     monkeypatch.setattr("fer_edge.sources.latest._JOIN_S", 0.02)
     options = LiveOptions(first_frame_s=0.05, silence_s=0.05, tries=None, backoff_s=0.0)
-    release = threading.Event()
-
-    class Hanging:
-        def read(self):
-            release.wait()
-
-        def close(self):
-            pass
-
-    with LiveSource("ticker", Hanging, options) as source, pytest.raises(SourceError, match="hangs at every try"):
+    devices = [hanging() for _ in range(10)]
+    with in_turn(devices, options) as source, pytest.raises(SourceError, match="hangs at every try"):
         list(source)
     assert len(readers()) == 3
-    release.set()
-    for thread in readers():
-        thread.join()
+    released(devices)
 
 
 def test_entering_fails_at_once_when_the_device_cannot_be_opened():
-    def refuse():
-        raise RuntimeError("driver says\nno")
-
     with pytest.raises(SourceError, match="RuntimeError: driver says no"):
-        LiveSource("ticker", refuse, QUICK).__enter__()
+        in_turn([RuntimeError("driver says\nno")], QUICK).__enter__()
     assert readers() == []
 
 
 def test_entering_fails_when_no_first_frame_comes_in_time():
-    slow = LiveOptions(first_frame_s=0.05, tries=0)
-    started = time.monotonic()
     with pytest.raises(SourceError, match=r"no frame for 0\.05 s"):
-        LiveSource("ticker", lambda: Ticker(period_s=0.3), slow).__enter__()
-    assert time.monotonic() - started < 2.0
+        OnDemand().source(LiveOptions(first_frame_s=0.05, tries=0)).__enter__()
+    assert readers() == []
 
 
 def test_leaving_while_it_waits_to_reopen_ends_the_iteration():
-    patient = LiveOptions(tries=3, backoff_s=60.0, backoff_max_s=60.0)
-    source = LiveSource("ticker", lambda: Ticker(1), patient)
+    """The wait would be longer than a test may take."""
+    waits = threading.Event()
+    day_s = 86400.0
+    options = LiveOptions(
+        tries=3, backoff_s=day_s, backoff_max_s=day_s, waiting=lambda text: text is not None and waits.set()
+    )
+    source = OnDemand.ending(1).source(options)
     source.__enter__()
-    threading.Timer(0.2, source.__exit__, (None, None, None)).start()
-    started = time.monotonic()
+    leaving = threading.Thread(target=lambda: (waits.wait(), source.__exit__(None, None, None)))
+    leaving.start()
     assert len(list(source)) == 1
-    assert time.monotonic() - started < 2.0
+    leaving.join()
 
 
 def test_a_hanging_driver_does_not_hang_the_program(caplog, monkeypatch):
     monkeypatch.setattr("fer_edge.sources.latest._JOIN_S", 0.05)
-    device = Ticker(1, then_hangs_s=0.5)
-    with LiveSource("ticker", lambda: device, QUICK) as source:
+    device = OnDemand()
+    device.allow(1)
+    with device.source(QUICK) as source:
         first_frames(source, 1)
-        time.sleep(0.02)
+        device.wait_until_read()
+        device.hang()
     assert "left behind" in caplog.text
-    for thread in readers():
-        thread.join()
-    assert device.closed, "the thread still frees its device once the driver lets go"
+    released([device])
+    assert device.closed.is_set(), "the thread still frees its device once the driver lets go"
 
 
 # --- V4L2 ---------------------------------------------------------------------------------------------------
@@ -450,18 +436,19 @@ def test_a_stream_is_read_and_its_password_shown_nowhere(caplog):
 
 def test_a_stream_comes_back_when_its_server_does(caplog):
     port = free_port()
-    patient = LiveOptions(first_frame_s=3.0, silence_s=3.0, tries=50, backoff_s=0.05, backoff_max_s=0.1)
+    waits = threading.Event()
+    patient = dataclasses.replace(QUICK, tries=None, waiting=lambda text: text is not None and waits.set())
     with ExitStack() as servers:
         first = servers.enter_context(MjpegServer(port))
         with open_source(f"http://127.0.0.1:{port}/", patient) as source:
             frames = iter(source)
             before = [next(frames).index for _ in range(3)]
             first.stop()
-            restart = threading.Timer(0.4, lambda: servers.enter_context(MjpegServer(port)))
-            restart.start()
+            back = threading.Thread(target=lambda: (waits.wait(), servers.enter_context(MjpegServer(port))))
+            back.start()
             # More than one, because what was read before the server died may still be given first.
             after = [next(frames).index for _ in range(10)]
-            restart.join()
+            back.join()
     assert before + after == sorted(set(before + after)), "the index goes on across the gap"
     assert "Waiting for it" in caplog.text and "frames come again" in caplog.text
 

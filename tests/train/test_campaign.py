@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from fer_edge.errors import UsageError
 
 from tests.conftest import ROOT
+from tests.waiting import eventually
 from train import __main__ as command
 from train.fit import campaign
 
@@ -78,15 +78,13 @@ def test_a_plan_that_cannot_be_followed_is_refused(tmp_path: Path, text: str, me
 
 def test_a_stopped_campaign_stops_its_jobs_and_goes_on_later(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(  # the job: it says that it has begun, and waits to be stopped
-        "import sys, time\nif '--help' in sys.orig_argv:\n    print('begun', flush=True)\n    time.sleep(300)\n"
+        "import signal, sys\nif '--help' in sys.orig_argv:\n    print('begun', flush=True)\n    signal.pause()\n"
     )
     path, log = plan(tmp_path, f'[[job]]\nname = "a"\n{HELP}'), tmp_path / "c" / "logs" / "a.log"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     start = [sys.executable, "-m", "train", "campaign", str(path), "--folder", str(tmp_path / "c")]
     with subprocess.Popen(start, env=environment, cwd=ROOT) as process:
-        while not (log.is_file() and "begun" in log.read_text()):
-            assert process.poll() is None
-            time.sleep(0.05)
+        eventually(lambda: log.is_file() and "begun" in log.read_text(), "it does not begin", process=process)
         process.terminate()
         assert process.wait(60) == 128 + signal.SIGTERM
     assert not (tmp_path / "c" / "done" / "a").exists()

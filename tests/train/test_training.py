@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 
 from fer_edge.errors import ModelError, UsageError
 
+from tests.waiting import eventually
 from train import __main__ as command
 from train import architectures
 from train.data import cache
@@ -192,9 +192,7 @@ def test_sigkill_loses_no_finished_epoch(tiny: Fer2013, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "train", "fit", str(recipe), *places]
     state = tmp_path / "killed" / "state.pt"
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until_s = time.monotonic() + 60
-        while not state.is_file() and time.monotonic() < until_s:
-            time.sleep(0.01)
+        eventually(state.is_file, "no epoch was finished", process=process)
         process.kill()
     kept = len(torch.load(state, weights_only=True)["logs"])
     assert 0 < kept < 40

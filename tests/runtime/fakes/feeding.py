@@ -15,7 +15,7 @@ def feeding(sink, *taken):
         while not stop.is_set():
             for frame, result in taken:
                 sink.write(dataclasses.replace(frame, read_at_s=time.monotonic()), result)
-                time.sleep(0.01)
+                stop.wait(0.01)
 
     thread = threading.Thread(target=feed)
     thread.start()

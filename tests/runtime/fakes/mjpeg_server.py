@@ -1,8 +1,9 @@
 """A real MJPEG-over-HTTP server on the loopback address, which can be killed with its connections."""
 
+import contextlib
+import random
 import socket
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -16,6 +17,8 @@ class MjpegServer:
     def __init__(self, port: int = 0, period_s: float = 0.02) -> None:
         self._killed = threading.Event()
         killed = self._killed
+        self._sends = sends = threading.Event()
+        sends.set()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -23,7 +26,7 @@ class MjpegServer:
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
                 self.end_headers()
                 count = 0
-                while not killed.is_set():
+                while sends.wait() and not killed.is_set():
                     data = cv2.imencode(".jpg", numbered(count % 25))[1].tobytes()
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
                     try:
@@ -31,7 +34,7 @@ class MjpegServer:
                     except OSError:
                         return
                     count += 1
-                    time.sleep(period_s)
+                    killed.wait(period_s)
 
             def log_message(self, *arguments: object) -> None:
                 pass
@@ -48,15 +51,23 @@ class MjpegServer:
     def __exit__(self, *reason: object) -> None:
         self.stop()
 
+    def pause(self) -> None:
+        """Keep the connections, and send nothing more."""
+        self._sends.clear()
+
     def stop(self) -> None:
         """End the server and every connection; a second time does nothing."""
         self._killed.set()
+        self._sends.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port nobody listens on, from a range the system takes none of for connections; other tests draw from it too."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -3,28 +3,17 @@
 import contextlib
 import getpass
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_for_port
+
 RTSP_SCRIPT = Path(__file__).parent / "rtsp_server.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
-
-
-def wait_for_port(port: int, process: subprocess.Popen, timeout_s: float = 20.0) -> None:
-    end_s = time.monotonic() + timeout_s
-    while time.monotonic() < end_s:
-        assert process.poll() is None, "the server ended at its start"
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 0.5).close()
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on port {port}")
 
 
 @contextlib.contextmanager

@@ -1,9 +1,10 @@
 """An MQTT client that hears everything, to see what a broker was told."""
 
 import threading
-import time
 
 import pytest
+
+from tests.waiting import TIMEOUT_S
 
 paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is absent; the extra `mqtt` brings it")
 
@@ -38,7 +39,7 @@ class Subscriber:
     def of(self, topic):
         return [payload for name, payload, _ in self.messages if name == topic]
 
-    def wait_for(self, topic, count=1, timeout_s=15):
+    def wait_for(self, topic, count=1, timeout_s=TIMEOUT_S):
         with self._heard:
             arrived = self._heard.wait_for(lambda: len(self.of(topic)) >= count, timeout_s)
         assert arrived, f"{topic}: {len(self.of(topic))} of {count} messages; {self.messages[-5:]}"
@@ -47,10 +48,3 @@ class Subscriber:
     def retained(self):
         """What the broker keeps, by topic: heard right after subscribing."""
         return {topic: payload for topic, payload, retain in self.messages if retain}
-
-
-def eventually(is_so, timeout_s=15):
-    end_s = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
