@@ -23,10 +23,10 @@ _KNOWN: dict[str, Colour] = {
 }
 _DISTINCT = tuple(dict.fromkeys(_KNOWN.values()))
 _HUES, _SHADES = 24, ((0.5, 0.97), (0.85, 0.85), (0.5, 0.62))  # saturation and value in HSV
-# The colours of a terminal nearest to those above, then all the others.
+# The colours of a terminal nearest to those above, and all there are.
 _TERMINAL = {_ANGER: 31, _CONTEMPT: 33, _DISGUST: 32, _FEAR: 35, _HAPPINESS: 93, _NEUTRAL: 39, _SADNESS: 34}
 _TERMINAL |= {_SURPRISE: 36}
-_TERMINAL_OTHERS = (96, 95, 92, 91, 94, 97, 36, 33, 35, 32, 31, 34)
+_TERMINAL_ALL = (31, 93, 34, 32, 35, 36, 33, 96, 95, 92, 91, 94, 97)
 
 
 def colour_of(name: str, names: Sequence[str] = ()) -> Colour:
@@ -41,12 +41,18 @@ def css_colour(name: str, names: Sequence[str] = ()) -> str:
 
 
 def terminal_colour(name: str, names: Sequence[str] = ()) -> int:
-    """The number of an ANSI escape sequence (ECMA-48, SGR) for a name: that of its colour, else one by its place."""
-    colour = colour_of(name, names)
-    if colour in _TERMINAL:
-        return _TERMINAL[colour]
-    others = [one for one in names if one.lower() not in _KNOWN]
-    return _TERMINAL_OTHERS[others.index(name) % len(_TERMINAL_OTHERS)] if name in others else 39
+    """The number of an ANSI escape sequence (ECMA-48, SGR) for a name among `names`; after thirteen they come again."""
+    return _terminal(tuple(names) or (name,)).get(name, _TERMINAL[_NEUTRAL])
+
+
+@lru_cache(maxsize=16)
+def _terminal(names: tuple[str, ...]) -> dict[str, int]:
+    known = {name: _KNOWN[name.lower()] for name in reversed(names) if name.lower() in _KNOWN}
+    first = {colour: name for name, colour in known.items()}
+    chosen = {name: _TERMINAL[colour] for colour, name in first.items()}
+    free = [code for code in _TERMINAL_ALL if code not in chosen.values()]
+    others = [name for name in names if name not in chosen]
+    return chosen | {name: free[place % len(free)] for place, name in enumerate(others)}
 
 
 @lru_cache(maxsize=16)
