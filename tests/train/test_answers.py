@@ -10,10 +10,11 @@ import torch.nn.functional as F
 
 from fer_edge.errors import DataError, UsageError
 
+from tests.conftest import ROOT
 from train import __main__ as command
 from train import architectures
 from train.data import cache
-from train.data.fer2013 import SPLITS, Fer2013
+from train.data.fer2013 import EXPRESSIONS, SPLITS, Fer2013
 from train.fit import answers, checkpoint, loop, publish
 from train.fit import recipe as recipes
 from train.fit.augment import augment_with_maps, composed, sample
@@ -202,3 +203,15 @@ def test_the_command_writes_the_file(
     assert command.main(arguments) == 0
     assert "2 of 2 views" in capsys.readouterr().out
     assert len(answers.read_answers(output).log_probabilities) == 2
+
+
+def test_the_committed_answers_are_of_every_face_of_training_and_small_enough_to_commit() -> None:
+    path = ROOT / "models/answers/family.npz"
+    stored = answers.read_answers(path)
+    views, faces, classes = stored.log_probabilities.shape
+    assert (faces, classes) == (28_709, len(EXPRESSIONS))
+    assert views >= 6
+    assert stored.labels == EXPRESSIONS
+    probabilities = np.exp(stored.log_probabilities.astype(np.float32)).sum(axis=-1)
+    np.testing.assert_allclose(probabilities, 1, atol=0.01)
+    assert path.stat().st_size < 5_000_000

@@ -261,6 +261,9 @@ def test_weights_that_saw_the_faces_held_out_are_refused(tiny: Fer2013, tmp_path
     ):
         with pytest.raises(UsageError, match=r"known\.safetensors may know the faces a fold holds out"):
             kfold.cross_validate(dataclasses.replace(TINY, **changes), tiny, 2, tmp_path)
+    taught = dataclasses.replace(TINY, distillation=Distillation(answers="family.npz"))
+    with pytest.raises(UsageError, match=r"family\.npz may know the faces a fold holds out"):
+        kfold.cross_validate(taught, tiny, 2, tmp_path)
 
 
 def test_the_ensemble_can_teach_a_student(tiny: Fer2013, tmp_path: Path) -> None:

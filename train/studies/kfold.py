@@ -83,15 +83,11 @@ def fold_recipe(recipe: Recipe, fold: int) -> Recipe:
 def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path, workers: Workers = ALONE) -> CrossValidation:
     """Train every fold, resuming where an earlier call got to, each in runs/<recipe>/fold<i>.
 
-    Raises UsageError, also for a recipe with checkpoints of this project, which saw the faces held out.
+    Raises UsageError, also for a recipe with checkpoints of this project or their answers: they saw the faces held out.
     """
     if recipe.task != "expression7":
         raise UsageError(f"{recipe.name}: folds are drawn by FER2013's own classes; its task is {recipe.task}.")
-    for weights in (*recipe.distillation.teachers, recipe.finetuning.weights, recipe.labels.saliency_teacher):
-        if weights and checkpoint.is_one(Path(weights)):
-            raise UsageError(
-                f"{recipe.name}: {weights} may know the faces a fold holds out. Leave it out of the recipe."
-            )
+    _refuse_what_knows(recipe)
     fold_of, folder = assign_folds(data, count, recipe.schedule.seed), runs / recipe.name
     public = data.usage == _VALIDATION
     predictions = np.zeros((len(data.usage), len(tasks.labels_of(recipe.task))), dtype=np.float32)
@@ -115,6 +111,14 @@ def cross_validate(recipe: Recipe, data: Fer2013, count: int, runs: Path, worker
         predictions[training],
         tuple(paths),
     )
+
+
+def _refuse_what_knows(recipe: Recipe) -> None:
+    weights = (*recipe.distillation.teachers, recipe.finetuning.weights, recipe.labels.saliency_teacher)
+    known = [path for path in weights if path and checkpoint.is_one(Path(path))]
+    for path in (*known, recipe.distillation.answers):
+        if path:
+            raise UsageError(f"{recipe.name}: {path} may know the faces a fold holds out. Leave it out of the recipe.")
 
 
 def _trained(one: Recipe, data: Fer2013, run: Path, workers: Workers) -> torch.nn.Module:
