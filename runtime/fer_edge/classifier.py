@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.contract import METADATA_KEY, ModelContract, parse_contract
+from fer_edge.contract import METADATA_KEY, InputSpec, ModelContract, parse_contract
+from fer_edge.contract_checks import CHOICES
 from fer_edge.engines import Engine, open_engine
 from fer_edge.errors import ModelError
 from fer_edge.tables import nearest, shown
@@ -41,8 +42,8 @@ class Classifier:
         text = self.engine.metadata(METADATA_KEY)
         if text is None:
             raise ModelError(
-                f"{path}: no contract inside, so its preprocessing is unknown. Export it with `make export`, "
-                "or see docs/model-contract.md to add one."
+                f"{path}: no contract inside, so its preprocessing is unknown. Give it one with `make adopt FILE=...`; "
+                "docs/model-contract.md says how."
             )
         self.contract: ModelContract = parse_contract(text, str(path))
         self._check_input()
@@ -122,7 +123,7 @@ class Classifier:
         if not fits or engine.input.dtype != spec.dtype:
             raise ModelError(
                 f"{self.path}: the contract says {spec.dtype} input {spec.tensor_shape}, the model takes "
-                f"{engine.input.dtype} {found}. Export it again."
+                f"{engine.input.dtype} {shape_text(found)}. {_remedy(spec, found, engine.input.dtype)}"
             )
         if engine.input.shape[0] != -1 and not 1 <= engine.input.shape[0] <= _MOST_FACES:
             raise ModelError(
@@ -141,21 +142,75 @@ class Classifier:
                 raise ModelError(f"{self.path}: no output {chosen.index}, expected 0 to {len(names) - 1}.")
             return chosen.index
         if len(names) != 1:
+            fitting = self._fitting() or ", ".join(map(shown, names[:_SHOWN_NAMES]))
             raise ModelError(
-                f"{self.path}: {len(names)} outputs, expected one, or a contract that says which: "
-                f"{', '.join(map(shown, names[:_SHOWN_NAMES]))}."
+                f"{self.path}: {len(names)} outputs, expected one, or a contract that says which: {fitting}."
             )
         return 0
 
     def _check_output(self) -> None:
-        """The output must be (faces, labels), as the file says and as a run on black crops gives it."""
-        labels, shape = len(self.contract.labels), self.engine.outputs[self._output].shape
-        if not (shape and _is_row(shape[1:], labels)):
-            raise ModelError(f"{self.path}: output of shape {shape}, expected (faces, {labels} labels).")
-        spec, batch = self.contract.input, self.engine.input.shape[0]
-        # Two, where the model says that it takes any number: some are exported so that they take only one.
-        crops = 2 if batch == -1 else batch
-        self.logits(np.zeros((crops, *spec.crop_shape), dtype=np.uint8))
+        """The output must be (faces, labels), as the file says and as a run on a black and a white crop gives it."""
+        labels, output = len(self.contract.labels), self.engine.outputs[self._output]
+        if not (output.shape and _is_row(output.shape[1:], labels)):
+            raise ModelError(
+                f"{self.path}: output {shown(output.name)} of shape {shape_text(output.shape)}, expected "
+                f"(faces, {labels} labels). Outputs of that shape: {self._fitting() or 'none'}."
+            )
+        # Two at once: some models that say they take any number are exported so that they take only one.
+        crops = np.zeros((max(self.engine.input.shape[0], 2), *self.contract.input.crop_shape), dtype=np.uint8)
+        crops[1] = 255
+        self._check_meaning(self.logits(crops))
+
+    def _fitting(self) -> str:
+        """The names of the outputs that may be rows of labels."""
+        labels = len(self.contract.labels)
+        names = [shown(one.name) for one in self.engine.outputs if one.shape and _is_row(one.shape[1:], labels)]
+        return ", ".join(names[:_SHOWN_NAMES])
+
+    def _check_meaning(self, outputs: NDArray[np.float32]) -> None:
+        """Refuse probabilities that are none, and warn of logits that look like probabilities."""
+        meaning, finite = self.contract.output.meaning, outputs[np.isfinite(outputs).all(axis=1)]
+        if len(finite) == 0 or meaning == "values":
+            return
+        within = finite.min() >= -_TOLERANCE and finite.max() <= 1 + _TOLERANCE
+        if meaning == "probabilities" and not within:
+            raise ModelError(
+                f"{self.path}: outputs from {finite.min():.3g} to {finite.max():.3g}, expected probabilities from 0 "
+                "to 1. Is the meaning of its output logits?"
+            )
+        if meaning == "logits" and within and np.allclose(finite.sum(axis=1), 1, atol=_TOLERANCE):
+            logger.warning(
+                "%s: outputs that look like probabilities; its contract says logits, so all labels will seem alike.",
+                self.path,
+            )
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape for a message; a dimension that may vary is "any"."""
+    return f"({', '.join('any' if size == -1 else str(size) for size in shape)})"
+
+
+def _remedy(spec: InputSpec, found: tuple[int, ...], dtype: str) -> str:
+    """What of the contract's input would have to be otherwise for a model that takes `found` (without the batch)."""
+    options = (
+        (layout, colour, sides)
+        for layout in (spec.layout, "NCHW", "NHWC")
+        for colour in (spec.colour, "grey", "rgb")
+        for sides in [found[1:] if layout == "NCHW" else found[:-1]]
+        if len(found) == 3 and found[0 if layout == "NCHW" else 2] in (1 if colour == "grey" else 3, -1)
+    )
+    layout, colour, sides = next(options, ("", "", ()))
+    if not layout or dtype not in CHOICES["dtype"]:
+        return "Expected a picture in one or three channels. Export it again."
+    differences = {
+        f"layout {layout}": layout != spec.layout,
+        f"colour {colour}": colour != spec.colour,
+        f"height_px {sides[0]}, width_px {sides[1]}": any(
+            a not in (b, -1) for a, b in zip(sides, spec.size_px, strict=True)
+        ),
+        f"dtype {dtype}": dtype != spec.dtype,
+    }
+    return f"Its contract would need {', '.join(key for key, differs in differences.items() if differs)}."
 
 
 def _is_row(shape: tuple[int, ...], labels: int) -> bool:

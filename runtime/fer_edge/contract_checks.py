@@ -99,8 +99,12 @@ def _unknown(word: str, known: tuple[str, ...]) -> str:
 
 def _check_input(spec: InputSpec, where: str) -> None:
     """Refuse a range, or a mean and std, that do not go with the rest of the input."""
-    if (spec.low, spec.high) != ((-128, 127) if spec.dtype == "int8" else (0, 255)):
-        raise ModelError(f"{where}: contract range {spec.low}..{spec.high} does not fit {spec.dtype}.")
+    low, high = (-128, 127) if spec.dtype == "int8" else (0, 255)
+    if (spec.low, spec.high) != (low, high):
+        raise ModelError(
+            f"{where}: contract range {spec.low}..{spec.high} does not fit {spec.dtype}, expected {low}..{high}; "
+            "another range is said by mean and std, such as 0 and 255 for 0..1."
+        )
     if not spec.mean and not spec.std:
         return
     if len(spec.mean) != spec.channels or len(spec.std) != spec.channels:

@@ -3,20 +3,24 @@
 import csv
 import dataclasses
 import json
+import logging
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from fer_edge import Recognizer
 from fer_edge.classifier import Classifier
 from fer_edge.cli import main
+from fer_edge.contract import METADATA_KEY
 from fer_edge.crop import crop_faces
 from fer_edge.detectors import open_detector
 
-from tests.runtime.fakes.foreign import IMAGENET, SIX, UNIT, Foreign, expected, write_foreign
+from tests.runtime.fakes.foreign import IMAGENET, SIX, UNIT, Foreign, changed, expected, write_foreign
 
+QUIETLY = ("--detector", "mediapipe", "--quiet")
 MODELS = {
     "rgb-64-imagenet": Foreign(**IMAGENET),
     "bgr-raw": Foreign(colour="bgr"),
@@ -78,7 +82,7 @@ def test_the_program_says_of_every_face_what_the_model_says(
     if name.endswith(".tflite"):
         pytest.importorskip("ai_edge_litert", reason="its schema writes the file")
     model, out = write_foreign(tmp_path / name, foreign), tmp_path / "out.jsonl"
-    assert main([str(pair), "--model", str(model), "--jsonl", str(out), "--quiet"]) == 0
+    assert main([str(pair), "--model", str(model), "--jsonl", str(out), *QUIETLY]) == 0
     faces = faces_of(out)
     by_hand = said_by_hand(foreign, pair, mediapipe_file)
     assert len(faces) == len(by_hand) == 2
@@ -104,8 +108,8 @@ def test_the_order_of_colours_is_the_contracts(colours: tuple[str, str], pair: P
 
 def test_the_recognizer_and_the_program_agree(pair: Path, tmp_path: Path) -> None:
     model, out = write_foreign(tmp_path / "model.onnx", MODELS["rgb-64-imagenet"]), tmp_path / "out.jsonl"
-    assert main([str(pair), "--model", str(model), "--jsonl", str(out), "--quiet"]) == 0
-    faces = Recognizer(model=model)(cv2.imread(str(pair)))
+    assert main([str(pair), "--model", str(model), "--jsonl", str(out), *QUIETLY]) == 0
+    faces = Recognizer(model=model, detector="mediapipe")(cv2.imread(str(pair)))
     assert [face.to_dict() | {"track_id": 0} for face in faces] == [face | {"track_id": 0} for face in faces_of(out)]
 
 
@@ -116,7 +120,10 @@ def test_a_grey_picture_reaches_a_model_of_colour_with_three_equal_channels(
     photo, foreign = tmp_path / "grey.png", MODELS["rgb-64-imagenet"]
     cv2.imwrite(str(photo), cv2.cvtColor(astronaut, cv2.COLOR_BGR2GRAY))
     out = tmp_path / "out.jsonl"
-    assert main([str(photo), "--model", str(write_foreign(tmp_path / "m.onnx", foreign)), "--jsonl", str(out)]) == 0
+    assert (
+        main([str(photo), "--model", str(write_foreign(tmp_path / "m.onnx", foreign)), "--jsonl", str(out), *QUIETLY])
+        == 0
+    )
     (face,) = faces_of(out)
     by_hand = said_by_hand(foreign, photo, mediapipe_file)
     np.testing.assert_allclose(list(face["probabilities"].values()), by_hand[0], atol=1e-3)
@@ -144,7 +151,7 @@ def test_an_aligned_model_gets_the_face_upright(astronaut: np.ndarray, tmp_path:
 
 def test_faces_are_tracked_and_smoothed_in_a_clip(clip: Path, tmp_path: Path) -> None:
     model, out = write_foreign(tmp_path / "m.onnx", Foreign(batch=1, aligned=True, **IMAGENET)), tmp_path / "o.csv"
-    words = [str(clip), "--model", str(model), "--csv", str(out), "--detect", "5", "--max-frames", "20", "--quiet"]
+    words = [str(clip), "--model", str(model), "--csv", str(out), "--detect", "5", "--max-frames", "20", *QUIETLY]
     assert main([*words, "--as-fast-as-possible"]) == 0
     rows = list(csv.DictReader(out.open(encoding="utf-8")))
     assert len(rows) == 20 and {row["track_id"] for row in rows} == {"0"}
@@ -169,6 +176,110 @@ def test_a_folder_of_colour_faces_of_any_size_judges_it(tmp_path: Path, astronau
     assert main([*words, "--dataset", str(tmp_path / "faces")]) == 0
     (row,) = [row for row in csv.DictReader(out.open()) if row["accuracy"]]
     assert row["accuracy"] == "0.5" or float(row["accuracy"]) == 0.5
+
+
+# --- Refusals ---------------------------------------------------------------------------------------------------------
+
+UNIT_64 = Foreign(**UNIT)
+TWO = Foreign(embedding=True, **UNIT)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "part", "changes", "message"),
+    [
+        (
+            UNIT_64,
+            "input",
+            {"layout": "NHWC"},
+            "the model takes float32 (3, 64, 64). Its contract would need layout NCHW.",
+        ),
+        (UNIT_64, "input", {"height_px": 112, "width_px": 112}, "would need height_px 64, width_px 64."),
+        (UNIT_64, "input", {"colour": "grey", "mean": (0.0,), "std": (1.0,)}, "would need colour rgb."),
+        (UNIT_64, "input", {"dtype": "float16"}, "would need dtype float32."),
+        (UNIT_64, "output", {"name": "score"}, "no output 'score'; did you mean scores?"),
+        (UNIT_64, "output", {"meaning": "probabilities"}, "expected probabilities from 0 to 1. Is the meaning"),
+        (TWO, "output", {"name": None}, "2 outputs, expected one, or a contract that says which: 'scores'."),
+        (TWO, "output", {"name": None, "index": 5}, "no output 5, expected 0 to 1."),
+        (
+            TWO,
+            "output",
+            {"name": None, "index": 0},
+            "'embedding' of shape (any, 3), expected (faces, 6 labels). Outputs of",
+        ),
+    ],
+)
+def test_a_contract_that_does_not_fit_the_model_is_refused_in_one_line_that_says_what_would(
+    foreign: Foreign, part: str, changes: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_foreign(tmp_path / "m.onnx", foreign, changed(foreign.contract, part, **changes))
+    assert main([str(tmp_path), "--model", str(path)]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fer-edge: {path}: ") and message in line
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"labels": ["a", "b"]}, "output 'scores' of shape (any, 6), expected (faces, 2 labels)"),
+        ({"schema_version": 4}, "contract schema 4 is newer than this fer-edge understands (3). Upgrade"),
+        ({"schema_version": 1}, "contract task classes needs schema 3, found 1"),
+        ({"task": "class"}, "did you mean classes?"),
+        ({"normalise": True}, "unknown key 'normalise'"),
+        ({"input": {}}, "height_px is missing"),
+    ],
+)
+def test_a_contract_that_is_wrong_in_itself_is_refused_in_one_line(
+    table: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_foreign(tmp_path / "m.onnx", UNIT_64)
+    edit_contract(path, json.dumps(json.loads(UNIT_64.contract.to_json()) | table))
+    assert main([str(tmp_path), "--model", str(path)]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fer-edge: {path}: ") and message in line
+
+
+def edit_contract(path: Path, text: str | None) -> None:
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    if text is not None:
+        onnx.helper.set_model_props(model, {METADATA_KEY: text})
+    onnx.save(model, path)
+
+
+def test_a_file_without_a_contract_is_refused_with_the_way_to_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_foreign(tmp_path / "m.onnx", UNIT_64)
+    edit_contract(path, None)
+    assert main([str(tmp_path), "--model", str(path)]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no contract inside" in line and "make adopt" in line and "docs/model-contract.md" in line
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ".pt2", ".pth"])
+def test_other_formats_are_refused_with_the_way_to_these(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(b"something")
+    assert main([str(tmp_path), "--model", str(path)]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "expected a .tflite or .onnx file. Convert others on the workbench" in line
+
+
+def test_logits_that_look_like_probabilities_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Softmax twice leaves the order, but every face then seems to be all at once."""
+    foreign = Foreign(probabilities=True, **UNIT)
+    with caplog.at_level(logging.WARNING):
+        Classifier(write_foreign(tmp_path / "right.onnx", foreign))
+        assert caplog.messages == []
+        Classifier(
+            write_foreign(tmp_path / "wrong.onnx", foreign, changed(foreign.contract, "output", meaning="logits"))
+        )
+    assert "outputs that look like probabilities; its contract says logits" in caplog.text
+
+
+# --- Many faces, slow models ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side_px", [48, 224])

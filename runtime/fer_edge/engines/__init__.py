@@ -75,7 +75,9 @@ def open_engine(
         from fer_edge.engines.onnx import OnnxEngine
 
         return OnnxEngine(path, threads, pinned=pinned)
-    raise ModelError(f"{path}: expected a .tflite or .onnx file.")
+    raise ModelError(
+        f"{path}: expected a .tflite or .onnx file. Convert others on the workbench; docs/model-contract.md says how."
+    )
 
 
 def run_in_batches(
