@@ -107,6 +107,7 @@ systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md
 	$(RUN) -m train probe $(call CHECKPOINTS_OF,$(SPLIT_OF_ATTRIBUTES)) --output $(SYSTEMS_MEASURED)/probe.csv
 	$(RUN) -m train probe $(call CHECKPOINTS_OF,$(SPLIT_OF_ATTRIBUTES)) --kind two-layer --output $(SYSTEMS_MEASURED)/probe-two-layer.csv
 	$(RUN) -m train maps $(call CHECKPOINTS_OF,$(WITH_MAPS)) --output $(SYSTEMS_MEASURED)/maps.csv
+	$(RUN) -m train maps $(call CHECKPOINTS_OF,$(WITH_MAPS)) --teacher $(call CHECKPOINTS_OF,fer-base) --output $(SYSTEMS_MEASURED)/maps-fer-base.csv
 
 evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if made, on SPLIT (PrivateTest): models/results.csv
 	$(RUN) -m train evaluate $(CHECKPOINT) $(wildcard $(FOLDER)/$(MODEL).int8.*[xe]) --split $(SPLIT) $(if $(CACHE),--cache $(CACHE))

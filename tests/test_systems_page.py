@@ -48,13 +48,14 @@ def test_accuracy_under_noise(name: str) -> None:
         assert line in PAGE
 
 
-def test_how_near_the_maps_are() -> None:
+@pytest.mark.parametrize("name", ["maps.csv", "maps-fer-base.csv"])
+def test_how_near_the_maps_are(name: str) -> None:
     rows = [
         maps.MapRow(
             *(row[name] for name in ("model", "map", "truth", "dataset")),
             int(row["n"]),
             {name: float(row[name]) for name in ("kl", "cc", "nss", "sim")},
         )
-        for row in rows_of("maps.csv")
+        for row in rows_of(name)
     ]
     assert maps.table(rows) in PAGE

@@ -131,6 +131,9 @@ def _parser() -> argparse.ArgumentParser:
 
     maps = commands.add_parser("maps", help="how near a saliency_cnn's maps are to gaze, or to what stands in for it")
     maps.add_argument("models", type=Path, nargs="+", help="checkpoints (.safetensors)")
+    maps.add_argument(
+        "--teacher", default="", help="whose evidence stands in for gaze (the one the model learned from)"
+    )
     maps.add_argument("--cache", type=Path, default=cache.DEFAULT_CACHE)
     maps.add_argument("--output", type=Path, default=Path("docs/measured/maps.csv"))
     maps.set_defaults(run=_maps)
@@ -293,7 +296,7 @@ def _maps(options: argparse.Namespace) -> None:
     from train.studies import maps
 
     data = cache.load_any(options.cache)
-    rows = [row for path in options.models for row in maps.measure(path, data)]
+    rows = [row for path in options.models for row in maps.measure(path, data, options.teacher)]
     maps.write_csv(options.output, rows)
     print(maps.table(rows))
 

@@ -194,6 +194,19 @@ def test_maps_are_measured_beside_the_mean_of_all(
         maps.measure(teacher, tiny)
 
 
+def test_maps_can_be_held_against_the_evidence_of_another_network(tiny: Fer2013, teacher: Path, tmp_path: Path) -> None:
+    recipe, path, other = taught(teacher), tmp_path / "guided.safetensors", tmp_path / "other.safetensors"
+    checkpoint.save(
+        path, architectures.build(recipe.architecture, recipe.arguments).state_dict(), publish.info_of(recipe)
+    )
+    loaded = checkpoint.load(teacher)
+    state = {name: tensor.roll(1) for name, tensor in loaded.network.state_dict().items()}
+    checkpoint.save(other, state, loaded.info)
+    known, stranger = maps.measure(path, tiny)[0], maps.measure(path, tiny, str(other))[0]
+    assert (known.truth, stranger.truth) == ("evidence of teacher", "evidence of other")
+    assert known.indicators != stranger.indicators
+
+
 def test_the_saliency_task_is_for_training_alone() -> None:
     assert tasks.labels_of("saliency") == ()
 

@@ -37,11 +37,14 @@ class MapRow:
     indicators: dict[str, float]
 
 
-def measure(path: Path, data: Faces) -> list[MapRow]:
-    """The model's row and that of the mean map. Raises ModelError for a network that predicts no saliency."""
+def measure(path: Path, data: Faces, teacher: str = "") -> list[MapRow]:
+    """The model's row and that of the mean map. Raises ModelError for a network that predicts no saliency.
+
+    `teacher` is the checkpoint whose evidence stands in for gaze; without one, that which the model learned from.
+    """
     guided, info = overlay.guided_network(path)
     shown = data.rows(data.usage == SPLITS.index("PublicTest"))
-    teacher = info.recipe.get("labels", {}).get("saliency_teacher", "")
+    teacher = teacher or info.recipe.get("labels", {}).get("saliency_teacher", "")
     task = SaliencyTask()
     truth = task.wanted(shown, Labels(saliency_teacher=teacher)).numpy()
     scores = predict(guided.saliency, shown.images).reshape(len(truth), -1)
