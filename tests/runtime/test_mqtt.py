@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.board import BoardState
-from fer_edge.broker import broker_at
+from fer_edge.broker import broker_at, new_client
 from fer_edge.errors import UsageError
 from fer_edge.identity import distinct_slug
 from fer_edge.program.vitals import Vitals
@@ -89,15 +89,32 @@ def test_the_last_will_says_offline_when_the_program_dies():
         sink.__exit__(None, None, None)
 
 
-def test_a_broker_killed_and_started_again_gets_what_happened_meanwhile(caplog, monkeypatch):
+@pytest.fixture
+def may_connect(monkeypatch):
+    """The sink connects only while this is set: a subscriber can be there before the events come."""
+    allowed = threading.Event()
+    allowed.set()
+
+    def gated(*arguments):
+        client = new_client(*arguments)
+        connect = client.connect
+        client.connect = lambda *where: (allowed.wait(), connect(*where))
+        return client
+
+    monkeypatch.setattr(mqtt, "new_client", gated)
+    yield allowed
+    allowed.set()
+
+
+def test_a_broker_killed_and_started_again_gets_what_happened_meanwhile(caplog, monkeypatch, may_connect):
     """Events in between are bounded and those beyond the bound are counted."""
     monkeypatch.setattr(mqtt, "MAX_WAITING", 20)
-    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 3.0)  # the subscriber must be there before the events come
     port = free_port()
     with mosquitto(port) as broker, MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
         connected(sink)
         with Subscriber(port) as first:
             first.wait_for("fer-edge/available")
+        may_connect.clear()
         broker.kill()
         broker.wait()
         eventually(lambda: not sink._client.is_connected())
@@ -105,10 +122,12 @@ def test_a_broker_killed_and_started_again_gets_what_happened_meanwhile(caplog, 
             sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
         assert sink.lost == 30
         with mosquitto(port), Subscriber(port) as heard:
-            events = [json.loads(text) for text in heard.wait_for("fer-edge/events", 20, timeout_s=TIMEOUT_S)]
+            may_connect.set()
+            events = [json.loads(text) for text in heard.wait_for("fer-edge/events", 20)]
             eventually(lambda: sink.sent == 20)  # or the queue is still full
             sink.write(*taken(50, face("fear", track_id=1)))
             heard.wait_for("fer-edge/events", 21)
+            eventually(lambda: sink.sent == 21)
     assert (sink.sent, sink.lost) == (21, 30)
     assert [event["frame_index"] for event in events[:20]] == list(range(20))
     assert "30 events were lost" in caplog.text
@@ -124,17 +143,16 @@ def test_a_broker_that_never_answers_holds_nothing_up(caplog):
     assert not [thread for thread in threading.enumerate() if thread.name == "mqtt"]
 
 
-def test_a_full_queue_keeps_nothing_else_from_a_broker_that_comes_back(monkeypatch):
+def test_a_full_queue_keeps_nothing_else_from_a_broker_that_comes_back(may_connect):
     """It hears that the program is online, and Home Assistant's configuration, before the events that waited."""
-    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 3.0)  # the subscriber must be there before the events come
+    may_connect.clear()
     port = free_port()
     with MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
         for index in range(mqtt.MAX_WAITING + 100):
             sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
         with mosquitto(port), Subscriber(port) as heard:
-            events = [
-                json.loads(text) for text in heard.wait_for("fer-edge/events", mqtt.MAX_WAITING, timeout_s=TIMEOUT_S)
-            ]
+            may_connect.set()
+            events = [json.loads(text) for text in heard.wait_for("fer-edge/events", mqtt.MAX_WAITING)]
             eventually(lambda: sink.sent == mqtt.MAX_WAITING)
             assert heard.of("fer-edge/available") == ["online"]
             topics = [topic for topic, *_ in heard.messages]
