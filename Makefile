@@ -60,7 +60,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .NOTPARALLEL:
 .PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
 	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets media demo \
-	load screenshots test test-all test-tflite-runtime fuzz lint format clean
+	load screenshots test test-all coverage mutants test-tflite-runtime fuzz lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -219,6 +219,13 @@ test: media ## run the tests that take a moment (6 minutes on two cores)
 
 test-all: test ## run all tests: those of `make test`, then the slow ones
 	$(PYTEST) -m slow
+
+coverage: media ## which lines the tests of `make test` run, by package: build/coverage.txt
+	mkdir -p build && $(PYTEST) -m "not slow" -q --cov --cov-report=term --cov-report=html:build/coverage | tee build/coverage.txt
+
+mutants: $(READY) ## break the code in small ways and list what no test notices: docs/measured/mutants.csv (SUBJECTS="contract gate"; hours)
+	$(RUN) -m pip install --quiet -c constraints.txt --group mutation
+	nice -n 10 $(RUN) -m tests.mutation $(SUBJECTS)
 
 # tflite-runtime ended with Python 3.11 and numpy 1, so it gets an environment of its own.
 TFLITE_VENV := .venv-tflite-runtime

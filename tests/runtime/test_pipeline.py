@@ -1,213 +1,20 @@
-"""Crop, tracker, smoother and the pipeline they stand in."""
+"""The pipeline: detection, tracking, crop, classification and smoothing of one frame after the other."""
 
 import dataclasses
-import tracemalloc
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fer_edge.arguments import ON_MOTION, region
 from fer_edge.classifier import Classifier
-from fer_edge.contract import DetectorMargin, FaceCrop, ModelContract
-from fer_edge.crop import crop_box, crop_faces
 from fer_edge.detectors import open_detector
 from fer_edge.drawing import blur_faces
 from fer_edge.errors import ModelError
-from fer_edge.frames import Box, Detection, Frame, Keypoints, Point
+from fer_edge.frames import Box, Detection, Frame
 from fer_edge.pipeline import Pipeline
-from fer_edge.smoother import HysteresisSmoother
-from fer_edge.tracker import IouTracker, intersection_over_union
-
-boxes = st.builds(Box, st.floats(-500, 900), st.floats(-500, 900), st.floats(0, 1200), st.floats(0, 1200))
-
-
-def with_margin(contract: ModelContract, margin: float) -> ModelContract:
-    return dataclasses.replace(contract, face_crop=dataclasses.replace(contract.face_crop, margin=margin))
-
-
-def test_a_crop_is_the_grey_box_at_the_models_size(contract: ModelContract) -> None:
-    image = np.zeros((200, 300, 3), np.uint8)
-    image[50:98, 100:148] = (255, 0, 0)  # pure blue is 29 in grey
-    (crop,) = crop_faces(image, [Detection(Box(100, 50, 48, 48), 1.0)], with_margin(contract, 0.0), "mediapipe")
-    assert crop.shape == (48, 48)
-    assert (crop == 29).all()
-
-
-def test_the_box_is_squared_on_its_longer_side_and_widened_by_the_margin(contract: ModelContract) -> None:
-    assert crop_box(Box(100, 100, 40, 80), with_margin(contract, 0.25).face_crop, "mediapipe") == Box(60, 80, 120, 120)
-
-
-def test_each_detector_has_the_margin_that_was_measured_for_it() -> None:
-    measured = (DetectorMargin(detector="yunet", margin=-0.1),)
-    face_crop = FaceCrop(margin=0.25, square=True, alignment="none", detector_margins=measured)
-    assert crop_box(Box(100, 100, 80, 80), face_crop, "yunet").width_px == pytest.approx(64)
-    assert crop_box(Box(100, 100, 80, 80), face_crop, "another").width_px == pytest.approx(120)
-
-
-def test_what_lies_outside_the_frame_repeats_its_edge(contract: ModelContract) -> None:
-    image = np.full((60, 60, 3), 200, np.uint8)
-    (crop,) = crop_faces(image, [Detection(Box(-30, -30, 60, 60), 1.0)], with_margin(contract, 0.0), "mediapipe")
-    assert (crop == 200).all()
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(box=boxes, height=st.integers(1, 300), width=st.integers(1, 300))
-def test_any_box_gives_a_crop(contract: ModelContract, box: Box, height: int, width: int) -> None:
-    image = np.full((height, width, 3), 77, np.uint8)
-    (crop,) = crop_faces(image, [Detection(box, 1.0)], contract, "mediapipe")
-    assert crop.shape == (48, 48)
-    assert (crop == 77).all()
-
-
-@pytest.mark.parametrize(
-    "box", [Box(-1e6, -1e6, 2e6, 2e6), Box(1e9, 50, 1e9, 1e9), Box(0, 0, 1e300, 1), Box(-1e30, 0, 9, 9)]
-)
-def test_a_box_far_beyond_the_frame_costs_no_more_than_nine_frames(contract: ModelContract, box: Box) -> None:
-    image = np.full((300, 400, 3), 77, np.uint8)
-    tracemalloc.start()
-    (crop,) = crop_faces(image, [Detection(box, 1.0)], contract, "mediapipe")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert (crop == 77).all()
-    assert peak < 12 * 300 * 400
-
-
-@given(boxes, boxes)
-def test_overlap_is_symmetric_and_a_fraction(first: Box, second: Box) -> None:
-    overlap = intersection_over_union(first, second)
-    assert 0 <= overlap <= 1 + 1e-9
-    assert overlap == pytest.approx(intersection_over_union(second, first))
-
-
-def at(x: float, y: float = 0) -> Detection:
-    return Detection(Box(x, y, 100, 100), 0.9)
-
-
-def test_a_moving_face_keeps_its_track() -> None:
-    tracker = IouTracker()
-    assert {tracker.update([at(10 * step)])[0] for step in range(20)} == {0}
-
-
-def test_two_faces_keep_their_tracks_in_any_order() -> None:
-    tracker = IouTracker()
-    assert tracker.update([at(0), at(500)]) == [0, 1]
-    assert tracker.update([at(505), at(5)]) == [1, 0]
-
-
-def test_a_face_that_comes_back_soon_is_the_same_and_later_a_new_one() -> None:
-    tracker = IouTracker()
-    tracker.update([at(0)])
-    for _ in range(5):
-        tracker.update([])
-    assert tracker.update([at(0)]) == [0]
-    for _ in range(40):
-        tracker.update([])
-    assert tracker.alive == frozenset()
-    assert tracker.update([at(0)]) == [1]
-
-
-def moved(step: int, faces: list[Detection], tracker: IouTracker, every: int) -> tuple[list[Detection], list[int]]:
-    """One frame: detected each `every`-th time, else predicted."""
-    return (faces, tracker.update(faces)) if step % every == 0 else tracker.predict()
-
-
-def test_between_detections_a_face_goes_on_at_its_own_speed() -> None:
-    tracker = IouTracker()
-    for step in range(41):
-        _, ids = moved(step, [at(6 * step, 3 * step)], tracker, every=5)
-        assert ids == [0]
-    # Found at 40; the four frames behind it are predicted.
-    for step in range(41, 45):
-        ((face,), _) = moved(step, [], tracker, every=5)
-        assert (face.box.left_px, face.box.top_px) == pytest.approx((6 * step, 3 * step), abs=2)
-
-
-def test_a_fast_face_keeps_its_track_where_overlap_alone_would_lose_it() -> None:
-    """From one detection to the next it moves by more than its own size."""
-    tracker = IouTracker()
-    ids = {tracker.update([at(0)])[0], tracker.update([at(25)])[0], tracker.update([at(50)])[0]}
-    for step in range(3, 30):
-        _, seen = moved(step, [at(25 * step)], tracker, every=6)
-        ids |= set(seen)
-    assert ids == {0}
-
-
-def test_keypoints_move_with_a_predicted_box() -> None:
-    tracker = IouTracker()
-    for x in (100, 110):
-        tracker.update([Detection(Box(x, 50, 100, 100), 0.9, Keypoints.of([Point(x + 30, 90)] * 5))])
-    ((face,), _) = tracker.predict()
-    assert face.keypoints is not None
-    assert face.box.left_px > 110
-    assert face.keypoints.nose.x_px - face.box.left_px == pytest.approx(30)
-    assert face.keypoints.nose.y_px == 90
-
-
-def test_a_face_that_was_missed_is_not_predicted_any_more() -> None:
-    tracker = IouTracker()
-    tracker.update([at(0)])
-    tracker.update([])
-    assert tracker.predict() == ([], [])
-
-
-def test_a_face_told_to_hold_still_does() -> None:
-    tracker = IouTracker()
-    for step in range(5):
-        tracker.update([at(10 * step)])
-    tracker.hold()
-    ((face,), _) = tracker.predict()
-    assert face.box == at(40).box
-
-
-def labelled(smoother: HysteresisSmoother, *rows: tuple[float, float]) -> list[int]:
-    return [smoother.update([0], np.array([row], np.float32), {0})[1][0] for row in rows]
-
-
-def test_smoothing_follows_slowly_and_starts_at_once() -> None:
-    smoother = HysteresisSmoother(0.25)
-    alive = {0}
-    first, _ = smoother.update([0], np.array([[1.0, 0.0]], np.float32), alive)
-    second, _ = smoother.update([0], np.array([[0.0, 1.0]], np.float32), alive)
-    np.testing.assert_allclose(first, [[1, 0]])
-    np.testing.assert_allclose(second, [[0.75, 0.25]])
-
-
-def test_tracks_are_smoothed_apart_and_forgotten() -> None:
-    smoother = HysteresisSmoother(0.5)
-    smoother.update([0, 1], np.array([[1, 0], [0, 1]], np.float32), {0, 1})
-    both, _ = smoother.update([1, 0], np.array([[0, 1], [1, 0]], np.float32), {0, 1})
-    np.testing.assert_allclose(both, [[0, 1], [1, 0]])
-    smoother.update([], np.zeros((0, 2), np.float32), set())
-    np.testing.assert_allclose(smoother.update([0], np.array([[0, 1]], np.float32), {0})[0], [[0, 1]])
-
-
-def test_a_label_does_not_flicker_between_two_close_calls() -> None:
-    close = [(0.52, 0.48), (0.47, 0.53), (0.51, 0.49), (0.46, 0.54)] * 5
-    assert set(labelled(HysteresisSmoother(1.0, 0.1), *close)) == {0}
-    assert set(labelled(HysteresisSmoother(1.0, 0.0), *close)) == {0, 1}
-
-
-def test_a_label_changes_once_another_is_clearly_more_likely() -> None:
-    assert labelled(HysteresisSmoother(1.0, 0.1), (0.9, 0.1), (0.46, 0.54), (0.44, 0.56)) == [0, 0, 1]
-
-
-@given(
-    rows=st.lists(st.lists(st.floats(0, 1), min_size=7, max_size=7), min_size=1, max_size=30),
-    share=st.floats(0, 1),
-    hysteresis=st.floats(0, 1),
-)
-def test_the_label_is_never_less_likely_than_the_best_by_more_than_the_hysteresis(
-    rows: list[list[float]], share: float, hysteresis: float
-) -> None:
-    smoother = HysteresisSmoother(share, hysteresis)
-    for row in rows:
-        averages, (label,) = smoother.update([0], np.array([row], np.float32), {0})
-        assert averages[0].max() - averages[0][label] <= hysteresis + 1e-6
-        assert (averages >= -1e-6).all() and (averages <= 1 + 1e-6).all()
+from fer_edge.tracker import intersection_over_union
 
 
 @pytest.fixture
@@ -228,7 +35,7 @@ def test_every_stage_is_timed(pipeline: Pipeline, astronaut: np.ndarray) -> None
     stages = pipeline.process(Frame(astronaut, 0, 0.0, "photo")).stage_ms
     assert list(stages) == ["detect", "track", "crop", "classify", "smooth", "total"]
     assert stages["total"] == pytest.approx(sum(value for name, value in stages.items() if name != "total"))
-    assert stages["detect"] > stages["track"]
+    assert all(value >= 0 for value in stages.values())
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (480, 640, 3)])
