@@ -35,6 +35,11 @@ class Frame:
     unix_time_s: float | None = None
     small_bgr: NDArray[np.uint8] | None = None
 
+    @property
+    def for_detection(self) -> NDArray[np.uint8]:
+        """The smaller picture, where there is one."""
+        return self.image_bgr if self.small_bgr is None else self.small_bgr
+
 
 @dataclass(frozen=True)
 class Box:
@@ -97,6 +102,12 @@ class Detection:
     box: Box
     score: float
     keypoints: Keypoints | None = None
+
+    def enlarged(self, factor: float) -> Detection:
+        """The same face in a picture `factor` times as large."""
+        box = self.box
+        edges = (edge * factor for edge in (box.left_px, box.top_px, box.width_px, box.height_px))
+        return Detection(Box(*edges), self.score, self.keypoints.mapped(factor) if self.keypoints else None)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from fer_edge.smoother import HysteresisSmoother
 from fer_edge.tasks import CLASSES
 from fer_edge.tracker import IouTracker
 from fer_edge.troubles import Troubles
+from fer_edge.turns import Turns
 
 # A detector may stumble over a picture. One that fails on so many in a row is broken.
 _MAX_FAILURES = 30
@@ -73,6 +74,7 @@ class Pipeline:
         self.pixel_step = 1
         self.detector_failures = 0
         self._tracker, self._smoother = IouTracker(), HysteresisSmoother(smoothing, hysteresis)
+        self.turns = Turns()
         self.watch_edges = watch_edges
         self._areas, self._cuts, self._edges = HiddenAreas(), CutDetector(), EdgeWatch(detector)
         self._max_faces, self._min_face_px, self._regions = max_faces, min_face_px, regions
@@ -106,20 +108,21 @@ class Pipeline:
         hidden = self._hidden(frame, found, alone=alone)
         detections, track_ids = self._track(found)
         watch.lap("track")
-        boxes = [detection.box for detection in detections]
-        crops = crop_faces(frame.image_bgr, detections, self.classifier.contract, self.detector.name)
+        turn = self.turns.of(track_ids, self._tracker.alive)
+        looked_at = [detections[place] for place in turn]
+        crops = crop_faces(frame.image_bgr, looked_at, self.classifier.contract, self.detector.name)
         watch.lap("crop")
         rows = self.classifier.classify_each(crops)
         watch.lap("classify")
-        faces = self._named(detections, track_ids, rows)
-        unclassified = tuple(box for box, row in zip(boxes, rows, strict=True) if row is None)
+        self.turns.took(len(turn), watch.laps_ms["classify"] / 1e3)
+        faces, unclassified = self._named(detections, track_ids, dict(zip(turn, rows, strict=True)))
         watch.lap("smooth")
         unnamed = self._unnamed + unclassified
         return self._result(frame, faces, unnamed, hidden, watch.finished(), detected=found is not None)
 
     def _detect(self, frame: Frame) -> list[Detection] | None:
         """All that may be a face in the frame, best first; None where the detector did not look, or failed."""
-        image = _for_detection(frame)
+        image = frame.for_detection
         if not self.schedule.due(image, frame.captured_at_s):
             return None
         thinned = self._thinned(image)
@@ -155,12 +158,12 @@ class Pipeline:
         except Exception as error:  # as above
             self._note_failure(error)
             return None
-        cut = self._cuts.is_cut(_for_detection(frame))
+        cut = self._cuts.is_cut(frame.for_detection)
         return self._areas.update([*found, *coming_in], frame.captured_at_s, cut=cut, alone=alone)
 
     def _coming_in(self, frame: Frame, found: list[Detection]) -> list[Detection]:
         """What may be faces at the edges of the frame, beside those found."""
-        image = _for_detection(frame)
+        image = frame.for_detection
         scale = image.shape[1] / frame.image_bgr.shape[1]
         return _rescaled(self._edges.look(image, frame.captured_at_s, _rescaled(found, scale)), 1 / scale)
 
@@ -182,16 +185,25 @@ class Pipeline:
         return sensible and in_regions(box, self._regions, width, height)
 
     def _named(
-        self, detections: list[Detection], track_ids: list[int], rows: list[NDArray[np.float32] | None]
-    ) -> tuple[Face, ...]:
-        """The faces with a usable output. The smoother goes on where it was once the next one of a track comes."""
-        found = zip(detections, track_ids, rows, strict=True)
-        usable = [(detection, track_id, row) for detection, track_id, row in found if row is not None]
-        if not usable:
-            return ()
-        kept, ids, numbers = zip(*usable, strict=True)
-        smooth, labels = self._smoother.update(list(ids), np.stack(numbers), self._tracker.alive)
-        return tuple(map(self._face, kept, ids, smooth, labels))
+        self, detections: list[Detection], track_ids: list[int], rows: dict[int, NDArray[np.float32] | None]
+    ) -> tuple[tuple[Face, ...], tuple[Box, ...]]:
+        """The faces, and the boxes of those without a name. `rows` are the outputs by position among the faces.
+
+        A face whose turn it is not keeps the name it had. One without a usable output has none; the smoother goes on
+        where it was once the next one of its track comes.
+        """
+        usable = {place: row for place, row in rows.items() if row is not None}
+        numbers = np.stack(list(usable.values())) if usable else np.zeros((0, 0), np.float32)
+        averages, labels = self._smoother.update([track_ids[n] for n in usable], numbers, self._tracker.alive)
+        named = dict(zip(usable, zip(averages, labels, strict=True), strict=True))
+        faces, unnamed = [], []
+        for place, (detection, track_id) in enumerate(zip(detections, track_ids, strict=True)):
+            said = named.get(place) if place in rows else self._smoother.recall(track_id)
+            if said is None:
+                unnamed.append(detection.box)
+            else:
+                faces.append(self._face(detection, track_id, *said))
+        return tuple(faces), tuple(unnamed)
 
     def _face(self, detection: Detection, track_id: int, probabilities: NDArray[np.float32], label: int) -> Face:
         contract = self.classifier.contract
@@ -214,35 +226,25 @@ class Pipeline:
         detected: bool,
     ) -> FrameResult:
         height, width = frame.image_bgr.shape[:2]
+        contract = self.classifier.contract
         return FrameResult(
             frame.index,
             frame.captured_at_s,
             frame.source,
             width,
             height,
-            self.classifier.contract.labels,
+            contract.labels,
             faces,
             stage_ms,
             unnamed,
             detected,
             frame.read_at_s,
             frame.unix_time_s,
-            self.classifier.contract.task,
+            contract.task,
             hidden,
         )
 
 
-def _for_detection(frame: Frame) -> NDArray[np.uint8]:
-    """The smaller picture, where the camera gives one."""
-    return frame.image_bgr if frame.small_bgr is None else frame.small_bgr
-
-
 def _rescaled(found: list[Detection], factor: float) -> list[Detection]:
     """Faces found in a smaller copy, in pixels of the frame itself."""
-    return found if factor == 1 else [_enlarged(one, factor) for one in found]
-
-
-def _enlarged(found: Detection, factor: float) -> Detection:
-    box = found.box
-    edges = (edge * factor for edge in (box.left_px, box.top_px, box.width_px, box.height_px))
-    return Detection(Box(*edges), found.score, found.keypoints.mapped(factor) if found.keypoints else None)
+    return found if factor == 1 else [one.enlarged(factor) for one in found]

@@ -40,6 +40,11 @@ class HysteresisSmoother:
         averages = np.stack([mood.average for mood in moods]) if moods else probabilities
         return averages, [mood.label for mood in moods]
 
+    def recall(self, track_id: int) -> tuple[NDArray[np.float32], int] | None:
+        """Average (labels,) and label of a face as they were last, None for one that is not known."""
+        mood = self._moods.get(track_id)
+        return None if mood is None else (mood.average, mood.label)
+
     def _next(self, before: _Mood | None, row: NDArray[np.float32]) -> _Mood:
         if before is None:
             return _Mood(row, int(np.argmax(row)))

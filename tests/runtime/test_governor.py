@@ -29,7 +29,9 @@ class Board:
     taken_at_s: list[float] = field(default_factory=list)
 
     def __post_init__(self):
-        self.pipeline = SimpleNamespace(schedule=SimpleNamespace(stretch=1), pixel_step=1)
+        self.pipeline = SimpleNamespace(
+            schedule=SimpleNamespace(stretch=1), pixel_step=1, turns=SimpleNamespace(budget_s=None)
+        )
         self.governor = RateGovernor(
             self.pipeline, self.target_fps, paced=self.paced, clock_s=lambda: self.now_s, sleep=self._sleep
         )
@@ -177,3 +179,16 @@ def test_a_new_governor_begins_with_full_effort_whatever_the_one_before_had_set(
     governor = RateGovernor(board.pipeline, None, paced=True)
     assert governor.level == 0
     assert (board.pipeline.schedule.stretch, board.pipeline.pixel_step) == (1, 1)
+
+
+@pytest.mark.parametrize(("target_fps", "budget_s"), [(10.0, 0.05), (25.0, 0.02), (None, 0.5)])
+def test_the_classifier_may_take_half_of_a_live_frames_time(target_fps, budget_s):
+    board = Board(detect_s=0.005, target_fps=target_fps)
+    board.run(1)
+    assert board.pipeline.turns.budget_s == pytest.approx(budget_s)
+
+
+def test_a_file_is_looked_at_whole_at_any_speed():
+    board = Board(detect_s=0.005, paced=False)
+    board.run(1)
+    assert board.pipeline.turns.budget_s is None

@@ -24,6 +24,9 @@ _TOO_BUSY, _IDLE = 0.9, 0.45
 _WINDOW_S = 1.0
 _MIN_FRAMES = 5
 _CATCH_UP_S = 1.0
+# What the classifier may take of a frame's time, and how long where there is no rate to hold: a model that takes longer
+# for all faces looks at them in turn.
+_CLASSIFY_SHARE, _CLASSIFY_S = 0.5, 0.5
 # After a try that was too much, wait this many windows before the next.
 _PATIENCE_WINDOWS = 20
 # A board that throttles is given half the work until it has been well for this long.
@@ -52,6 +55,7 @@ class RateGovernor:
         self.fps = 0.0
         # The pipeline may come from another governor, which had it work less.
         self._set(0, raised=False)
+        pipeline.turns.budget_s = None
         self._limit_fps: float | None = None
         self._cool_since_s: float | None = None
         self._troubles = Troubles(clock_s)
@@ -68,7 +72,10 @@ class RateGovernor:
     def wait(self) -> None:
         """Sleep until the next frame is due. What came in meanwhile is dropped by a live source."""
         rate = self.rate_fps
-        if rate is None or not self._paced:
+        if not self._paced:
+            return
+        self._pipeline.turns.budget_s = _CLASSIFY_S if rate is None else _CLASSIFY_SHARE / rate
+        if rate is None:
             return
         now_s = self._clock_s()
         if self._next_at_s > now_s:
