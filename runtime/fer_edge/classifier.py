@@ -42,7 +42,7 @@ class Classifier:
         text = self.engine.metadata(METADATA_KEY)
         if text is None:
             raise ModelError(
-                f"{path}: no contract inside, so its preprocessing is unknown. Give it one with `make adopt FILE=...`; "
+                f"{path}: no contract inside, so its preprocessing is unknown. Put one into it; "
                 "docs/model-contract.md says how."
             )
         self.contract: ModelContract = parse_contract(text, str(path))
