@@ -132,6 +132,7 @@ def test_golden_inputs_are_synthetic_bytes_from_a_fixed_seed(exported: Path) -> 
     assert inputs[3:].std(axis=(1, 2)).min() > 5
 
 
+@pytest.mark.slow
 def test_a_build_repeats_to_the_byte_under_source_date_epoch(
     checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", SYSTEMS)
 def test_both_files_answer_as_torch_does_and_say_their_task(architecture: str, folder: Path) -> None:
     artefacts, task = exported_system(architecture, folder), SYSTEMS[architecture][0]

@@ -92,6 +92,7 @@ def test_a_layer_with_an_outlier_is_refused_and_named(
     assert float(row_of(path)["agreement"]) >= 0.95
 
 
+@pytest.mark.slow
 def test_attention_stays_float_in_tflite(faces: Path, tmp_path: Path) -> None:
     network = hard.trained(hard.MobileLike(nn.ReLU, simam=True))
     path = tmp_path / "attention.tflite"

@@ -83,6 +83,7 @@ def test_batch_norm_folds_without_changing_the_network() -> None:
     assert [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]  # the original is left alone
 
 
+@pytest.mark.slow
 def test_trained_with_quantizers_every_convolution_is_integer(
     graph: FloatGraph, checkpoint_path: Path, training: LabelledFaces, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_batch_norm_that_is_not_alone_behind_its_convolution_is_refused() -> N
         qat.folded(Shared(), torch.randn(2, 1, 8, 8))
 
 
+@pytest.mark.slow
 def test_a_network_trained_to_bear_rounding_is_a_float_network_again(
     graph: FloatGraph, checkpoint_path: Path, training: LabelledFaces
 ) -> None:

@@ -340,6 +340,7 @@ def test_committed_caches_belong_to_the_committed_checkpoints(path: Path) -> Non
     assert all(cached.ranges[kind][method] for kind in ("onnx", "tflite") for method in ("quantile", "minmax"))
 
 
+@pytest.mark.slow
 @COMMITTED
 def test_committed_models_pass_the_gate_on_fer2013_as_their_cache_says(path: Path, tmp_path: Path) -> None:
     fer2013 = Path(os.environ.get("FER2013_CACHE", ROOT / "data" / "fer2013.npz"))

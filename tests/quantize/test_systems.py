@@ -82,6 +82,7 @@ def test_a_model_of_values_is_measured_by_concordance(architecture: str, folder:
             assert beside["measured_values"][0]["split"] == "PublicTest"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["mobilenet_v3", "xception"])
 def test_every_convolution_of_a_classifier_becomes_integer(architecture: str, folder: Path, faces: Path) -> None:
     rows = searched(gathered(architecture, folder, faces))
@@ -110,6 +111,7 @@ def test_scores_of_values_by_hand() -> None:
     assert (scored.dataset, scored.n, scored.accuracy) == ("drawn all", 2, None)
 
 
+@pytest.mark.slow
 def test_networks_are_compared_side_by_side_whatever_the_gate_says(folder: Path, faces: Path, tmp_path: Path) -> None:
     path = exported_system("xception", folder).parent.parent / "xception.safetensors"
     places = ["--artefacts", str(tmp_path / "a"), "--out", str(tmp_path / "x.csv")]

@@ -68,10 +68,6 @@ class Fer2013:
         """The votes for the seven classes of FER2013, (n, 7) in the order of EXPRESSIONS."""
         return None if self.votes is None else self.votes[:, _VOTE_OF_CLASS]
 
-    def ferplus_votes(self) -> NDArray[np.int64] | None:
-        """The votes for the eight classes of FER+, (n, 8) in the order of VOTES."""
-        return None if self.votes is None else self.votes[:, :_NOT_A_FACE_VOTES]
-
 
 def read_fer2013(
     path: Path, ferplus: Path | None = None, *, expected_counts: dict[str, int] | None = OFFICIAL_COUNTS

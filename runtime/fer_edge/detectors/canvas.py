@@ -28,11 +28,6 @@ class Canvas:
         shorter = _stepped(side_px * min(width_px, height_px) / max(width_px, height_px))
         return cls(side_px, shorter) if width_px >= height_px else cls(shorter, side_px)
 
-    @property
-    def area_px(self) -> int:
-        """The number of its pixels."""
-        return self.width_px * self.height_px
-
 
 def _stepped(side: float) -> int:
     return max(math.ceil(side / STEP_PX), 1) * STEP_PX
