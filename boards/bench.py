@@ -76,7 +76,10 @@ def _faces(settings: BenchSettings, contract: ModelContract) -> LabelledFaces | 
     """The faces with a truth for the model's task; None where they are not at hand or have no classes."""
     if settings.faces is None or contract.task_spec.kind != CLASSES:
         return None
-    faces = load_task_faces(settings.faces, settings.split, contract.task, contract.labels)
+    faces = load_task_faces(
+        *(settings.faces, settings.split, contract.task, contract.labels, contract.input.size_px),
+        colour=contract.input.channels == 3,
+    )
     return faces if isinstance(faces, LabelledFaces) else None
 
 

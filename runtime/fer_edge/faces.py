@@ -17,13 +17,16 @@ from fer_edge.truth import LABELS_OF, truth_of
 
 _CACHE_ARRAYS = ("images", "labels", "splits", "label_names", "split_names")
 _VOTES = 10
+# The task whose classes are the labels of the faces themselves.
+OWN_CLASSES = "classes"
 _REMEDY = "Make it again with `make data`."
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """Grey face crops and their classes: images (n, h, w) uint8, labels (n,) int64 indices into `label_names`.
+    """Face crops and their classes: images grey (n, h, w) or BGR (n, h, w, 3) uint8, labels (n,) int64 indices into
+    `label_names`.
 
     A label below 0, in caches of faces annotated for something else, says that the class is not known.
     """
@@ -83,14 +86,16 @@ class ValuedFaces:
         return self.values
 
 
-def load_faces(path: Path, split: str, size_px: tuple[int, int] | None = None) -> LabelledFaces:
+def load_faces(
+    path: Path, split: str, size_px: tuple[int, int] | None = None, *, colour: bool = False
+) -> LabelledFaces:
     """One split of the array cache `make data` writes (.npz), or a folder with one sub-folder of images a class.
 
-    For a folder, `split` only names it, and images are resized to `size_px` (height, width) where that is given.
-    Raises DataError naming the file that is missing or unreadable.
+    For a folder, `split` only names it, images are resized to `size_px` (height, width) where that is given, and with
+    `colour` they are BGR. A cache holds grey faces. Raises DataError naming the file that is missing or unreadable.
     """
     if path.is_dir():
-        return _load_folder(path, split, size_px)
+        return _load_folder(path, split, size_px, colour=colour)
     arrays = read_cache(path)
     chosen = _split_of(arrays, path, split)
     names = tuple(arrays["label_names"].tolist())
@@ -100,9 +105,15 @@ def load_faces(path: Path, split: str, size_px: tuple[int, int] | None = None) -
 
 
 def load_task_faces(
-    path: Path, split: str, task: str, labels: tuple[str, ...], size_px: tuple[int, int] | None = None
+    path: Path,
+    split: str,
+    task: str,
+    labels: tuple[str, ...],
+    size_px: tuple[int, int] | None = None,
+    *,
+    colour: bool = False,
 ) -> LabelledFaces | ValuedFaces:
-    """The faces of one split that have a truth for `task`, in the order of the model's `labels`.
+    """The faces of one split that have a truth for `task`, in the order of the model's `labels`; see `load_faces`.
 
     From the array cache; for a folder only tasks of classes, which its sub-folders then name. Truths beyond the seven
     classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). Raises DataError.
@@ -110,9 +121,9 @@ def load_task_faces(
     if path.is_dir():
         if TASKS[task].kind != CLASSES:
             raise DataError(f"{path}: a folder names classes, which say nothing of {task}. Give an array cache.")
-        return load_faces(path, split, size_px).in_order_of(labels)
+        return load_faces(path, split, size_px, colour=colour).in_order_of(labels)
     arrays = read_cache(path)
-    if task == "expression7" and "truth_expression7" not in arrays:
+    if task in ("expression7", OWN_CLASSES) and f"truth_{task}" not in arrays:
         if (arrays["labels"] < 0).any():
             raise DataError(f"{path}: {dataset_of(arrays)} has no annotation for {task}.")
         return load_faces(path, split).in_order_of(labels)
@@ -208,7 +219,7 @@ def _problems_of_truth(name: str, arrays: dict[str, NDArray[Any]], count: int) -
         yield f"{name} is {truth.dtype} {truth.shape[:4]}, expected ({count},) or ({count}, k) numbers"
 
 
-def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None) -> LabelledFaces:
+def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None, *, colour: bool) -> LabelledFaces:
     names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
     images, labels, broken = [], [], []
     for label, name in enumerate(names):
@@ -216,7 +227,7 @@ def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None) -> Lab
             if path.suffix.lower() not in _SUFFIXES and kind_of_file(path) is None:
                 continue
             try:
-                image = read_image(path, grey=True)
+                image = read_image(path, grey=not colour)
             except SourceError as error:
                 broken.append(str(error))
                 continue

@@ -1,6 +1,7 @@
 """Accuracy on the board itself, with labelled faces a user brings."""
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from fer_edge.errors import DataError
 from fer_edge.faces import LabelledFaces, load_task_faces
 from fer_edge.metrics import classification_metrics
 
+logger = logging.getLogger("fer_edge")
+
 _BATCH = 64
 
 
@@ -22,9 +25,12 @@ def with_accuracy(row: BenchRow, classifier: Classifier, path: Path, split: str,
     Raises DataError where those faces have no truth for the model's task, or the task has no classes.
     """
     contract = classifier.contract
-    faces = load_task_faces(path, split, contract.task, contract.labels)
+    spec = contract.input
+    faces = load_task_faces(path, split, contract.task, contract.labels, spec.size_px, colour=spec.channels == 3)
     if not isinstance(faces, LabelledFaces):
         raise DataError(f"{path}: accuracy is of classes, and {classifier.path.name} answers {contract.task}.")
+    if spec.channels == 3 and faces.images.ndim == 3:
+        logger.warning("%s: grey faces judge %s, which takes colour.", path, classifier.path.name)
     return scored(row, faces, probabilities_of(classifier, faces.images, progress))
 
 
@@ -44,6 +50,6 @@ def scored(row: BenchRow, faces: LabelledFaces, probabilities: NDArray[np.float3
 def probabilities_of(
     classifier: Classifier, images: NDArray[np.uint8], progress: Progress = iter
 ) -> NDArray[np.float32]:
-    """Probabilities (n, labels) of grey faces (n, h, w) uint8."""
+    """Probabilities (n, labels) of faces, grey (n, h, w) or BGR (n, h, w, 3) uint8, of any size."""
     starts = range(0, len(images), _BATCH)
     return np.concatenate([classifier.classify(images[start : start + _BATCH]) for start in progress(starts)])
