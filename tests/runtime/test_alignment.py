@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -10,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_edge.alignment import aligned, similarity
+from fer_edge.arguments import ON_MOTION
 from fer_edge.contract import ModelContract
 from fer_edge.crop import crop_faces
-from fer_edge.detectors import open_detector
-from fer_edge.frames import Box, Detection, Keypoints, Point
+from fer_edge.detectors import Detector, open_detector
+from fer_edge.frames import Box, Detection, Frame, Keypoints, Point
+from fer_edge.pipeline import Pipeline
 
 TEMPLATE = np.array([[30.0, 40.0], [70.0, 40.0], [50.0, 60.0], [36.0, 80.0], [64.0, 80.0]])
 
@@ -153,3 +156,64 @@ def test_a_tilted_photograph_is_upright_in_the_crop(
     boxed_likeness = likeness(dataclasses.replace(model, face_crop=contract.face_crop))
     # YuNet sees less tilt than there is, so that some of it remains.
     assert aligned_likeness > boxed_likeness + 0.1, (aligned_likeness, boxed_likeness)
+
+
+def likeness_of(crop: np.ndarray, other: np.ndarray) -> float:
+    return float(np.corrcoef(crop.ravel(), other.ravel())[0, 1])
+
+
+class Recording:
+    """A classifier that keeps the crops it was given and names all of them alike."""
+
+    def __init__(self, contract: ModelContract) -> None:
+        self.contract = contract
+        self.crops: list[np.ndarray] = []
+
+    def classify_each(self, crops: np.ndarray) -> list[np.ndarray]:
+        self.crops += list(crops)
+        return [np.full(len(self.contract.labels), 1 / len(self.contract.labels), np.float32) for _ in crops]
+
+
+def moving(astronaut: np.ndarray, frames: int) -> Iterator[Frame]:
+    """A face that moves by 6 pixels to the right and 2 down in every frame, of a turned picture."""
+    turn = cv2.getRotationMatrix2D((256, 256), 12, 1.0)
+    for index in range(frames):
+        shift = turn + np.array([[0, 0, 6 * index], [0, 0, 2 * index]])
+        image = cv2.warpAffine(astronaut, shift, (640, 512), borderMode=cv2.BORDER_REPLICATE)
+        yield Frame(image, index, index / 25, "clip")
+
+
+def test_between_detections_the_keypoints_move_with_the_face(
+    contract: ModelContract, detector: Detector, astronaut: np.ndarray
+) -> None:
+    """Detected in each fourth frame only, a face is cut out as if it were detected in all of them."""
+    every, fourth = Recording(aligned_contract(contract)), Recording(aligned_contract(contract))
+    pipelines = Pipeline(detector, every), Pipeline(detector, fourth, detect_when=4)
+    for frame in moving(astronaut, 16):
+        for pipeline in pipelines:
+            assert len(pipeline.process(frame).faces) == 1
+    # Left where they were found, the keypoints would give 0.4 in the frame before the next detection.
+    alike = [likeness_of(one, other) for one, other in zip(every.crops, fourth.crops, strict=True)]
+    assert min(alike[8:]) > 0.8, "its speed is known by then"
+
+
+def test_where_nothing_moves_a_held_face_is_cut_out_where_it_was(
+    contract: ModelContract, detector: Detector, astronaut: np.ndarray
+) -> None:
+    recording = Recording(aligned_contract(contract))
+    pipeline = Pipeline(detector, recording, detect_when=ON_MOTION)
+    for index in range(6):
+        pipeline.process(Frame(astronaut, index, index / 25, "clip"))
+    assert len(recording.crops) == 6
+    assert all((crop == recording.crops[0]).all() for crop in recording.crops)
+
+
+def test_a_camera_that_gives_a_smaller_picture_for_detection_is_cut_out_of_the_large_one(
+    contract: ModelContract, detector: Detector, astronaut: np.ndarray
+) -> None:
+    crops = []
+    for small in (None, cv2.resize(astronaut, (320, 320), interpolation=cv2.INTER_AREA)):
+        recording = Recording(aligned_contract(contract))
+        Pipeline(detector, recording).process(Frame(astronaut, 0, 0.0, "camera", small_bgr=small))
+        crops += recording.crops
+    assert likeness_of(*crops) > 0.9

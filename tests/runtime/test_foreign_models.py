@@ -29,7 +29,7 @@ MODELS = {
     "rgb-224-fp16": Foreign(side_px=224, dtype="float16", **IMAGENET),
     "fp16-raw": Foreign(dtype="float16"),
     "batch-of-one": Foreign(batch=1, **UNIT),
-    "batch-of-four": Foreign(batch=4, **UNIT),
+    "batch-of-eight": Foreign(batch=8, **UNIT),
     "second-output-by-name": Foreign(embedding=True, **UNIT),
     "second-output-by-index": Foreign(embedding=True, chosen_by="index", **UNIT),
     "probabilities": Foreign(probabilities=True, **UNIT),
@@ -94,6 +94,49 @@ def test_the_program_says_of_every_face_what_the_model_says(
         assert face["expression"] == SIX[int(np.argmax(probabilities))]
     if foreign.colour != "grey":
         assert abs(by_hand[0] - by_hand[1]).max() > 0.03, "the blue light makes a difference"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> onnx.ModelProto:
+    return onnx.load(write_foreign(tmp_path / "model.onnx", MODELS["rgb-64-imagenet"]))
+
+
+def said_of(model: onnx.ModelProto, photo: Path, folder: Path, **saving: object) -> np.ndarray:
+    """The probabilities (faces, labels) that the program writes of a photograph, with a model saved in a folder."""
+    onnx.save(model, folder / "model.onnx", **saving)
+    out = folder / "out.jsonl"
+    assert main([str(photo), "--model", str(folder / "model.onnx"), "--jsonl", str(out), *QUIETLY]) == 0
+    return np.array([list(face["probabilities"].values()) for face in faces_of(out)])
+
+
+@pytest.mark.parametrize("opset", [9, 11, 13])
+def test_old_operator_sets_run(
+    model: onnx.ModelProto, opset: int, pair: Path, tmp_path: Path, mediapipe_file: Path
+) -> None:
+    model.opset_import[0].version, model.ir_version = opset, 4
+    by_hand = said_by_hand(MODELS["rgb-64-imagenet"], pair, mediapipe_file)
+    np.testing.assert_allclose(said_of(model, pair, tmp_path), by_hand, atol=1e-3)
+
+
+def test_weights_in_a_file_beside_the_model_are_found(
+    model: onnx.ModelProto, pair: Path, tmp_path: Path, mediapipe_file: Path
+) -> None:
+    """As exporters write large ones: external data."""
+    beside = {"save_as_external_data": True, "size_threshold": 0, "location": "weights.bin"}
+    found = said_of(model, pair, tmp_path, **beside)
+    assert (tmp_path / "weights.bin").stat().st_size > 0
+    np.testing.assert_allclose(found, said_by_hand(MODELS["rgb-64-imagenet"], pair, mediapipe_file), atol=1e-3)
+
+
+def test_a_model_of_any_height_and_width_gets_the_size_its_contract_says(
+    model: onnx.ModelProto, pair: Path, tmp_path: Path, mediapipe_file: Path
+) -> None:
+    for place, name in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_param = name
+    sized = dataclasses.replace(MODELS["rgb-64-imagenet"], side_px=80)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: sized.contract.to_json()})
+    np.testing.assert_allclose(said_of(model, pair, tmp_path), said_by_hand(sized, pair, mediapipe_file), atol=1e-3)
 
 
 @pytest.mark.parametrize("colours", [("rgb", "bgr"), ("bgr", "rgb")])
@@ -227,6 +270,10 @@ def test_a_contract_that_does_not_fit_the_model_is_refused_in_one_line_that_says
     ("table", "message"),
     [
         ({"labels": ["a", "b"]}, "output 'scores' of shape (any, 6), expected (faces, 2 labels)"),
+        (
+            {"input": json.loads(UNIT_64.contract.to_json())["input"] | {"high": 1}},
+            "range 0..1 does not fit float32, expected 0..255; another range is said by mean and std, such as",
+        ),
         ({"schema_version": 4}, "contract schema 4 is newer than this fer-edge understands (3). Upgrade"),
         ({"schema_version": 1}, "contract task classes needs schema 3, found 1"),
         ({"task": "class"}, "did you mean classes?"),
