@@ -19,7 +19,7 @@ with contextlib.suppress(ImportError):  # the environment of tflite-runtime has 
     # How long an example takes says something of the machine's load, not of the code.
     hypothesis.settings.register_profile("no deadline", deadline=None)
     # For mutation testing, where thousands of runs take turns; each the same, or a mutant would die by luck.
-    hypothesis.settings.register_profile("mutants", deadline=None, max_examples=25, derandomize=True, database=None)
+    hypothesis.settings.register_profile("mutants", deadline=None, max_examples=8, derandomize=True, database=None)
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no deadline"))
 
 ROOT = Path(__file__).parent.parent
