@@ -34,8 +34,9 @@ def register(commands: Commands) -> None:
     alignment.add_argument("--out", type=Path, default=Path("docs/measured/alignment.csv"))
     alignment.set_defaults(run=_alignment)
 
+    margins.add_argument("model", type=Path, help="a classifier with a contract")
+    alignment.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="classifiers with a contract")
     for parser in (margins, alignment):
-        parser.add_argument("model", type=Path, help="a classifier with a contract")
         parser.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"))
         parser.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
 
@@ -91,17 +92,23 @@ def _alignment(options: argparse.Namespace) -> None:
 
     from boards.alignment import TEMPLATE_FACES, mean_template, measure_alignment, write_alignment
 
-    classifier = Classifier(options.model)
+    classifiers = [Classifier(path) for path in options.models]
     mediapipe, yunet = open_detector("mediapipe"), open_detector("yunet", options.detector_file)
     template = mean_template(yunet, load_faces(options.faces, "Training").balanced(TEMPLATE_FACES, 0))
     print("template:", *(f"({point.x}, {point.y})" for point in template))
     faces = load_faces(options.faces, "PublicTest")
     faces = faces.balanced(options.count, 0) if options.count else faces
-    rows = [row for one in (mediapipe, yunet) for row in measure_alignment(classifier, one, faces, template)]
+    rows = [
+        row
+        for classifier in classifiers
+        for detector in (mediapipe, yunet)
+        for row in measure_alignment(classifier, detector, faces, template)
+    ]
     write_alignment(options.out, rows)
     for row in rows:
         print(
-            f"{row.detector:10} turned {row.turn_deg:2.0f}  found {row.found}/{row.n}  box {row.accuracy_by_box:.2%}  "
+            f"{row.model:24}{row.detector:10} turned {row.turn_deg:2.0f}  found {row.found}/{row.n}  "
+            f"box {row.accuracy_by_box:.2%}  "
             f"aligned {row.accuracy_aligned:.2%}  gain {row.gain:+.2%} ({row.gain_low:+.2%} to {row.gain_high:+.2%})"
         )
     print(options.out)

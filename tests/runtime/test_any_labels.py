@@ -33,7 +33,8 @@ from fer_edge.tasks import TASKS
 from tests.runtime.fakes.foreign import UNIT, Foreign, write_foreign
 from tests.runtime.fakes.mjpeg_server import free_port
 from tests.runtime.fakes.servers import chromium, mosquitto
-from tests.runtime.fakes.subscriber import Subscriber, eventually
+from tests.runtime.fakes.subscriber import Subscriber
+from tests.waiting import eventually
 
 SETS: dict[str, tuple[str, ...]] = {
     "3": ("negativ", "neutral", "positiv"),
@@ -449,3 +450,23 @@ def test_the_timeline_page_shows_them_in_a_browser(browser, labels: tuple[str, .
     assert sorted(counted[::2]) == sorted(labels)
     assert dict(zip(first[::2], first[1::2], strict=True))[labels[0]] == "60%"
     assert wide <= 390 and problems == []
+
+
+def test_a_reload_with_a_model_of_other_labels_makes_anew_what_depends_on_them(tmp_path: Path) -> None:
+    """Home Assistant is told the new ones; what does not name labels stays open."""
+    from fer_edge.program.parts import SinkContext, sink_makers
+    from fer_edge.settings import MqttSettings, OutputSettings, Settings, WebSettings
+    from fer_edge.sources import open_pictures
+
+    settings = Settings(
+        mqtt=MqttSettings(address="mqtt://127.0.0.1"),
+        output=OutputSettings(jsonl=tmp_path / "o.jsonl", csv=tmp_path / "o.csv"),
+        web=WebSettings(address="0"),
+    )
+    source = open_pictures([tmp_path / "photo.png"])
+    keys = [
+        set(sink_makers(settings, SinkContext(source, labels, lambda: VITALS, Pictures(), expressions=labels)))
+        for labels in (SETS["3"], SETS["8"])
+    ]
+    assert sorted(key[0] for key in keys[1] - keys[0]) == ["csv", "mqtt"]
+    assert {key[0] for key in keys[0] & keys[1]} >= {"jsonl", "web"}
