@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.contract import METADATA_KEY
 from fer_edge.engines import TensorSpec, refuse_what_fails, refusing, run_in_batches
-from fer_edge.engines.providers import DTYPES, is_cpu_alone, open_session
+from fer_edge.engines.providers import DTYPES, is_cpu_alone, open_session, trial_shape
 from fer_edge.errors import ModelError
 
 
@@ -60,8 +61,9 @@ def _run_once(path: Path, options: Any) -> None:
     with refusing(path, OnnxEngine.name, "load"):
         session = open_session(path, options)
         specs = [_spec(argument) for argument in session.get_inputs()]
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if all(spec.dtype in DTYPES.values() for spec in specs):
-        session.run(None, {spec.name: np.zeros([max(size, 1) for size in spec.shape], spec.dtype) for spec in specs})
+        session.run(None, {spec.name: np.zeros(trial_shape(spec.shape, text), spec.dtype) for spec in specs})
 
 
 def _spec(argument: Any) -> TensorSpec:

@@ -3,6 +3,7 @@
 TensorRT and CUDA exist only with NVIDIA's wheel, on a board with its GPU. Untested here: no Jetson was at hand.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -115,6 +116,18 @@ def _cpu_session(path: Path, options: Any) -> Any:
         return onnxruntime.InferenceSession(name, options, providers=["CPUExecutionProvider"])
 
 
+def trial_shape(shape: tuple[int, ...], contract: str | None) -> tuple[int, ...]:
+    """An input's shape for one face. Dimensions that may vary (-1) are as the contract says, if there is one, else 1.
+
+    A network of any height and width may take no picture of one pixel.
+    """
+    of_face: tuple[int, ...] = ()
+    with contextlib.suppress(ModelError):
+        of_face = parse_contract(contract or "{}", "").input.tensor_shape
+    wanted = (1, *of_face) if len(shape) == 1 + len(of_face) else (1,) * len(shape)
+    return tuple(expected if size == -1 else size for size, expected in zip(shape, wanted, strict=True))
+
+
 def nodes_by_provider(path: Path) -> Counter[str]:
     """How many nodes of the model each provider ran, from onnxruntime's own profile of one inference."""
     import onnxruntime
@@ -125,8 +138,9 @@ def nodes_by_provider(path: Path) -> Counter[str]:
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = open_session(path, options)
         argument = session.get_inputs()[0]
-        shape = [size if isinstance(size, int) else 1 for size in argument.shape]
-        session.run(None, {argument.name: np.zeros(shape, DTYPES[argument.type])})
+        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        shape = tuple(size if isinstance(size, int) else -1 for size in argument.shape)
+        session.run(None, {argument.name: np.zeros(trial_shape(shape, text), DTYPES[argument.type])})
         events = json.loads(Path(session.end_profiling()).read_text())
     ran = {event["name"]: event["args"]["provider"] for event in events if event.get("args", {}).get("provider")}
     return Counter(ran.values())
