@@ -63,7 +63,7 @@ def foreign_contract() -> ModelContract:
         ),
         face_crop=FaceCrop(margin=0.1, square=True, alignment="five-point", template="arcface-112"),
         output=OutputSpec(meaning="probabilities", temperature=1.0, index=1),
-    )
+    ).in_lowest_schema()
 
 
 class _Builder:
