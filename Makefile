@@ -59,8 +59,8 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
 .PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
-	bench-noise bench-peers figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets media demo \
-	load screenshots test test-all coverage mutants test-tflite-runtime fuzz lint format clean
+	bench-noise bench-peers bench-detectors figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets \
+	media demo load screenshots test test-all coverage mutants test-tflite-runtime fuzz lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -148,6 +148,7 @@ bench: media $(DATA) ## latency by stage and accuracy of every artefact, with th
 
 instructions: $(READY) ## count instructions an inference on emulated Arm cores, for every model in artifacts/
 	$(RUN) -m boards instructions --fresh $(call FILES_OF,$(FAMILY)) $(wildcard build/peers/*.tflite) runtime/fer_edge/data/face_detection_full_range_sparse.tflite
+	$(RUN) -m boards loop-instructions
 	$(if $(call FILES_OF,$(SYSTEMS) $(FOLDED)),$(RUN) -m boards instructions --fresh $(call FILES_OF,$(SYSTEMS) $(FOLDED)) --out $(SYSTEMS_MEASURED)/instructions.csv)
 
 bench-noise: $(READY) $(DATA) ## accuracy under six kinds of noise in five steps (needs FER2013)
@@ -155,6 +156,9 @@ bench-noise: $(READY) $(DATA) ## accuracy under six kinds of noise in five steps
 
 bench-peers: $(READY) $(DATA) ## other people's classifiers beside MODEL, same faces, one thread (needs FER2013)
 	$(RUN) -m boards peers $(FOLDER)/$(MODEL).int8.tflite $(filter-out $(FOLDER)/%,$(wildcard $(FAMILY:%=artifacts/%/*.int8.tflite)))
+
+bench-detectors: media ## recall by size and cost of face detectors, ours and others, on the same scenes: CSV and plot (an hour)
+	$(RUN) -m boards detectors
 
 figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: half an hour)
 	for model in $(filter $(FAMILY) $(SYSTEMS) $(FOLDED),$(notdir $(wildcard artifacts/*))); do $(MAKE) keep-figures MODEL=$$model || exit 1; done

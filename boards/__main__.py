@@ -5,7 +5,7 @@ import sys
 
 from fer_edge.errors import run_reporting
 
-from boards.commands import bench, bundle, emulation, figures, measure, program, vm
+from boards.commands import bench, bundle, detectors, emulation, figures, measure, program, vm
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m boards", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("quantize", help="`python -m quantize`, with instructions counted on emulated Arm cores")
-    for group in (bench, measure, program, figures, bundle, emulation, vm):
+    for group in (bench, measure, detectors, program, figures, bundle, emulation, vm):
         group.register(commands)
     return parser
 

@@ -26,7 +26,7 @@ from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
 from fer_edge.sources.ffmpeg import open_capture
 
-from boards.workers import MEDIAPIPE, OURS, PEER, SHAPE
+from boards.workers import DEFAULT, OURS, PEER, SHAPE
 
 WORKER = Path(__file__).parent / "workers.py"
 RUNTIME = Path(__file__).parent.parent / "runtime"
@@ -163,7 +163,7 @@ def _row(
         rss_mb=answers[-1]["rss_mb"],
         start_s=contestant.start["start_s"],
         start_cpu_s=contestant.start["start_cpu_s"],
-        installed_mb=size_mb if contestant.name == MEDIAPIPE else None,
+        installed_mb=size_mb if contestant.name == DEFAULT else None,
         cpu=board_info().cpu,
         python=platform.python_version(),
     )

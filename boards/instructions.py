@@ -58,3 +58,8 @@ def write_instructions(rows: Iterable[InstructionRow], path: Path = INSTRUCTIONS
 def merged(old: Iterable[InstructionRow], new: Iterable[InstructionRow]) -> list[InstructionRow]:
     """`old` with every row of `new` in the place of its predecessor."""
     return list({row.key: row for row in (*old, *new)}.values())
+
+
+def look_name(detector: str, side_px: int | None) -> str:
+    """What a row is called that counts a detector's look at a picture of 640x480, on its own or another canvas."""
+    return f"look, {detector}" if side_px is None else f"look, {detector}, {side_px} px"

@@ -70,6 +70,13 @@ def smoke(userland: Userland, models: Sequence[Path], photo: Path, recorded: Seq
     return SmokeResult(tuple(rows), tuple(differences), tuple(face["label"] for face in there["faces"]))
 
 
+def require_counts(core: str, rows: Sequence[InstructionRow], recorded: Sequence[InstructionRow]) -> None:
+    """Raise SmokeError, naming every count that is not within 2 % of the recorded one."""
+    problems = [problem for row in rows if (problem := _wrong_count(row, recorded))]
+    if problems:
+        raise SmokeError(f"{core}: {'; '.join(problems)}")
+
+
 def _run_here(arguments: Sequence[str]) -> str:
     command = [sys.executable, str(GUEST / "smoke.py"), *arguments]
     finished = subprocess.run(command, capture_output=True, text=True)

@@ -188,6 +188,7 @@ threads = {profile.engine.threads}
 [detection]
 detector = "{detector.name}"
 file = "@RELEASE@/{detector.file.as_posix()}"
+range = "{profile.detector.range}"
 """
 
 

@@ -1,11 +1,17 @@
 """`instructions`, `arm64-smoke`, `arm64-install`: what an x86 machine can prove of an Arm board."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boards.commands import Commands
+
+if TYPE_CHECKING:
+    from boards.instructions import InstructionRow
 
 
 def register(commands: Commands) -> None:
@@ -17,6 +23,14 @@ def register(commands: Commands) -> None:
     instructions.add_argument("--out", type=Path, default=Path("boards/instructions.csv"))
     add_or_skip(instructions)
     instructions.set_defaults(run=_instructions)
+
+    loop = commands.add_parser("loop-instructions", help="count a frame's way through the whole loop, by stage")
+    loop.add_argument("--clip", type=Path, default=Path("media/WolfgangLanger_Pexels.mp4"))
+    loop.add_argument("--cpu", action="append", help="cortex-a53, -a72 or -a76 (default: a72 and a76)")
+    loop.add_argument("--check", action="store_true", help="compare with the recorded counts, and record nothing")
+    loop.add_argument("--out", type=Path, default=Path("boards/instructions.csv"))
+    add_or_skip(loop)
+    loop.set_defaults(run=_loop)
 
     smoke = commands.add_parser("arm64-smoke", help="the runtime on emulated cores: same faces, logits and counts")
     smoke.add_argument("folder", type=Path, help="an artefact folder such as artifacts/fer-base")
@@ -69,6 +83,48 @@ def _count(options: argparse.Namespace) -> None:
         counts = f"{row.instructions / 1e6:9.2f} M instructions{row.dot_products / 1e6:9.2f} M dot products"
         print(f"{row.model:40}{row.cpu:12}{counts}")
     print(options.out)
+
+
+def _loop(options: argparse.Namespace) -> None:
+    with skipping(options, "loop-instructions"):
+        _count_loop(options)
+
+
+def _count_loop(options: argparse.Namespace) -> None:
+    from fer_edge.detectors import DETECTOR_FILES, default_detector
+    from fer_edge.models import DEFAULT_MODEL
+
+    from boards.arm64.cores import COUNTED, core_named
+    from boards.arm64.loop import LookCase, count_looks, count_loop
+    from boards.arm64.smoke import require_counts
+    from boards.arm64.userland import make_userland
+    from boards.detectors.contenders import SIDES_PX
+    from boards.instructions import merged, read_instructions, write_instructions
+
+    if default_detector() != "yunet":
+        print("loop-instructions skipped: YuNet was not made here (`make setup` does, where it can be fetched)")
+        return
+    detector, recorded = DETECTOR_FILES["yunet"].path, read_instructions(options.out)
+    looks = [LookCase("mediapipe", DETECTOR_FILES["mediapipe"].path, None)]
+    looks += [LookCase("yunet", detector, side_px) for side_px in SIDES_PX]
+    for core in map(core_named, options.cpu or COUNTED):
+        userland = make_userland(core)
+        rows = count_loop(userland, options.clip, DEFAULT_MODEL, detector)
+        rows += count_looks(userland, options.clip, looks)
+        for row in rows:
+            print(f"{row.model:48}{row.cpu:12}{row.instructions / 1e6:9.2f} M")
+        if options.check:
+            require_counts(
+                core.name, [row for row in rows if row.model.endswith(": total") or ":" not in row.model], recorded
+            )
+        else:
+            recorded = merged([row for row in recorded if not _is_older(row, rows)], rows)
+            write_instructions(recorded, options.out)
+
+
+def _is_older(row: InstructionRow, newer: list[InstructionRow]) -> bool:
+    """Whether it is of the same loop, with other files."""
+    return any((row.model, row.engine, row.cpu) == (one.model, one.engine, one.cpu) for one in newer)
 
 
 def _smoke(options: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from fer_edge.regions import Region
 from fer_edge.tables import unprintable
 
 ON_MOTION = 0
+_RANGES = ("near", "far", "auto")
 STDOUT = Path("/dev/stdout")
 _MOST = 10**9
 _MOST_SECONDS = 86_400
@@ -123,6 +124,17 @@ def detect_when(text: str) -> int:
         return ON_MOTION
     if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= _MOST:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is neither a number of frames such as 5 nor on-motion")
+    return int(text)
+
+
+def looking_range(text: str) -> str | int:
+    """How far the detector looks: a name of the ranges, or the longer side of its canvas in pixels."""
+    if text in _RANGES:
+        return text
+    if not _WHOLE.fullmatch(text) or not 64 <= int(text) <= 1024 or int(text) % 32:
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} is none of {', '.join(_RANGES)} and no multiple of 32 from 64 to 1024"
+        )
     return int(text)
 
 

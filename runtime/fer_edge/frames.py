@@ -162,8 +162,8 @@ class FrameResult:
     `unnamed` are faces that were found and not named: too many, too small, outside the regions of interest, or such
     that the model gave no usable output for them.
     `hidden` is where a face may be, found or not, now or a moment ago, and None where nothing is known of the frame and
-    all of it has to be hidden; `fer_edge.hiding` says how. `detected` is false where the boxes were predicted from
-    earlier frames. `read_at_s` and `unix_time_s` are the
+    all of it has to be hidden; `fer_edge.hiding` says how. `detected` is false where nobody looked at the whole frame:
+    its faces were followed from earlier frames, or predicted. `read_at_s` and `unix_time_s` are the
     frame's. `task` is the contract's, which says what the faces' numbers mean (`fer_edge.tasks`).
     """
 

@@ -9,22 +9,19 @@ from numpy.typing import NDArray
 from fer_edge.classifier import Classifier
 from fer_edge.crop import crop_faces
 from fer_edge.detectors import Detector
-from fer_edge.detectors.geometry import within_reach
 from fer_edge.edges import EdgeWatch
-from fer_edge.errors import ModelError
+from fer_edge.finder import FaceFinder, Look, rescaled
 from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
 from fer_edge.hiding import HiddenAreas
+from fer_edge.looking_range import LookingRange
 from fer_edge.motion import CutDetector
 from fer_edge.regions import Region, in_regions
 from fer_edge.schedule import DetectionSchedule
 from fer_edge.smoother import HysteresisSmoother
 from fer_edge.tasks import CLASSES
 from fer_edge.tracker import IouTracker
-from fer_edge.troubles import Troubles
 from fer_edge.turns import Turns
 
-# A detector may stumble over a picture. One that fails on so many in a row is broken.
-_MAX_FAILURES = 30
 # The largest box that is classified, in longer sides of the picture.
 _LARGEST = 2.0
 
@@ -52,6 +49,7 @@ class Pipeline:
 
     `detect_when` is the number of frames from one detection to the next, or ON_MOTION; between, faces are tracked.
     Faces smaller than `min_face_px`, or with their centre outside `regions`, are found but not classified.
+    `looks` says on how large a canvas a detector looks that can choose.
     `watch_edges` looks for faces that come in at the picture's edges, to hide them: more work where something moves.
     """
 
@@ -67,12 +65,10 @@ class Pipeline:
         min_face_px: int = 0,
         regions: Sequence[Region] = (),
         watch_edges: bool = False,
+        looks: LookingRange | None = None,
     ) -> None:
         self.detector, self.classifier = detector, classifier
-        self.schedule = DetectionSchedule(detect_when, regions)
-        # Detection reads each n-th pixel where the board is too slow for all of them; a rate governor sets it.
-        self.pixel_step = 1
-        self.detector_failures = 0
+        self.finder = FaceFinder(detector, DetectionSchedule(detect_when, regions), looks)
         self._tracker, self._smoother = IouTracker(), HysteresisSmoother(smoothing, hysteresis)
         self.turns = Turns()
         self.watch_edges = watch_edges
@@ -80,8 +76,11 @@ class Pipeline:
         self._max_faces, self._min_face_px, self._regions = max_faces, min_face_px, regions
         self._unnamed: tuple[Box, ...] = ()
         self._shape: tuple[int, ...] = ()
-        self._troubles = Troubles()
-        self._failed_in_a_row = 0
+
+    @property
+    def detector_failures(self) -> int:
+        """Frames that the detector failed on."""
+        return self.finder.failures
 
     def forget(self) -> None:
         """Begin anew: the next frame has nothing to do with those before."""
@@ -89,7 +88,7 @@ class Pipeline:
         self._areas.forget()
         self._cuts.forget()
         self._edges.forget()
-        self.schedule.forget()
+        self.finder.forget()
         self._unnamed = ()
 
     def process(self, frame: Frame, *, alone: bool = False) -> FrameResult:
@@ -103,10 +102,11 @@ class Pipeline:
             self.forget()
             self._shape = frame.image_bgr.shape
         watch = Stopwatch()
-        found = self._detect(frame)
+        look = self.finder.look(frame, self._tracker)
         watch.lap("detect")
+        found = look.found
         hidden = self._hidden(frame, found, alone=alone)
-        detections, track_ids = self._track(found)
+        detections, track_ids = self._track(look)
         watch.lap("track")
         turn = self.turns.of(track_ids, self._tracker.alive)
         looked_at = [detections[place] for place in turn]
@@ -120,35 +120,6 @@ class Pipeline:
         unnamed = self._unnamed + unclassified
         return self._result(frame, faces, unnamed, hidden, watch.finished(), detected=found is not None)
 
-    def _detect(self, frame: Frame) -> list[Detection] | None:
-        """All that may be a face in the frame, best first; None where the detector did not look, or failed."""
-        image = frame.for_detection
-        if not self.schedule.due(image, frame.captured_at_s):
-            return None
-        thinned = self._thinned(image)
-        height, width = thinned.shape[:2]
-        try:
-            found = within_reach(self.detector.detect(thinned, faint=True), width, height)
-        except Exception as error:  # whatever an engine raises over one picture, the next may be well again
-            self._note_failure(error)
-            return None
-        self.schedule.done()
-        self._failed_in_a_row = 0
-        return _rescaled(found, frame.image_bgr.shape[1] / width)
-
-    def _thinned(self, image_bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Each `pixel_step`-th pixel, but never fewer than the detector takes in."""
-        step = min(self.pixel_step, max(max(image_bgr.shape[:2]) // self.detector.side_px, 1))
-        return image_bgr[::step, ::step]
-
-    def _note_failure(self, error: Exception) -> None:
-        self.detector_failures += 1
-        self._failed_in_a_row += 1
-        reason = " ".join(str(error).split()) or type(error).__name__
-        self._troubles.tell(f"detector {self.detector.name} failed on a frame, which counts as not looked at: {reason}")
-        if self._failed_in_a_row >= _MAX_FAILURES:
-            raise ModelError(f"detector {self.detector.name} failed on {_MAX_FAILURES} frames in a row: {reason}")
-
     def _hidden(self, frame: Frame, found: list[Detection] | None, *, alone: bool) -> tuple[Box, ...] | None:
         """Where faces may be; None where nothing is known of the frame."""
         if found is None:
@@ -156,7 +127,7 @@ class Pipeline:
         try:
             coming_in = self._coming_in(frame, found) if self.watch_edges else []
         except Exception as error:  # as above
-            self._note_failure(error)
+            self.finder.note_failure(error)
             return None
         cut = self._cuts.is_cut(frame.for_detection)
         return self._areas.update([*found, *coming_in], frame.captured_at_s, cut=cut, alone=alone)
@@ -165,18 +136,25 @@ class Pipeline:
         """What may be faces at the edges of the frame, beside those found."""
         image = frame.for_detection
         scale = image.shape[1] / frame.image_bgr.shape[1]
-        return _rescaled(self._edges.look(image, frame.captured_at_s, _rescaled(found, scale)), 1 / scale)
+        return rescaled(self._edges.look(image, frame.captured_at_s, rescaled(found, scale)), 1 / scale)
 
-    def _track(self, found: list[Detection] | None) -> tuple[list[Detection], list[int]]:
+    def _track(self, look: Look) -> tuple[list[Detection], list[int]]:
         """The faces to classify, with their track ids."""
-        if found is None:
-            if self.schedule.still:
+        if look.again is not None:
+            return self._confirmed(look.again)
+        if look.found is None:
+            if self.finder.schedule.still:
                 self._tracker.hold()
             return self._tracker.predict()
-        sure = [detection for detection in found if detection.score >= self.detector.min_score]
-        named = [detection for detection in sure if self._wanted(detection.box)][: self._max_faces]
-        self._unnamed = tuple(detection.box for detection in sure if detection not in named)
+        named = [detection for detection in look.sure if self._wanted(detection.box)][: self._max_faces]
+        self._unnamed = tuple(detection.box for detection in look.sure if detection not in named)
         return named, self._tracker.update(named)
+
+    def _confirmed(self, again: dict[int, Detection]) -> tuple[list[Detection], list[int]]:
+        """Faces that were followed, but for those that left the regions."""
+        self._tracker.confirm(again)
+        named = {track_id: one for track_id, one in again.items() if self._wanted(one.box)}
+        return list(named.values()), list(named)
 
     def _wanted(self, box: Box) -> bool:
         height, width = self._shape[:2]
@@ -243,8 +221,3 @@ class Pipeline:
             contract.task,
             hidden,
         )
-
-
-def _rescaled(found: list[Detection], factor: float) -> list[Detection]:
-    """Faces found in a smaller copy, in pixels of the frame itself."""
-    return found if factor == 1 else [one.enlarged(factor) for one in found]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fer_edge.contract import ModelContract
 from fer_edge.drawing import blur_faces, draw
 from fer_edge.frames import Face, Frame, FrameResult
+from fer_edge.looking_range import FAR, range_of
 from fer_edge.pipeline import Pipeline
 from fer_edge.program.parts import make_pipeline, make_source
 from fer_edge.program.service import Supervisor
@@ -68,6 +69,7 @@ class Recognizer:
             self._pipeline.classifier,
             smoothing=settings.model.smoothing,
             hysteresis=settings.model.hysteresis,
+            looks=range_of(FAR),
         )
         with make_source(settings, Supervisor(environ={})) as opened:
             for frame in opened:

@@ -41,6 +41,11 @@ class DetectionSchedule:
         long_ago = self._since >= _CONFIRM_FRAMES or abs(time_s - self._looked_at_s) >= _CONFIRM_S
         return (moved or long_ago) and self._since >= self._every * self.stretch
 
+    @property
+    def waited_frames(self) -> int:
+        """Frames since the detector looked."""
+        return self._since or 0
+
     def done(self) -> None:
         """The detector looked at the picture `due` was asked about last."""
         self._since, self._looked_at_s = 0, self._time_s

@@ -14,6 +14,7 @@ from fer_edge.arguments import (
     detect_when,
     file_path,
     fraction,
+    looking_range,
     number,
     output_file,
     picture_side,
@@ -30,6 +31,7 @@ from fer_edge.arguments import (
 from fer_edge.detectors import AUTO, DETECTORS
 from fer_edge.engines import MOST_THREADS
 from fer_edge.files import DEFAULT_FSYNC_S
+from fer_edge.looking_range import AUTO as AUTO_RANGE
 from fer_edge.models import DEFAULT_MODEL
 from fer_edge.regions import Region
 
@@ -180,12 +182,21 @@ class DetectionSettings:
     min_score: float | None = _setting(
         None, "--min-score", "detections below it are dropped", parse=fraction, metavar="0..1"
     )
-    when: int = _setting(
-        1,
+    when: int | None = _setting(
+        None,
         "--detect",
-        "run the detector each N-th frame and track between, or only where something moves",
+        "look at the whole picture each N-th frame and follow faces between, or only where something moves (default 10 "
+        "where the detector can follow faces, 1 where it cannot and with --privacy blur)",
         parse=detect_when,
         metavar="N|on-motion",
+    )
+    range: str | int = _setting(
+        AUTO_RANGE,
+        "--range",
+        "how small a face yunet finds: near from 40 px in 640, far from 20 px for twice the work, auto as the smallest "
+        "face and --target-fps ask for, or the side of its canvas in pixels; with --privacy blur, auto is far",
+        parse=looking_range,
+        metavar="near|far|auto|PX",
     )
     max_faces: int = _setting(16, "--max-faces", "faces a frame at most", parse=whole_number(1, 1000), metavar="N")
     min_face_px: int = _setting(0, "--min-face", "smaller faces are left out", parse=whole, metavar="PX")

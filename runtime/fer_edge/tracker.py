@@ -9,6 +9,8 @@ _FORGET_AFTER_FRAMES = 15
 _FORGET_AFTER_MISSES = 3
 # Weight of the newest measurement of speed; detectors' boxes tremble by a pixel or two.
 _SPEED_SHARE = 0.5
+# A face is named at a place where nobody looked for so many frames at most.
+MOST_PREDICTED_FRAMES = 3
 
 
 def intersection_over_union(first: Box, second: Box) -> float:
@@ -30,11 +32,11 @@ class _Track:
     speed_y: float = 0.0
     age_frames: int = 0
     misses: int = 0
+    is_held: bool = False
 
     def move(self) -> None:
         self.age_frames += 1
-        box = self.box
-        self.box = Box(box.left_px + self.speed_x, box.top_px + self.speed_y, box.width_px, box.height_px)
+        self.box = self.next_box
 
     def find(self, detection: Detection) -> None:
         """Take a new measurement; the speed follows from how far the centre went since the last one."""
@@ -44,6 +46,13 @@ class _Track:
         self.speed_y += _SPEED_SHARE * ((now[1] - before[1]) / frames - self.speed_y)
         self.found, self.box = detection, detection.box
         self.age_frames = self.misses = 0
+        self.is_held = False
+
+    @property
+    def next_box(self) -> Box:
+        """Where the face should be in the next frame."""
+        box = self.box
+        return Box(box.left_px + self.speed_x, box.top_px + self.speed_y, box.width_px, box.height_px)
 
     @property
     def expected(self) -> Detection:
@@ -58,7 +67,11 @@ class _Track:
 
 
 class IouTracker:
-    """Gives each face a `track_id` that stays. Call `update` on frames with detections, `predict` on those without."""
+    """Gives each face a `track_id` that stays.
+
+    Of each frame call one: `update` with all its detections, `confirm` with those of faces that were looked for where
+    they were expected, or `predict` where nobody looked.
+    """
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
@@ -74,16 +87,38 @@ class IouTracker:
         self._tracks = {track_id: track for track_id, track in self._tracks.items() if not track.lost}
         return ids
 
-    def predict(self) -> tuple[list[Detection], list[int]]:
-        """The faces of the last detection, moved on by one frame, with their ids."""
+    @property
+    def expected(self) -> dict[int, Box]:
+        """Where the faces found last should be in the next frame, by track id."""
+        return {track_id: track.next_box for track_id, track in self._tracks.items() if track.misses == 0}
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the next frame would be one too many for which a face is predicted."""
+        seen = (track for track in self._tracks.values() if track.misses == 0)
+        return any(track.age_frames >= MOST_PREDICTED_FRAMES for track in seen)
+
+    def confirm(self, found: dict[int, Detection]) -> None:
+        """Take the detections of faces that were looked for one by one; the others only move on."""
         self._move()
-        seen = {track_id: track for track_id, track in self._tracks.items() if track.misses == 0}
+        for track_id, detection in found.items():
+            self._tracks[track_id].find(detection)
+
+    def predict(self) -> tuple[list[Detection], list[int]]:
+        """The faces of the last detection, moved on by one frame, with their ids; none for too many frames in a row."""
+        self._move()
+        seen = {
+            track_id: track
+            for track_id, track in self._tracks.items()
+            if track.misses == 0 and (track.age_frames <= MOST_PREDICTED_FRAMES or track.is_held)
+        }
         return [track.expected for track in seen.values()], list(seen)
 
     def hold(self) -> None:
         """Nothing moves in the picture: let every face stand still."""
         for track in self._tracks.values():
             track.speed_x = track.speed_y = 0.0
+            track.is_held = True
 
     def forget(self) -> None:
         """Drop all tracks, as between two pictures that have nothing to do with each other. Ids are not used again."""

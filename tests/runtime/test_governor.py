@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fer_edge.board import BoardState
+from fer_edge.looking_range import FixedRange
 from fer_edge.program.governor import EFFORTS, RateGovernor
 from fer_edge.program.monitor import BoardMonitor
 
@@ -30,7 +31,8 @@ class Board:
 
     def __post_init__(self):
         self.pipeline = SimpleNamespace(
-            schedule=SimpleNamespace(stretch=1), pixel_step=1, turns=SimpleNamespace(budget_s=None)
+            finder=SimpleNamespace(schedule=SimpleNamespace(stretch=1), pixel_step=1, looks=FixedRange(320)),
+            turns=SimpleNamespace(budget_s=None),
         )
         self.governor = RateGovernor(
             self.pipeline, self.target_fps, paced=self.paced, clock_s=lambda: self.now_s, sleep=self._sleep
@@ -47,7 +49,7 @@ class Board:
         while self.now_s < end_s:
             self.governor.wait()
             self.taken_at_s.append(self.now_s)
-            busy_s = self.rest_s + (self.detect_s if frame % self.pipeline.schedule.stretch == 0 else 0)
+            busy_s = self.rest_s + (self.detect_s if frame % self.pipeline.finder.schedule.stretch == 0 else 0)
             self.now_s += busy_s
             self.governor.done(busy_s, self.state)
             frame += 1
@@ -65,7 +67,7 @@ def test_frames_beyond_the_target_are_left_out():
 def test_a_slow_board_holds_the_target_by_detecting_less_often():
     board = Board(detect_s=0.15)
     assert board.run(60) == pytest.approx(15, rel=0.05)
-    assert board.pipeline.schedule.stretch >= 3
+    assert board.pipeline.finder.schedule.stretch >= 3
 
 
 def test_effort_comes_back_when_there_is_time_again():
@@ -74,7 +76,7 @@ def test_effort_comes_back_when_there_is_time_again():
     assert board.governor.level > 0
     board.detect_s = 0.004
     board.run(60)
-    assert board.governor.level == 0 and board.pipeline.pixel_step == 1
+    assert board.governor.level == 0 and board.pipeline.finder.pixel_step == 1
 
 
 def test_effort_does_not_swing_to_and_fro():
@@ -175,10 +177,10 @@ def test_a_first_look_that_fails_does_not_end_the_program():
 def test_a_new_governor_begins_with_full_effort_whatever_the_one_before_had_set():
     board = Board(detect_s=0.15)
     board.run(30)
-    assert board.pipeline.schedule.stretch > 1
+    assert board.pipeline.finder.schedule.stretch > 1
     governor = RateGovernor(board.pipeline, None, paced=True)
     assert governor.level == 0
-    assert (board.pipeline.schedule.stretch, board.pipeline.pixel_step) == (1, 1)
+    assert (board.pipeline.finder.schedule.stretch, board.pipeline.finder.pixel_step) == (1, 1)
 
 
 @pytest.mark.parametrize(("target_fps", "budget_s"), [(10.0, 0.05), (25.0, 0.02), (None, 0.5)])

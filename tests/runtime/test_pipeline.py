@@ -14,7 +14,7 @@ from fer_edge.drawing import blur_faces
 from fer_edge.errors import ModelError
 from fer_edge.frames import Box, Detection, Frame
 from fer_edge.pipeline import Pipeline
-from fer_edge.tracker import intersection_over_union
+from fer_edge.tracker import IouTracker, intersection_over_union
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_keypoints_found_in_a_small_picture_are_in_pixels_of_the_large_one(
     pipeline: Pipeline, astronaut: np.ndarray
 ) -> None:
     small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
-    found = pipeline._detect(Frame(astronaut, 0, 0.0, "photo", small_bgr=small))
+    found = pipeline.finder.look(Frame(astronaut, 0, 0.0, "photo", small_bgr=small), IouTracker()).found
     assert found is not None and found[0].keypoints is not None
     nose = found[0].keypoints.nose
     assert (nose.x_px, nose.y_px) == pytest.approx((224, 130), abs=6)
@@ -142,7 +142,7 @@ def test_less_effort_reads_fewer_pixels_but_never_fewer_than_the_detector_takes(
 ) -> None:
     asked = counted(pipeline)
     (face,) = pipeline.process(Frame(astronaut, 0, 0.0, "photo")).faces
-    pipeline.pixel_step = 3
+    pipeline.finder.pixel_step = 3
     (again,) = pipeline.process(Frame(astronaut, 1, 0.0, "photo")).faces
     assert asked == [(512, 512, 3), (256, 256, 3)]
     assert intersection_over_union(face.box_px, again.box_px) > 0.8

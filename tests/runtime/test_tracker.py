@@ -52,12 +52,31 @@ def moved(step: int, faces: list[Detection], tracker: IouTracker, every: int) ->
 def test_between_detections_a_face_goes_on_at_its_own_speed() -> None:
     tracker = IouTracker()
     for step in range(41):
-        _, ids = moved(step, [at(6 * step, 3 * step)], tracker, every=5)
+        _, ids = moved(step, [at(6 * step, 3 * step)], tracker, every=4)
         assert ids == [0]
-    # Found at 40; the four frames behind it are predicted.
-    for step in range(41, 45):
-        ((face,), _) = moved(step, [], tracker, every=5)
+    # Found at 40; the three frames behind it are predicted.
+    for step in range(41, 44):
+        ((face,), _) = moved(step, [], tracker, every=4)
         assert (face.box.left_px, face.box.top_px) == pytest.approx((6 * step, 3 * step), abs=2)
+
+
+def test_a_face_is_predicted_for_three_frames_and_keeps_its_track() -> None:
+    tracker = IouTracker()
+    tracker.update([at(0)])
+    counts = []
+    for _ in range(6):
+        is_stale = tracker.is_stale
+        counts.append((is_stale, len(tracker.predict()[1])))
+    assert counts == [(False, 1)] * 3 + [(True, 0)] * 3
+    assert tracker.update([at(2)]) == [0]
+
+
+def test_a_face_told_to_hold_still_is_named_for_as_long_as_nothing_moves() -> None:
+    tracker = IouTracker()
+    tracker.update([at(0)])
+    for _ in range(20):
+        tracker.hold()
+        assert tracker.predict()[1] == [0]
 
 
 def test_a_fast_face_keeps_its_track_where_overlap_alone_would_lose_it() -> None:

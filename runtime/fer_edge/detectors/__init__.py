@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import MODEL_BYTES, read_bytes, sha256_of
@@ -39,6 +39,23 @@ class Detector(Protocol):
 
     def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:
         """Faces in an image (h, w, 3) uint8, best first; with `faint` also what only may be a face.
+
+        Raises ValueError where the network's numbers are not finite.
+        """
+        ...
+
+
+@runtime_checkable
+class FollowingDetector(Detector, Protocol):
+    """A detector that also finds a face again near a known place, for much less than a look at the whole picture."""
+
+    @property
+    def follows_at_most(self) -> int:
+        """With more faces than this, the whole picture is cheaper; 0 where it follows none."""
+        ...
+
+    def follow(self, image_bgr: NDArray[np.uint8], expected: Box) -> Detection | None:
+        """The face that is expected at a place in an image (h, w, 3) uint8, or None where it is not there.
 
         Raises ValueError where the network's numbers are not finite.
         """

@@ -116,7 +116,10 @@ class RateGovernor:
         self.level: int = level
         self._raised: bool = raised
         effort = EFFORTS[level]
-        self._pipeline.schedule.stretch, self._pipeline.pixel_step = effort.stretch, effort.pixel_step
+        finder = self._pipeline.finder
+        finder.schedule.stretch, finder.pixel_step = effort.stretch, effort.pixel_step
+        if finder.looks is not None:
+            finder.looks.is_pressed = level > 0
 
     def _heed(self, state: BoardState) -> None:
         """Lower the rate of a board that throttles, and give it back once it has cooled; both are said."""

@@ -11,7 +11,9 @@ from itertools import permutations, product
 from pathlib import Path
 
 from fer_edge.arguments import STDOUT
+from fer_edge.detectors import Detector, FollowingDetector
 from fer_edge.errors import UsageError
+from fer_edge.looking_range import AUTO, FAR, LookingRange, range_of
 from fer_edge.options import keys
 from fer_edge.picture_header import PictureLimit
 from fer_edge.pictures import Pictures
@@ -28,6 +30,8 @@ from fer_edge.sources.address import IMAGE_SUFFIXES
 _TRIES = 10
 # And in half a minute that there is none: its address may be wrong.
 _FIRST_TRIES = 5
+# A face that comes in is found within so many frames, a third of a second of most cameras.
+_FOLLOWED_FRAMES = 10
 
 MakeSink = Callable[[], Sink]
 
@@ -45,12 +49,30 @@ def make_pipeline(settings: Settings) -> Pipeline:
         classifier,
         smoothing=model.smoothing,
         hysteresis=model.hysteresis,
-        detect_when=detection.when,
+        detect_when=_detect_when(settings, detector),
         max_faces=detection.max_faces,
         min_face_px=detection.min_face_px,
         regions=detection.roi,
         watch_edges=settings.output.privacy == "blur",
+        looks=_looks(settings),
     )
+
+
+def _detect_when(settings: Settings, detector: Detector) -> int:
+    """Frames from one look at the whole picture to the next: as given, or as the detector allows.
+
+    With --privacy blur only frames that were looked at are shown, so that is each one.
+    """
+    if settings.detection.when is not None:
+        return settings.detection.when
+    follows = isinstance(detector, FollowingDetector) and detector.follows_at_most > 0
+    return _FOLLOWED_FRAMES if follows and settings.output.privacy != "blur" else 1
+
+
+def _looks(settings: Settings) -> LookingRange:
+    """How far the detector looks. What is not found is not hidden, so with --privacy blur that is far."""
+    chosen = settings.detection.range
+    return range_of(FAR if chosen == AUTO and settings.output.privacy == "blur" else chosen)
 
 
 def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = True) -> Source:

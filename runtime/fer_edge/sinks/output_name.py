@@ -77,4 +77,4 @@ def unlock(descriptor: int) -> None:
 
 def _mount_of(folder: Path) -> Path:
     """Return the mount point of the file system that holds `folder`."""
-    return next(place for place in (folder, *folder.parents) if os.path.ismount(place))
+    return next((place for place in (folder, *folder.parents) if os.path.ismount(place)), Path(folder.anchor))

@@ -1,0 +1,1 @@
+"""Recall and cost of face detectors on scenes built from pinned packages: `make bench-detectors`."""
