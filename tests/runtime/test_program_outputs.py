@@ -9,7 +9,7 @@ import pytest
 
 from tests.runtime.fakes.media import read_video
 from tests.runtime.fakes.mjpeg_server import MjpegServer
-from tests.runtime.test_program import indices, started, stopped, wait_for_lines
+from tests.runtime.test_program import indices, started, stop, wait_for_lines
 
 pytestmark = pytest.mark.usefixtures("mediapipe_file")
 
@@ -37,7 +37,7 @@ def test_a_reload_replaces_no_recording_and_no_line_of_this_run(clip, tmp_path, 
         configured(tmp_path, other, video + "\nkeep_files = 3\nrotate_mb = 900", privacy="blur")
         process.send_signal(signal.SIGHUP)
         wait_for_lines(lines, 100, process)
-        stopped(process)
+        stop(process)
     recordings = [tmp_path / f"out{number}.{suffix}" for number in ("", "-2")]
     assert sorted(tmp_path.glob(f"out*.{suffix}")) == sorted(recordings)
     assert recordings[0].read_bytes() == first
@@ -62,7 +62,7 @@ def test_a_service_that_is_killed_and_started_again_appends_and_numbers(tmp_path
                 stream.write(b'{"frame_index": 99, "fa')  # what a power cut leaves of a line
         with started("--config", configured(tmp_path, f"http://127.0.0.1:{server.port}/", "")) as process:
             wait_for_lines(lines, sum(counts) + 1, process)
-            stopped(process)
+            stop(process)
     found = [json.loads(line) for line in lines.read_text().splitlines()]
     assert len(found) > sum(counts) and all(line["frame_index"] != 99 or "faces" in line for line in found)
     assert read_video(out) and read_video(tmp_path / "out-2.mp4")
