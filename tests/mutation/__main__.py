@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.mutation import installer
 from tests.mutation.outcomes import Survivor, Total, outcomes, read, survivors, write
 from tests.mutation.stage import Subject, stage, subjects
 
@@ -24,21 +25,24 @@ SURVIVORS, TOTALS = ROOT / "docs/measured/mutants.csv", ROOT / "docs/measured/mu
 def main(arguments: list[str] | None = None) -> int:
     """Try the named subjects, or all."""
     known = subjects()
+    names = [*known, installer.SUBJECT]
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(known)}; all where none is named"
-    )
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(names)}; default all")
     parser.add_argument("--work", type=Path, default=ROOT / "build/mutants", help="folder to work in")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
     options = parser.parse_args(arguments)
-    unknown = set(options.subjects) - set(known)
+    unknown = set(options.subjects) - set(names)
     if unknown:
-        parser.error(f"{unknown.pop()}: expected one of {', '.join(known)}")
-    for name in options.subjects or known:
-        subject, folder = known[name], options.work / name
-        stage(subject, folder)
-        tried(folder, options.jobs)
-        keep(subject, folder)
+        parser.error(f"{unknown.pop()}: expected one of {', '.join(names)}")
+    for name in options.subjects or names:
+        folder = options.work / name
+        if name == installer.SUBJECT:
+            stage(Subject(name, "boards", (), ()), folder)
+            keep(name, *installer.try_all(folder))
+        else:
+            stage(known[name], folder)
+            tried(folder, options.jobs)
+            keep(name, *read_outcomes(known[name], folder))
     return 0
 
 
@@ -50,21 +54,26 @@ def tried(folder: Path, jobs: int) -> None:
         subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, check=True)
 
 
-def keep(subject: Subject, folder: Path) -> None:
-    """Put what became of the subject's mutants in the place of what the tables say of it."""
-    said = {one.key: one.why_left for one in read(SURVIVORS)}
+def read_outcomes(subject: Subject, folder: Path) -> tuple[Counter[str], list[Survivor]]:
+    """What became of the mutants of Python code."""
     files = [f"{subject.top}/{name}" for name in subject.files]
-    found = [one for file in files for one in survivors(subject.name, folder, file)]
+    counts = Counter(one for file in files for one in outcomes(folder, file).values())
+    return counts, [one for file in files for one in survivors(subject.name, folder, file)]
+
+
+def keep(name: str, counts: Counter[str], found: list[Survivor]) -> None:
+    """Put what became of a subject's mutants in the place of what the tables say of it."""
+    said = {one.key: one.why_left for one in read(SURVIVORS)}
     found = [replace(one, why_left=said.get(one.key, "")) for one in found]
-    total = Total.of(subject.name, Counter(one for file in files for one in outcomes(folder, file).values()))
-    write(SURVIVORS, Survivor, _with(read(SURVIVORS), found, subject))
-    write(TOTALS, Total, _with(totals(), [total], subject))
-    print(f"{subject.name}: {total.survived + total.no_tests} of {total.mutants} mutants survive")
+    total = Total.of(name, counts)
+    write(SURVIVORS, Survivor, _with(read(SURVIVORS), found, name))
+    write(TOTALS, Total, _with(totals(), [total], name))
+    print(f"{name}: {total.survived + total.no_tests} of {total.mutants} mutants survive")
 
 
-def _with(rows: list[Any], new: list[Any], subject: Subject) -> list[Any]:
+def _with(rows: list[Any], new: list[Any], name: str) -> list[Any]:
     """`rows` with those of the subject replaced."""
-    return sorted([*(row for row in rows if row.subject != subject.name), *new], key=lambda row: row.subject)
+    return sorted([*(row for row in rows if row.subject != name), *new], key=lambda row: row.subject)
 
 
 def totals() -> list[Total]:
