@@ -103,9 +103,9 @@ def faces_needed(at: Callable[[float], bool], n: int) -> int | None:
     """The smallest number of faces, above `n`, at which `at` says that the figure is decided; None beyond a million."""
     low, high = float(n), float(n)
     while not at(high):
-        low, high = high, high * 2
-        if high > MAX_FACES:
+        if high >= MAX_FACES:
             return None
+        low, high = high, min(high * 2, float(MAX_FACES))
     while high - low > max(1.0, 0.01 * low):
         middle = (low + high) / 2
         low, high = (low, middle) if at(middle) else (middle, high)

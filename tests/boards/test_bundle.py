@@ -199,6 +199,7 @@ def test_unknown_words_and_relative_places_are_refused(light: Path, tmp_path: Pa
     assert "no fer-edge in" in install(light, tmp_path, "rollback").stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(4000)
 def test_install_upgrade_broken_upgrade_roll_back_uninstall(bundle: Path, keys: Path, tmp_path: Path) -> None:
     """One story, because each step needs the one before and a venv takes long to make."""

@@ -96,6 +96,7 @@ def play(folder: Path, board: str, archive: Path, *variables: str) -> subprocess
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(4000)
 def test_a_bundle_is_installed_measured_and_its_csv_collected(board: str, archive: Path, tmp_path: Path) -> None:
     first = play(tmp_path, board, archive)
@@ -186,6 +187,7 @@ def test_nothing_of_a_bundle_runs_unless_a_known_signer_vouches_for_all_of_it(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_bundle_a_known_signer_vouches_for_is_installed(tmp_path: Path, keys: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "bundle")
     sign(bundle / "SHA256SUMS", keys / "ours")

@@ -166,6 +166,7 @@ def wait_for(holds) -> None:
     eventually(answers, timeout_s=120.0)
 
 
+@pytest.mark.slow
 def test_each_board_is_one_device_on_the_broker(fleet: Fleet) -> None:
     command = [needs("mosquitto_sub", "mosquitto-clients"), "-p", str(fleet.broker), "-t", "fer-edge/+/available"]
     finished = subprocess.run([*command, "-C", "3", "-W", "60", "-v"], capture_output=True, text=True, timeout=90)
@@ -174,6 +175,7 @@ def test_each_board_is_one_device_on_the_broker(fleet: Fleet) -> None:
     assert all(line.endswith(" online") for line in lines)
 
 
+@pytest.mark.slow
 def test_prometheus_knows_every_board_by_its_name_in_the_inventory(fleet: Fleet) -> None:
     wait_for(lambda: len(fleet.ask('up{job="fer-edge"} == 1')) == 3)
     assert {one["metric"]["board"] for one in fleet.ask("fer_edge_picture_age_seconds < 60")} == set(NAMES)
@@ -201,6 +203,7 @@ def rule_queries() -> list[str]:
     return re.findall(r"^\s+expr: (.*)$", (MONITORING / "alerts.yml").read_text(), re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_every_query_is_of_metrics_the_boards_export_and_prometheus_answers_it(fleet: Fleet) -> None:
     names = exported(fleet)
     queries = dashboard_queries() + page_queries() + rule_queries()
@@ -212,6 +215,7 @@ def test_every_query_is_of_metrics_the_boards_export_and_prometheus_answers_it(f
     wait_for(lambda: sum(bool(fleet.ask(query)) for query in dashboard_queries()) >= 8)
 
 
+@pytest.mark.slow
 def test_the_overview_lists_every_board(fleet: Fleet) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is absent; `make setup` brings it")
     with sync_api.sync_playwright() as playwright:

@@ -21,6 +21,8 @@ from tests.boards.tiny_bundle import (
 )
 from tests.conftest import ROOT
 
+# Each installs for real: a second or more.
+pytestmark = pytest.mark.slow
 SCRIPTS = (
     "boards/bundle/install.sh",
     "boards/bundle/verify.sh",

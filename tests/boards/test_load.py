@@ -13,6 +13,7 @@ from tests.runtime.fakes.servers import has_mosquitto
 pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is absent; the extra `mqtt` brings it")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("mediapipe_file")
 def test_all_frames_arrive_everywhere_and_who_does_not_fit_is_told(clip, tmp_path):
     if not has_mosquitto() or shutil.which("ffmpeg") is None:

@@ -101,9 +101,19 @@ def test_the_number_of_faces_it_names_decides() -> None:
     assert not judged(300 * (scaled // 2), lost=scaled // 2, gained=scaled // 2).passed
 
 
-def test_faces_that_could_not_prove_a_perfect_copy_are_known() -> None:
-    assert not can_pass(140, Limits())
-    assert can_pass(1794, Limits())
+@pytest.mark.parametrize(
+    ("limits", "enough"),
+    [(USUAL, 637), (limits_for(50), 146), (limits_for(1.0, 50), 292)],
+    ids=["accuracy decides", "agreement decides", "a wider limit needs fewer"],
+)
+def test_faces_that_could_not_prove_a_perfect_copy_are_known(limits: Limits, enough: int) -> None:
+    """The gate itself agrees: of fewer faces not even a copy passes."""
+    assert can_pass(enough, limits)
+    assert not can_pass(enough - 1, limits)
+    quality = ("agreement", "accuracy drop")
+    for n in (enough - 1, enough):
+        open_ones = [miss for miss in judged(n, 0, limits=limits).misses if miss.name in quality]
+        assert bool(open_ones) == (n < enough)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +152,38 @@ def test_what_was_not_measured_is_said() -> None:
     assert verdict_text(verdict) == "pass; speed on cortex-a76 not measured"
 
 
-def test_limits_can_be_wider_but_not_senseless() -> None:
+def test_wider_limits_let_more_through() -> None:
     assert judged(3589, lost=25).misses
     assert judged(3589, lost=25, limits=limits_for(1.0, 97)).passed
-    for arguments in ((-1, None), (101, None), (None, 101)):
-        with pytest.raises(UsageError, match=r"--max-drop|--min-agreement"):
-            limits_for(*arguments)
+
+
+def test_limits_are_given_in_points_and_percent() -> None:
+    usual = Limits()
+    assert limits_for(None) == usual
+    assert limits_for(1.5) == replace(usual, max_accuracy_drop_points=1.5, max_macro_f1_drop_points=1.7)
+    assert limits_for(None, 97) == replace(usual, min_agreement=0.97)
+    assert limits_for(2, 95).min_agreement == 0.95
+
+
+@pytest.mark.parametrize("value", [0, 100])
+def test_limits_may_be_at_either_end(value: float) -> None:
+    assert limits_for(value).max_accuracy_drop_points == value
+    assert limits_for(None, value).min_agreement == value / 100
+
+
+@pytest.mark.parametrize(
+    ("drop", "agreement", "message"),
+    [
+        (-1, None, "--max-drop -1: expected points of accuracy, 0 to 100."),
+        (101, 98, "--max-drop 101: expected points of accuracy, 0 to 100."),
+        (None, 100.5, "--min-agreement 100.5: expected a percentage of the faces, 0 to 100."),
+        (0.3, -0.1, "--min-agreement -0.1: expected a percentage of the faces, 0 to 100."),
+    ],
+)
+def test_senseless_limits_are_refused_by_the_name_of_their_flag(drop, agreement, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        limits_for(drop, agreement)
+    assert str(refused.value) == message
 
 
 def test_without_labelled_faces_only_a_loose_floor_is_held() -> None:

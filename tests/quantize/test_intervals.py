@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from fer_edge.faces import LabelledFaces, ValuedFaces
+from fer_edge.metrics import concordance
 
-from quantize.intervals import bootstrap, faces_needed, median, paired_drop, proportion
+from quantize.intervals import Interval, bootstrap, faces_needed, median, paired_drop, proportion
 from quantize.losses import losses
 
 COUNTS = st.integers(0, 40)
@@ -21,8 +23,26 @@ def test_the_exact_interval_of_a_proportion() -> None:
     assert proportion(7, 50).low == pytest.approx(0.0582, abs=1e-4)
 
 
-def test_the_ends_of_a_paired_interval_are_where_the_score_test_rejects() -> None:
-    lost, gained, n = 9, 2, 60
+@pytest.mark.parametrize(
+    ("hits", "low", "high"), [(1, 0.000506, 0.106469), (49, 0.893531, 0.999494), (25, 0.355273, 0.644727)]
+)
+def test_the_exact_interval_of_few_and_of_most(hits: int, low: float, high: float) -> None:
+    found = proportion(hits, 50)
+    assert (found.measured, found.low, found.high) == pytest.approx((hits / 50, low, high), abs=1e-5)
+
+
+def test_all_and_none_reach_to_the_ends() -> None:
+    assert proportion(50, 50).high == 1.0
+    assert proportion(0, 50).low == 0.0
+
+
+def test_an_interval_is_widened_around_its_figure() -> None:
+    assert Interval(1.0, 0.5, 3.0).scaled(2) == Interval(1.0, 0.0, 5.0)
+    assert Interval(1.0, 0.5, 3.0).scaled(0.5) == Interval(1.0, 0.75, 2.0)
+
+
+@pytest.mark.parametrize(("lost", "gained", "n"), [(9, 2, 60), (1, 0, 8), (0, 3, 20), (40, 10, 1000), (3, 3, 9)])
+def test_the_ends_of_a_paired_interval_are_where_the_score_test_rejects(lost: int, gained: int, n: int) -> None:
     found = paired_drop(lost, gained, n)
     for drop in (found.low, found.high):
         # The likelihood under this drop, maximised by trying: rates gained and gained + drop, the rest alike.
@@ -76,6 +96,18 @@ def test_the_number_of_faces_that_decides_is_found() -> None:
     assert faces_needed(lambda n: False, 32) is None
 
 
+@pytest.mark.parametrize("decides_at", [33, 100, 1234, 98_765, 900_000])
+def test_the_number_of_faces_is_found_to_a_hundredth(decides_at: int) -> None:
+    needed = faces_needed(lambda n: n >= decides_at, 32)
+    assert needed is not None
+    assert decides_at <= needed <= 1.011 * decides_at + 1
+
+
+def test_what_is_decided_already_needs_no_more_faces_and_what_a_million_leave_open_has_no_number() -> None:
+    assert faces_needed(lambda n: True, 140) == 140
+    assert faces_needed(lambda n: n > 1_100_000, 1000) is None
+
+
 def test_losses_of_a_classifier_by_hand() -> None:
     labels = np.array([0, 0, 1, 1])
     truth = LabelledFaces(np.zeros((4, 2, 2), np.uint8), labels, ("a", "b"), "drawn", "all")
@@ -84,6 +116,56 @@ def test_losses_of_a_classifier_by_hand() -> None:
     assert agreement.interval.measured == accuracy.interval.measured == 0.25
     assert macro_f1.interval.measured == pytest.approx(1 - (2 / 3 + 4 / 5) / 2)
     assert accuracy.at(4000).high - accuracy.at(4000).low < 0.1
+
+
+def test_macro_f1_is_the_mean_over_the_classes_that_occur() -> None:
+    """As scikit-learn has it, where a class is named that no face has, and where one has a single face."""
+    generator = np.random.default_rng(0)
+    labels = np.concatenate([generator.integers(0, 3, 60), [3]])  # of five classes the last does not occur
+    named = [np.where(generator.random(61) < 0.7, labels, generator.integers(0, 5, 61)) for _ in range(2)]
+    scores = [f1_score(labels, one, labels=range(4), average="macro", zero_division=0) for one in named]
+    truth = LabelledFaces(np.zeros((61, 2, 2), np.uint8), labels, tuple("abcde"), "drawn", "all")
+    first, second = (np.eye(5, dtype=np.float32)[one] for one in named)
+    _, accuracy, macro_f1 = losses(first, second, truth)
+    assert macro_f1.interval.measured == pytest.approx(scores[0] - scores[1])
+    assert accuracy.interval.measured == pytest.approx((named[0] == labels).mean() - (named[1] == labels).mean())
+    assert macro_f1.interval.low < macro_f1.interval.measured < macro_f1.interval.high
+
+
+def test_what_more_faces_would_show_has_the_same_figure_and_is_narrower() -> None:
+    labels = np.arange(400) % 2
+    truth = LabelledFaces(np.zeros((400, 2, 2), np.uint8), labels, ("a", "b"), "drawn", "all")
+    named = np.where(np.arange(400) < 20, 1 - labels, labels)
+    for loss in losses(np.eye(2, dtype=np.float32)[labels], np.eye(2, dtype=np.float32)[named], truth):
+        wider, narrower = loss.interval, loss.at(1600)
+        assert narrower.measured == pytest.approx(wider.measured)
+        assert (narrower.high - narrower.low) / (wider.high - wider.low) == pytest.approx(0.5, rel=0.1)
+        assert loss.in_points.high == pytest.approx(100 * wider.high)
+
+
+def test_the_concordance_of_several_values_is_their_mean() -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=(200, 2)).astype(np.float32)
+    reference = (values + generator.normal(0, (0.2, 0.6), (200, 2))).astype(np.float32)
+    predictions = (reference + generator.normal(0, (0.3, 0.1), (200, 2)) + 0.2).astype(np.float32)
+    truth = ValuedFaces(np.zeros((200, 2, 2), np.uint8), values, ("x", "y"), "drawn", "all")
+    same, drop = losses(reference, predictions, truth)
+
+    def mean(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.mean([concordance(one[:, k], other[:, k]) for k in range(2)]))
+
+    assert (same.name, drop.name) == ("agreement", "CCC")
+    assert same.interval.measured == pytest.approx(1 - mean(predictions, reference), abs=1e-5)
+    assert drop.interval.measured == pytest.approx(mean(values, reference) - mean(values, predictions), abs=1e-5)
+    assert same.interval.low < same.interval.measured < same.interval.high
+    wide, narrow = drop.interval, drop.at(800)
+    assert narrow.high - narrow.measured == pytest.approx((wide.high - wide.measured) / 2)
+
+
+def test_equal_constant_estimates_agree_wholly() -> None:
+    ones = np.ones((20, 1), np.float32)
+    truth = ValuedFaces(np.zeros((20, 2, 2), np.uint8), ones, ("x",), "drawn", "all")
+    assert [loss.interval.measured for loss in losses(ones, ones, truth)] == [0, 0]
 
 
 def test_losses_of_values_are_of_concordance() -> None:

@@ -54,6 +54,7 @@ def test_rows_differ_from_the_recipe_by_what_the_plan_says(plan_path: Path) -> N
     assert (first.name, second.name) == ("plan-as-it-is", "plan-half-the-width")
 
 
+@pytest.mark.slow
 def test_the_table_has_the_mean_of_the_seeds_and_resumes(
     plan_path: Path, tiny: Fer2013, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

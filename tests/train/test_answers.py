@@ -132,6 +132,7 @@ def test_consensus_moves_every_answer_to_the_mean_over_its_views() -> None:
     assert torch.allclose(stored.lessons(2.0, 0.0)[0, 0], softened / softened.sum(), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_the_file_and_resumes_exactly(tiny: Fer2013, teacher: Path, tmp_path: Path) -> None:
     path = tmp_path / "answers.npz"
     write(path, teacher, training_images(tiny), 3)

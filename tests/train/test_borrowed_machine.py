@@ -51,6 +51,7 @@ def run(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_teacher_trains_an_epoch_a_call_under_a_time_limit(machine: Path) -> None:
     fit = ["-m", "train", "fit", "fer-teacher", "--runs", "runs", "--models", "trained", "--minutes", "0"]
     first, second = run(machine, *fit), run(machine, *fit)
@@ -62,6 +63,7 @@ def test_a_teacher_trains_an_epoch_a_call_under_a_time_limit(machine: Path) -> N
     assert {path.name for path in (machine / "runs" / "fer-teacher").iterdir()} >= {"state.pt", "log.csv"}
 
 
+@pytest.mark.slow
 def test_a_student_of_stored_answers_is_trained_and_published(machine: Path) -> None:
     teacher = "models/fer-nano/fer-nano.safetensors"
     answered = run(machine, "-m", "train", "answers", teacher, "--output", "answers.npz", "--views", "2", "--bf16")

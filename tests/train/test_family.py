@@ -22,6 +22,7 @@ batch = 14
 """
 
 
+@pytest.mark.slow
 def test_teachers_then_students(tiny: Fer2013, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache.save(tiny, tmp_path / "data.npz")
     for name, width in (("large", 12), ("student", 6)):

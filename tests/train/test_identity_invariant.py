@@ -170,6 +170,7 @@ def test_detached_answers_do_not_see_the_identity() -> None:
     assert not torch.allclose(attached(faces), before[1])
 
 
+@pytest.mark.slow
 def test_it_trains_publishes_and_resumes(tiny: Fer2013, tmp_path: Path) -> None:
     trainer = loop.fit(INVARIANT, tiny, tmp_path / "unbroken")
     broken = loop.Trainer(INVARIANT, tiny, tmp_path / "broken")
@@ -280,6 +281,7 @@ def small_faceres(folder: Path) -> Path:
     return folder / "f.safetensors"
 
 
+@pytest.mark.slow
 def test_faceres_gives_gender_age_skin_and_identity(tiny: Fer2013, tmp_path: Path) -> None:
     source = attributes.open_network(small_faceres(tmp_path))
     values = source.values(tiny.images[:12])

@@ -148,6 +148,7 @@ def test_gradient_reaches_every_parameter() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+@pytest.mark.slow
 def test_it_learns_and_resumes_to_the_same_weights(tiny: Fer2013, teacher: Path, tmp_path: Path) -> None:
     loop.fit(taught(teacher), tiny, tmp_path / "unbroken")
     broken = loop.Trainer(taught(teacher), tiny, tmp_path / "broken")

@@ -86,6 +86,7 @@ def test_eight_classes_are_taught_by_the_votes(tiny: Fer2013) -> None:
     np.testing.assert_allclose(targets[3], [0.2, 0.8, 0, 0, 0, 0, 0, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["expression8", "positive-negative", "valence-arousal", "smile-intensity"])
 def test_every_task_of_fer2013_trains_publishes_and_is_measured(name: str, tiny: Fer2013, tmp_path: Path) -> None:
     recipe = of_task(name)
@@ -129,6 +130,7 @@ def test_a_recipe_that_asks_the_impossible_is_refused(
         loop.Trainer(dataclasses.replace(TINY, **changes), tiny, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_under_noise_resumes_to_the_same_weights(tiny: Fer2013, tmp_path: Path) -> None:
     noisy = dataclasses.replace(TINY, noise=LADDER)
     loop.fit(noisy, tiny, tmp_path / "unbroken")
@@ -140,6 +142,7 @@ def test_a_run_under_noise_resumes_to_the_same_weights(tiny: Fer2013, tmp_path: 
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.slow
 def test_a_run_begun_before_an_option_was_added_goes_on(tiny: Fer2013, tmp_path: Path) -> None:
     import json
 

@@ -37,6 +37,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "state.pt", weights_only=True)["network"]
 
 
+@pytest.mark.slow
 def test_training_learns_and_writes_its_log(tiny: Fer2013, tmp_path: Path) -> None:
     long = dataclasses.replace(TINY, schedule=dataclasses.replace(TINY.schedule, epochs=15))
     trainer = loop.fit(long, tiny, tmp_path)
