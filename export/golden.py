@@ -24,7 +24,7 @@ _REMEDY = "Export the model again with `make export`."
 
 @dataclass(frozen=True)
 class Golden:
-    """inputs: raw grey images (n, 48, 48) uint8; logits: torch's float outputs for them, (n, labels) float32."""
+    """inputs: raw faces (n, h, w) grey or (n, h, w, 3) BGR uint8; logits: its outputs, (n, labels) float32."""
 
     inputs: NDArray[np.uint8]
     logits: NDArray[np.float32]
@@ -46,7 +46,7 @@ def load_golden(path: Path) -> Golden:
     """Read what `Golden.save` wrote. Raises ModelError where the file is missing or damaged."""
     arrays = read_arrays(path, ModelError, what="golden vectors", remedy=_REMEDY)
     inputs, logits = arrays.get("inputs"), arrays.get("logits")
-    if inputs is None or logits is None or inputs.ndim != 3 or logits.ndim != 2 or len(inputs) != len(logits):
+    if inputs is None or logits is None or inputs.ndim not in (3, 4) or logits.ndim != 2 or len(inputs) != len(logits):
         raise ModelError(f"{path}: not golden vectors (no inputs with as many logits). {_REMEDY}")
     return Golden(inputs, logits)
 

@@ -1,0 +1,129 @@
+"""`python -m export.adopt FILE`: another person's network becomes an artifact folder, with contract and both formats.
+
+FILE is a float .onnx, .tflite or .pt2 (torch.export), or module:function with --weights. What the file does not say is
+asked for by name; with --faces, colour and range are measured.
+
+Exit codes: 0 adopted, 1 a file that was made differs from the original, 2 an answer is missing or wrong, 4 refused.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_edge.errors import UsageError, run_reporting
+
+if TYPE_CHECKING:
+    from export.adopt.adoption import Adopted
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse and run; the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(_with_values_joined(words))
+    return run_reporting("adopt", lambda: _run(options))
+
+
+def _with_values_joined(words: list[str]) -> list[str]:
+    """`--range -1..1` as one word, which argparse would take for two flags; means may be negative too."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in ("--range", "--mean", "--std") and re.match(r"-\d", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.adopt", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("source", metavar="FILE", help=".onnx, .tflite, .pt2, or module:function")
+    add("--name", help="of the model and its folder (default: the file's)")
+    add("--labels", type=_names, metavar="A,B,...", help="names of the classes, in the output's order")
+    add("--colour", choices=["grey", "rgb", "bgr"], help="order of the channels")
+    add("--range", choices=["imagenet", "0..1", "-1..1", "0..255"], help="what the pixels are scaled to")
+    add("--mean", type=_numbers, metavar="R,G,B", help="in place of --range; of pixels 0 to 1, or 0 to 255")
+    add("--std", type=_numbers, metavar="R,G,B", help="as --mean, red first")
+    add("--output", metavar="NAME", help="the output that holds the classes, by name or number from 0")
+    add("--meaning", choices=["logits", "probabilities"], help="of the output (default: as its numbers look)")
+    add("--size", type=_size, metavar="HxW", help="of a face in pixels, where the file leaves it open")
+    add("--channels", type=int, choices=[1, 3], help="of a module:function (default: as its first convolution)")
+    add("--weights", type=Path, metavar="FILE", help="of a module:function: .safetensors, or a .pt of tensors alone")
+    add("--margin", type=float, help="of the crop around a detected face, a fraction of its side (default: ours)")
+    add("--align", default="none", help="none, or a template of five points such as arcface-112")
+    add("--licence", help="of the weights, such as Apache-2.0")
+    add("--trained-on", default="unknown", metavar="TEXT", help="for the contract")
+    add("--faces", type=Path, help="labelled faces: a cache of `make data`, or a folder with a sub-folder a label")
+    add("--split", default="PublicTest", help="split of the cache (default PublicTest)")
+    add("--out", type=Path, default=Path("artifacts"), help="folder of the model folders")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(","))
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not found or not 8 <= int(found[1]) <= 1024 or not 8 <= int(found[2] or found[1]) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected HEIGHTxWIDTH in pixels such as 112x112")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _run(options: argparse.Namespace) -> None:
+    from export.adopt.adoption import adopt
+    from export.adopt.answers import Answers
+    from export.adopt.reading import Hints, open_network
+
+    name = options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(options.source.replace(":", "-")).stem)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UsageError(f"--name {name!r}: expected letters, digits, dots and dashes.")
+    classes = len(options.labels) if options.labels else None
+    network = open_network(
+        options.source, Hints(options.output, options.size, classes, options.weights, options.channels)
+    )
+    print(f"found {network.description()}")
+    answers = Answers(
+        name=name,
+        labels=options.labels,
+        colour=options.colour,
+        range=options.range,
+        mean=options.mean,
+        std=options.std,
+        meaning=options.meaning,
+        margin=options.margin,
+        align=options.align,
+        licence=options.licence,
+        trained_on=options.trained_on,
+    )
+    _print(adopt(network, answers, options.out, options.faces, options.split))
+
+
+def _print(adopted: "Adopted") -> None:
+    from export.artefacts import model_path
+
+    for way in adopted.ways:
+        print(f"  {way.accuracy:7.2%}  {way.feeding}")
+    for suffix, most in adopted.differences.items():
+        path = model_path(adopted.folder, adopted.contract.name, "fp32", suffix)
+        print(f"{path}  {path.stat().st_size / 1024:.0f} kB  differs from the original by at most {most:.1e}")
+    for suffix, why in adopted.refused.items():
+        print(f"no {suffix}: {why}")
+    for figures in adopted.contract.measured:
+        print(
+            f"{figures.accuracy:.2%} right of {figures.n} faces, macro-F1 {figures.macro_f1:.2%} "
+            f"({figures.dataset} {figures.split}, fed {adopted.feeding})"
+        )
+    print(f"next: make quantize MODEL={adopted.contract.name}, or fer-edge photo.jpg --model {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

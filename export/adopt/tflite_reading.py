@@ -1,0 +1,136 @@
+"""Open a .tflite from elsewhere: weights in eight or sixteen bits are widened, and what it computes is float."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from fer_edge.errors import ModelError
+from fer_edge.files import sha256_of
+
+from export.adopt.network import (
+    Hints,
+    Network,
+    TensorFacts,
+    chosen_output,
+    counted,
+    first_line,
+    layout_of,
+    with_classes,
+)
+from export.metadata import read_tflite, write_tflite
+from export.tflite_model import operator_name
+
+_STORED = {schema.TensorType.INT8: np.int8, schema.TensorType.FLOAT16: np.float16}
+
+
+def read_tflite_network(path: Path, hints: Hints) -> Network:
+    """The network in a float .tflite. Raises ModelError for what cannot be adopted, UsageError for a wrong hint."""
+    try:
+        content, widened = widen(path.read_bytes())
+        interpreter = _interpreter(content)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    except Exception as error:  # native code and the flatbuffer library raise what they like
+        raise ModelError(f"{path}: LiteRT refuses it ({first_line(error)}).") from None
+    entries, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(entries) != 1:
+        raise ModelError(f"{path}: {len(entries)} inputs, expected one picture.")
+    entry = _facts(entries[0])
+    if entry.dtype != "float32":
+        raise ModelError(f"{path}: input {entry}, expected float32. Give the float model that it was made from.")
+    named = tuple(_facts(output) for output in outputs)
+    output = chosen_output(named, hints.output, str(path), classes=hints.classes)
+    index = outputs[named.index(output)]["index"]
+
+    def run(faces: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows = []
+        for face in faces.astype(np.float32):
+            interpreter.set_tensor(entries[0]["index"], face[None])
+            interpreter.invoke()
+            rows.append(interpreter.get_tensor(index).reshape(-1))
+        return np.stack(rows)
+
+    model = read_tflite(content)
+    kinds = Counter(operator_name(model, operator) for operator in model.subgraphs[0].operators)
+    return Network(
+        source=str(path),
+        sha256=sha256_of(path),
+        input=entry,
+        output=with_classes(output, run, entry),
+        outputs=named,
+        layout=layout_of(entry.shape, str(path)),
+        run=run,
+        tflite=content,
+        facts=counted(kinds) + (f", {widened} weights widened to float32" if widened else ""),
+    )
+
+
+def _interpreter(content: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _facts(details: dict[str, Any]) -> TensorFacts:
+    shape = tuple(int(size) for size in details["shape"])
+    return TensorFacts(str(details["name"]), np.dtype(details["dtype"]).name, shape)
+
+
+def widen(content: bytes) -> tuple[bytes, int]:
+    """The .tflite with every weight in float32, and how many were not: stored in int8 with a scale, or in float16.
+
+    Raises ModelError where more than weights is quantized.
+    """
+    model = read_tflite(content)
+    if len(model.subgraphs) != 1:
+        raise ModelError(f"{len(model.subgraphs)} subgraphs, expected one: no loops and no branches.")
+    graph, widened = model.subgraphs[0], 0
+    for tensor in graph.tensors:
+        data = model.buffers[tensor.buffer].data
+        scaled = tensor.quantization is not None and tensor.quantization.scale is not None
+        if data is None or len(data) == 0:
+            if scaled:
+                raise ModelError("already quantized. Give the float model that it was made from.")
+        elif tensor.type == schema.TensorType.FLOAT16 or (tensor.type == schema.TensorType.INT8 and scaled):
+            _widen(model, tensor, np.asarray(data, dtype=np.uint8).tobytes())
+            widened += 1
+    if not widened:
+        return content, 0
+    _drop_dequantize(model)
+    return write_tflite(model), widened
+
+
+def _widen(model: Any, tensor: Any, data: bytes) -> None:
+    """Give a constant its float values: scale * (stored - zero point), by channel."""
+    shape = [int(size) for size in tensor.shape]
+    values = np.frombuffer(data, dtype=_STORED[tensor.type]).reshape(shape).astype(np.float32)
+    if tensor.type == schema.TensorType.INT8:
+        quantization = tensor.quantization
+        scale, zero = np.array(quantization.scale, np.float32), np.array(quantization.zeroPoint, np.float32)
+        along = [1] * len(shape)
+        along[quantization.quantizedDimension if len(scale) > 1 else 0] = len(scale)
+        values = (values - zero.reshape(along)) * scale.reshape(along)
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(values.astype("<f4").tobytes(), dtype=np.uint8)
+    model.buffers.append(buffer)
+    tensor.buffer, tensor.type, tensor.quantization = len(model.buffers) - 1, schema.TensorType.FLOAT32, None
+
+
+def _drop_dequantize(model: Any) -> None:
+    """Let the readers of a DEQUANTIZE whose input is float32 by now read that input."""
+    graph = model.subgraphs[0]
+    same = {
+        int(operator.outputs[0]): int(operator.inputs[0])
+        for operator in graph.operators
+        if operator_name(model, operator) == "dequantize"
+        and graph.tensors[operator.inputs[0]].type == schema.TensorType.FLOAT32
+    }
+    graph.operators = [operator for operator in graph.operators if int(operator.outputs[0]) not in same]
+    for operator in graph.operators:
+        operator.inputs = [same.get(int(index), int(index)) for index in operator.inputs]
