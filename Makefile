@@ -9,6 +9,7 @@
 #   MAX_DROP=0.3          points of accuracy INT8 may lose; FORCE=1 writes the best candidate even if it fails the gate
 #   ACCEPT_TOO_FEW=1      write INT8 that keeps every limit on faces that are too few to prove it
 #   FACES=data/fer2013.npz  faces for calibration and gate; a folder with one sub-folder of images a class will do
+#   FILE=mine.onnx        what adopt takes; ADOPT="--labels a,b --range imagenet ..." what its file does not say
 #   PYTHON=python3.11     the interpreter the environment is made with
 
 # The model inside the runtime package.
@@ -58,7 +59,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .DEFAULT_GOAL := help
 # The stages read each other's files; inside a stage the libraries use the cores.
 .NOTPARALLEL:
-.PHONY: help setup data train ablation systems evaluate export quantize search inspect calibration-curve release-model keep-figures bench \
+.PHONY: help setup data train ablation systems evaluate export adopt quantize search inspect calibration-curve release-model keep-figures bench \
 	bench-noise bench-peers bench-detectors figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets \
 	media demo load screenshots test test-all coverage mutants test-tflite-runtime fuzz lint format clean
 
@@ -72,7 +73,7 @@ $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
 	@echo "setting up $(VENV): about 2 GB, a few minutes the first time"
 	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
 	$(RUN) -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev --group examples
-	$(RUN) -m pip install --quiet --no-deps --group supervision
+	$(RUN) -m pip install --quiet --no-deps --group alone
 	PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --no-deps --editable runtime
 	$(RUN) -m fer_edge models --fetch mediapipe
 	$(RUN) -m boards media
@@ -114,6 +115,10 @@ evaluate: $(READY) $(DATA) ## measure the finished MODEL, and its INT8 files if 
 
 export: $(READY) ## checkpoint -> float ONNX and TFLite with contract and golden vectors
 	$(RUN) -m export $(CHECKPOINT)
+
+adopt: $(READY) ## a network from elsewhere, FILE=mine.onnx, as float ONNX and TFLite with a contract; ADOPT="--labels ..." answers
+	@test -n "$(FILE)" || { echo "make: name the file: make adopt FILE=mine.onnx ADOPT='--labels ... --range imagenet'" >&2; exit 2; }
+	$(RUN) -m export.adopt $(FILE) $(ADOPT)
 
 quantize: $(READY) $(DATA) ## float -> the fastest INT8 ONNX and TFLite that keep their accuracy, for TARGET
 	$(RUN) -m boards quantize $(FOLDER) $(QUANTIZE_OPTIONS)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fer_edge.arrays import read_arrays
 from fer_edge.errors import DataError, SourceError
 from fer_edge.picture_file import kind_of_file, read_image
-from fer_edge.tasks import CLASSES, TASKS
+from fer_edge.tasks import CLASSES, FER_PLUS, TASKS
 from fer_edge.truth import LABELS_OF, truth_of
 
 _CACHE_ARRAYS = ("images", "labels", "splits", "label_names", "split_names")
@@ -20,7 +20,23 @@ _VOTES = 10
 # The task whose classes are the labels of the faces themselves.
 OWN_CLASSES = "classes"
 _REMEDY = "Make it again with `make data`."
+# Names of one expression, as datasets and models have them.
+_SAME = (
+    ("angry", "anger"),
+    ("disgust", "disgusted"),
+    ("fear", "fearful", "scared", "afraid"),
+    ("happy", "happiness", "joy"),
+    ("sad", "sadness"),
+    ("surprise", "surprised"),
+)
+_CANONICAL = {name: names[0] for names in _SAME for name in names}
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+def canonical(label: str) -> str:
+    """One name for an expression that has several: Happiness is happy. Other labels in lower case."""
+    name = label.strip().casefold()
+    return _CANONICAL.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -45,13 +61,19 @@ class LabelledFaces:
         """What is held to be true of the faces, (n,)."""
         return self.labels
 
-    def in_order_of(self, labels: tuple[str, ...]) -> "LabelledFaces":
-        """The same faces with their classes numbered as in `labels`. Raises DataError for a class not among them."""
-        strangers = sorted(set(self.label_names) - set(labels))
-        if strangers:
+    def in_order_of(self, labels: tuple[str, ...], *, leave_out: bool = False) -> "LabelledFaces":
+        """The same faces with their classes numbered as in `labels`; happiness is happy, see `canonical`.
+
+        Raises DataError for a class not among them; with `leave_out` such faces are left out, where two classes remain.
+        """
+        numbers = {canonical(label): number for number, label in enumerate(labels)}
+        strangers = sorted(name for name in self.label_names if canonical(name) not in numbers)
+        if strangers and not (leave_out and len(self.label_names) - len(strangers) >= 2):
             raise DataError(f"{self.dataset}: class {strangers[0]!r} is none of the model's: {', '.join(labels)}.")
-        position = np.array([labels.index(name) for name in self.label_names], dtype=np.int64)
-        return LabelledFaces(self.images, position[self.labels], labels, self.dataset, self.split)
+        position = np.array([numbers.get(canonical(name), -1) for name in self.label_names], dtype=np.int64)
+        kept = position[self.labels] >= 0
+        dataset = f"{self.dataset} without {', '.join(strangers)}" if strangers else self.dataset
+        return LabelledFaces(self.images[kept], position[self.labels][kept], labels, dataset, self.split)
 
     def balanced(self, count: int, seed: int) -> "LabelledFaces":
         """`count` faces drawn as evenly over the classes as their numbers allow, in random order."""
@@ -116,7 +138,8 @@ def load_task_faces(
     """The faces of one split that have a truth for `task`, in the order of the model's `labels`; see `load_faces`.
 
     From the array cache; for a folder only tasks of classes, which its sub-folders then name. Truths beyond the seven
-    classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). Raises DataError.
+    classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). The task `classes`
+    leaves out faces of classes that the model does not have. Raises DataError.
     """
     if path.is_dir():
         if TASKS[task].kind != CLASSES:
@@ -126,7 +149,7 @@ def load_task_faces(
     if task in ("expression7", OWN_CLASSES) and f"truth_{task}" not in arrays:
         if (arrays["labels"] < 0).any():
             raise DataError(f"{path}: {dataset_of(arrays)} has no annotation for {task}.")
-        return load_faces(path, split).in_order_of(labels)
+        return _named_faces(arrays, path, split, task, labels)
     chosen = _split_of(arrays, path, split)
     truth = truth_in(arrays, task)[chosen]
     if (truth.ndim == 1) != (TASKS[task].kind == CLASSES) or (truth.ndim == 2 and truth.shape[1] != len(labels)):
@@ -141,6 +164,21 @@ def load_task_faces(
         return named.in_order_of(labels)
     known = ~np.isnan(truth).any(axis=1)
     return ValuedFaces(images[known], truth[known].astype(np.float32), labels, dataset, split)
+
+
+def _named_faces(
+    arrays: dict[str, NDArray[Any]], path: Path, split: str, task: str, labels: tuple[str, ...]
+) -> LabelledFaces:
+    """The cache's own classes; those of FER+ for a model of any classes that knows contempt."""
+    faces = load_faces(path, split)
+    if task != OWN_CLASSES:
+        return faces.in_order_of(labels)
+    if "votes" in arrays and "contempt" in map(canonical, labels):
+        truth = truth_in(arrays, "expression8")[_split_of(arrays, path, split)]
+        known = truth >= 0
+        images, numbers = faces.images[known], truth[known].astype(np.int64)
+        faces = LabelledFaces(images, numbers, FER_PLUS, faces.dataset, split)
+    return faces.in_order_of(labels, leave_out=True)
 
 
 def truth_in(arrays: dict[str, NDArray[Any]], task: str) -> NDArray[Any]:
