@@ -6,7 +6,7 @@ on average: `mean_template`, from faces of Training. PublicTest says whether ali
 
 import csv
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from fer_edge.errors import DataError
 from fer_edge.faces import LabelledFaces
 from fer_edge.files import atomic_write
 
-from boards.margins import FACE_PX, FRAME_PX, Found, pasted_and_found
+from boards.margins import FACE_PX, FRAME_PX, pasted_and_found
 from quantize.intervals import paired_drop
 
 TURNS_DEG = (0.0, 15.0, 30.0)
@@ -64,23 +64,39 @@ def mean_template(detector: Detector, faces: LabelledFaces) -> tuple[TemplatePoi
 
 
 def measure_alignment(
-    classifier: Classifier,
+    classifiers: Sequence[Classifier],
     detector: Detector,
     faces: LabelledFaces,
     template: tuple[TemplatePoint, ...],
     turns_deg: Iterable[float] = TURNS_DEG,
 ) -> list[AlignmentRow]:
-    """A row for each turn. Raises DataError when the detector finds none of the faces."""
-    faces = faces.in_order_of(classifier.contract.labels)
-    by_box, aligned = classifier.contract, _aligned(classifier.contract, template)
+    """A row for each turn and classifier. Raises DataError when the detector finds none of the faces."""
+    return [row for turn_deg in turns_deg for row in _turned(classifiers, detector, faces, template, turn_deg)]
+
+
+def _turned(
+    classifiers: Sequence[Classifier],
+    detector: Detector,
+    faces: LabelledFaces,
+    template: tuple[TemplatePoint, ...],
+    turn_deg: float,
+) -> list[AlignmentRow]:
+    """A row for each classifier. Only the crops are kept: the pictures of all faces are gigabytes."""
+    pairs = [(one.contract, _aligned(one.contract, template)) for one in classifiers]
+    indices: list[int] = []
+    crops: list[list[list[np.ndarray]]] = [[[], []] for _ in classifiers]
+    for found in pasted_and_found(detector, faces, turn_deg):
+        indices.append(found.index)
+        for kept, pair in zip(crops, pairs, strict=True):
+            for crop_list, contract in zip(kept, pair, strict=True):
+                crop_list.append(crop_faces(found.picture, [found.face], contract, detector.name))
+    if not indices:
+        raise DataError(f"{detector.name} found none of the {len(faces)} faces.")
     rows = []
-    for turn_deg in turns_deg:
-        found = list(pasted_and_found(detector, faces, turn_deg))
-        if not found:
-            raise DataError(f"{detector.name} found none of the {len(faces)} faces.")
-        truth = faces.labels[[one.index for one in found]]
-        right = [_named(classifier, found, contract, detector.name) == truth for contract in (by_box, aligned)]
-        rows.append(_row(classifier, detector, turn_deg, len(faces), right[0], right[1]))
+    for classifier, kept in zip(classifiers, crops, strict=True):
+        truth = faces.in_order_of(classifier.contract.labels).labels[indices]
+        right = [classifier.classify(np.concatenate(of_kind)).argmax(axis=1) == truth for of_kind in kept]
+        rows.append(_row(classifier.path.name, detector.name, turn_deg, len(faces), right[0], right[1]))
     return rows
 
 
@@ -95,22 +111,11 @@ def _aligned(contract: ModelContract, template: tuple[TemplatePoint, ...]) -> Mo
     return dataclasses.replace(contract, face_crop=face_crop).in_lowest_schema()
 
 
-def _named(classifier: Classifier, found: list[Found], contract: ModelContract, detector: str) -> np.ndarray:
-    """The class (found,) that the classifier gives each face, cut out as `contract` says."""
-    crops = [crop_faces(one.picture, [one.face], contract, detector) for one in found]
-    return classifier.classify(np.concatenate(crops)).argmax(axis=1)
-
-
-def _row(
-    classifier: Classifier, detector: Detector, turn_deg: float, n: int, by_box: np.ndarray, aligned: np.ndarray
-) -> AlignmentRow:
+def _row(model: str, detector: str, turn_deg: float, n: int, by_box: np.ndarray, aligned: np.ndarray) -> AlignmentRow:
     lost, gained = int((by_box & ~aligned).sum()), int((aligned & ~by_box).sum())
     gain = paired_drop(gained, lost, len(by_box))
     scores = float(by_box.mean()), float(aligned.mean())
-    name = classifier.path.name
-    return AlignmentRow(
-        *(name, detector.name, turn_deg, n, len(by_box)), *scores, *(gain.measured, gain.low, gain.high)
-    )
+    return AlignmentRow(model, detector, turn_deg, n, len(by_box), *scores, gain.measured, gain.low, gain.high)
 
 
 def write_alignment(path: Path, rows: list[AlignmentRow]) -> None:

@@ -98,12 +98,7 @@ def _alignment(options: argparse.Namespace) -> None:
     print("template:", *(f"({point.x}, {point.y})" for point in template))
     faces = load_faces(options.faces, "PublicTest")
     faces = faces.balanced(options.count, 0) if options.count else faces
-    rows = [
-        row
-        for classifier in classifiers
-        for detector in (mediapipe, yunet)
-        for row in measure_alignment(classifier, detector, faces, template)
-    ]
+    rows = [row for one in (mediapipe, yunet) for row in measure_alignment(classifiers, one, faces, template)]
     write_alignment(options.out, rows)
     for row in rows:
         print(

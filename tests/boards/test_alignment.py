@@ -33,7 +33,7 @@ def test_a_row_for_each_turn_with_what_alignment_adds(
     smile: LabelledFaces, default_model: Path, mediapipe_file: Path, tmp_path: Path
 ) -> None:
     detector = open_detector("mediapipe", mediapipe_file)
-    rows = measure_alignment(Classifier(default_model), detector, smile, TEMPLATE, (0.0, -15.0))
+    rows = measure_alignment([Classifier(default_model)], detector, smile, TEMPLATE, (0.0, -15.0))
     assert [(row.turn_deg, row.n, row.found) for row in rows] == [(0.0, 1, 1), (-15.0, 1, 1)]
     assert [row.accuracy_aligned for row in rows] == [1.0, 1.0]
     assert all(row.gain_low <= row.gain == row.accuracy_aligned - row.accuracy_by_box <= row.gain_high for row in rows)
@@ -67,4 +67,4 @@ def test_a_detector_without_corners_of_the_mouth_gives_no_template(smile: Labell
 def test_a_detector_that_finds_nobody_is_an_error(default_model: Path, mediapipe_file: Path) -> None:
     black = LabelledFaces(np.zeros((1, 48, 48), np.uint8), np.array([0]), LABELS, "made", "test")
     with pytest.raises(DataError, match="found none of the 1 faces"):
-        measure_alignment(Classifier(default_model), open_detector("mediapipe", mediapipe_file), black, TEMPLATE)
+        measure_alignment([Classifier(default_model)], open_detector("mediapipe", mediapipe_file), black, TEMPLATE)
