@@ -138,6 +138,20 @@ def test_the_timeline_page_counts_and_colours_each(labels: tuple[str, ...], tmp_
     assert run["colours"] == {label: css_colour(label, labels) for label in labels}
 
 
+def test_the_timeline_page_has_the_places_of_a_scale_in_the_colours_of_the_pictures(tmp_path: Path) -> None:
+    names = TASKS["smile-intensity"].names(("smile",))
+    faces = [
+        dataclasses.replace(face_of(("smile", "b"), 0), expression=name, labels=("smile",), probabilities=(value,))
+        for name, value in (("smile", 0.9), ("smile", 0.8), ("no smile", 0.1))
+    ]
+    results = [frame_of(index, dataclasses.replace(one, task="smile-intensity"))[1] for index, one in enumerate(faces)]
+    (tmp_path / "o.jsonl").write_text("".join(json.dumps(result.to_dict()) + "\n" for result in results))
+    write_page(tmp_path / "o.jsonl", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for name in names:
+        assert f'"{name}": "{css_colour(name, names)}"' in page
+
+
 # --- Pictures ---------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from fer_edge.colours import css_colour
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write, open_regular
-from fer_edge.tasks import holding
+from fer_edge.tasks import TASKS, holding
 
 # What a page can show: more steps in time are joined in pairs, and of more tracks the longest are kept.
 _MAX_STEPS = 1200
@@ -184,7 +184,7 @@ class _Run:
     def as_object(self) -> dict[str, Any]:
         """What the page's script reads."""
         self._drop_short_tracks(_MAX_TRACKS)
-        names = [*self._labels] if self._kind == "probabilities" else []
+        names = [*self._labels] if self._kind == "probabilities" else _places(self._counts)
         names += [name for name in self._counts if name not in names]
         return {
             "results": self._name,
@@ -207,6 +207,12 @@ class _Run:
                 for key, track in sorted(self._tracks.items())
             ],
         }
+
+
+def _places(seen: Collection[str]) -> list[str]:
+    """The named places of the task of values that has all those seen, so that colours are those of the pictures."""
+    tasks = (task.names(()) for task in TASKS.values() if task.anchors)
+    return next((list(names) for names in tasks if set(seen) <= set(names)), [])
 
 
 def _finite(value: Any) -> float:
