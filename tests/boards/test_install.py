@@ -10,6 +10,7 @@ import pytest
 
 from boards.bundle.archive import sign
 from tests.boards.tiny_bundle import (
+    PYTHON,
     SMOKE,
     UNIT,
     copying_python,
@@ -106,6 +107,42 @@ def test_what_is_installed_can_be_read_by_others_whatever_the_umask(first: Path,
         "fer-edge/current/model/net.tflite",
     ):
         assert (target / path).stat().st_mode & stat.S_IROTH, path
+    program = (target / "fer-edge/current/venv/bin/fer-edge").resolve()
+    for folder in (target / "bin", *(one for one in program.parents if target in one.parents)):
+        assert folder.stat().st_mode & stat.S_IXOTH, f"{folder} cannot be entered"
+
+
+@pytest.mark.parametrize(
+    ("program", "says", "message"),
+    [
+        ("df", "echo Avail; echo 102400", "has 100 MB free, 800 are needed"),
+        ("uname", "echo riscv64", "this machine is riscv64"),
+        ("getconf", "echo glibc 2.16", "glibc 2.17 or newer is needed, this machine has 2.16"),
+        ("getconf", "exit 1", "this system has another C library"),
+    ],
+)
+def test_a_machine_that_cannot_run_it_is_refused_and_nothing_is_left(
+    first: Path, target: Path, tmp_path: Path, program: str, says: str, message: str
+) -> None:
+    finished = install(first, target, steps=programs(tmp_path / "steps", says, program))
+    assert finished.returncode == 2
+    assert message in finished.stderr
+    assert not target.exists()
+
+
+def test_a_python_the_bundle_has_no_wheels_for_is_refused_and_those_it_has_are_named(first: Path, target: Path) -> None:
+    facts = (first / "bundle.env").read_text()
+    (first / "bundle.env").write_text(facts.replace(f"{PYTHON}:2.17", "3.7:2.17 3.8:2.17"))
+    seal(first)
+    assert f"this bundle is for Python 3.7 3.8, this machine has {PYTHON}." in refused(first, target)
+    assert not target.exists()
+
+
+def test_a_relative_place_is_refused(first: Path, target: Path) -> None:
+    finished = install(first, target, "--config", "fer-edge.toml")
+    assert finished.returncode == 2
+    assert "--config fer-edge.toml: expected an absolute path." in finished.stderr
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("name", ["with a blank", "Küche", "50 %, a+b=c@d_e"])

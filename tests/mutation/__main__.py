@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         folder = options.work / name
         if name == installer.SUBJECT:
             stage(Subject(name, "boards", (), ()), folder)
-            keep(name, *installer.try_all(folder))
+            for counts, found in installer.try_all(folder):  # each takes its time, so none is lost at the end
+                keep(name, counts, found)
         else:
             stage(known[name], folder)
             tried(folder, options.jobs)
@@ -68,7 +69,7 @@ def keep(name: str, counts: Counter[str], found: list[Survivor]) -> None:
     total = Total.of(name, counts)
     write(SURVIVORS, Survivor, _with(read(SURVIVORS), found, name))
     write(TOTALS, Total, _with(totals(), [total], name))
-    print(f"{name}: {total.survived + total.no_tests} of {total.mutants} mutants survive")
+    print(f"{name}: {total.survived + total.no_tests} of {total.mutants} mutants survive", flush=True)
 
 
 def _with(rows: list[Any], new: list[Any], name: str) -> list[Any]:

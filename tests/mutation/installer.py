@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,8 @@ def mutants() -> list[ShellMutant]:
     return [ShellMutant(**entry) for entry in tomllib.loads(_TABLE.read_text())["mutant"]]
 
 
-def try_all(folder: Path) -> tuple[Counter[str], list[Survivor]]:
-    """What becomes of each mutant in a staged `folder`, and those no test notices."""
+def try_all(folder: Path) -> Iterator[tuple[Counter[str], list[Survivor]]]:
+    """Try each mutant in a staged `folder`; after each, what became of those so far, and which no test noticed."""
     path = folder / SCRIPT
     script, counts, found = path.read_text(), Counter[str](), []
     try:
@@ -55,9 +56,9 @@ def try_all(folder: Path) -> tuple[Counter[str], list[Survivor]]:
             if outcome != "killed":
                 found.append(Survivor(SUBJECT, str(SCRIPT), _function_of(script, mutant.before), mutant.change))
             print(f"{outcome:9} {mutant.change[:100]}", flush=True)
+            yield counts, found
     finally:
         path.write_text(script)
-    return counts, found
 
 
 def _outcome(folder: Path, tests: str) -> str:

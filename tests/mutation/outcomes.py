@@ -33,7 +33,7 @@ class Survivor:
 
 @dataclass(frozen=True)
 class Total:
-    """How many mutants of a subject there are, and what became of them."""
+    """How many mutants of a subject were tried, and what became of them."""
 
     subject: str
     mutants: int
@@ -50,9 +50,10 @@ class Total:
 
 
 def outcomes(folder: Path, file: str) -> dict[str, str]:
-    """What became of each mutant of a file, by mutmut's name without the module."""
+    """What became of each mutant of a file that was tried, by mutmut's name without the module."""
     codes = json.loads((folder / "mutants" / f"{file}.meta").read_text())["exit_code_by_key"]
-    return {name.rpartition(".")[2]: _OUTCOMES.get(code, f"exit code {code}") for name, code in codes.items()}
+    tried = {name: code for name, code in codes.items() if code is not None}
+    return {name.rpartition(".")[2]: _OUTCOMES.get(code, f"exit code {code}") for name, code in tried.items()}
 
 
 def survivors(subject: str, folder: Path, file: str) -> Iterator[Survivor]:
