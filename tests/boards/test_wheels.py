@@ -1,0 +1,78 @@
+"""Wheels for a board: versions of the workbench where a profile leaves them open, locks made for what is asked."""
+
+from pathlib import Path
+
+import pytest
+
+from fer_edge.errors import UsageError
+
+from boards import wheels
+from boards.wheels import Target, check_lock, download, workbench_versions
+
+BOARD = Target("aarch64", "3.11", (2, 36))
+
+
+@pytest.fixture
+def constraints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "constraints.txt"
+    path.write_text("# pinned\nnumpy==2.4.6\nAi-Edge_Litert==2.3.0\nopencv-python-headless==5.0.0.93\n")
+    monkeypatch.setattr(wheels, "CONSTRAINTS", path)
+    return path
+
+
+def test_a_board_takes_wheels_from_its_own_glibc_down_to_2014(constraints: Path) -> None:
+    platforms = BOARD.platforms
+    assert platforms[0] == "manylinux_2_36_aarch64"
+    assert platforms[-3:] == ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "linux_aarch64")
+    assert len(platforms) == 36 - 17 + 1 + 2
+
+
+def test_versions_are_those_the_workbench_was_tested_with(constraints: Path) -> None:
+    assert workbench_versions(["numpy", "ai-edge-litert"]) == ["numpy==2.4.6", "Ai-Edge_Litert==2.3.0"]
+    with pytest.raises(UsageError, match=r"constraints\.txt pins no torch, jax\."):
+        workbench_versions(["torch", "numpy", "jax"])
+
+
+def test_what_a_profile_names_itself_is_not_held_to_the_workbench(constraints: Path) -> None:
+    left = wheels._open_constraints(["numpy==1.26.4", "ai_edge_litert>=2"])
+    assert left == ["opencv-python-headless==5.0.0.93"]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "name"),
+    [("Ai_Edge.Litert==2", "ai-edge-litert"), ("numpy<2", "numpy"), ("a[b]>=1; x", "a"), ("tomli", "tomli")],
+)
+def test_names_are_compared_in_their_normal_form(requirement: str, name: str) -> None:
+    assert wheels._name(requirement) == name
+
+
+def test_a_wheel_tells_its_requirement() -> None:
+    path = Path("ai_edge_litert-2.3.0-cp311-cp311-manylinux_2_17_aarch64.whl")
+    assert wheels._requirement(path) == "ai-edge-litert==2.3.0"
+
+
+def test_a_lock_for_other_requirements_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("# for: numpy==2.4.6\nnumpy==2.4.6 --hash=sha256:00\n")
+    check_lock(lock, ["numpy==2.4.6"])
+    with pytest.raises(UsageError, match=r"lock\.txt was made for \['numpy==2\.4\.6'\]\. Make it again with"):
+        check_lock(lock, ["numpy==1.26.4"])
+    lock.write_text("numpy==2.4.6\n")
+    with pytest.raises(UsageError, match="was made for nothing"):
+        check_lock(lock, ["numpy==2.4.6"])
+
+
+def test_a_lock_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.txt not found\. Make it with `python -m boards lock`"):
+        download(tmp_path / "absent.txt", BOARD, tmp_path)
+
+
+def test_wheels_that_cannot_be_had_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip itself, told to look at nothing but an empty folder."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"numpy==2.4.6 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(UsageError, match=r"wheels for aarch64, Python 3\.11: .*Check the network") as refused:
+        download(lock, BOARD, tmp_path / "wheels")
+    assert "\n" not in str(refused.value)
