@@ -9,7 +9,9 @@ import pytest
 from fer_edge.errors import UsageError
 from fer_edge.faces import LabelledFaces, ValuedFaces
 
-from quantize.gate import Limits, Verdict, can_pass, judge, limits_for
+from quantize.gate import Limits, Miss, Verdict, can_pass, judge, limits_for, quality_misses
+from quantize.intervals import Interval
+from quantize.losses import Loss
 from quantize.measure import Measurements, score
 from quantize.qdq_graph import ConvCount
 from quantize.recipes import TARGETS
@@ -212,3 +214,131 @@ def test_half_precision_is_held_to_limits_of_its_own() -> None:
     half = {"precision": "fp16", "convs": ConvCount(15, 0)}
     assert judged(3589, 0, **half, weight_bytes=510, times_ms=np.full(150, 1.02)).passed
     assert judged(3589, 0, **half, weight_bytes=900).failed
+
+
+# --- Each limit to the letter: what is on it passes, what a miss says ---------------------------------------------
+
+# Name of the loss, its limit and its allowance as fractions, and the miss's name, limit and unit.
+QUALITY = [
+    ("agreement", 0.02, 0.005, "agreement", 0.98, "fraction"),
+    ("accuracy", 0.003, 0.003, "accuracy drop", 0.3, "points"),
+    ("CCC", 0.003, 0.003, "CCC drop", 0.3, "points"),
+    ("macro-F1", 0.005, 0.007, "macro-F1 drop", 0.5, "points"),
+]
+on_each_limit = pytest.mark.parametrize(("name", "limit", "allowance", "said", "limit_said", "unit"), QUALITY)
+
+
+def misses_of(name: str, measured: float, low: float, high: float, decides: int = 500) -> tuple[Miss, ...]:
+    """Of one loss on 100 faces, whose interval is nothing but its figure from `decides` faces on."""
+    found = Interval(measured, low, high)
+    at = lambda n: found if n < decides else Interval(measured, measured, measured)  # noqa: E731
+    return quality_misses([Loss(name, found, at)], 100, USUAL)
+
+
+@on_each_limit
+def test_a_loss_on_its_limit_with_an_interval_within_the_allowance_passes(
+    name, limit, allowance, said, limit_said, unit
+) -> None:
+    assert misses_of(name, limit, 0.0, limit + allowance) == ()
+    assert misses_of(name, 0.0, 0.0, limit + allowance) == ()
+
+
+@on_each_limit
+@pytest.mark.parametrize("too_much", ["measured", "high"])
+def test_a_loss_or_interval_beyond_leaves_it_open(
+    name, limit, allowance, said, limit_said, unit, too_much: str
+) -> None:
+    measured, high = (limit + 1e-6, limit + allowance) if too_much == "measured" else (limit, limit + allowance + 1e-6)
+    (miss,) = misses_of(name, measured, limit, high)
+    assert not miss.decided, "its lower end is on the limit"
+    assert (miss.name, miss.limit, miss.unit) == (said, pytest.approx(limit_said), unit)
+    assert miss.faces is not None
+    assert 500 <= miss.faces <= 506, "where more faces leave no doubt"
+    assert miss.keeps == (too_much == "high")
+
+
+@on_each_limit
+def test_a_loss_beyond_its_limit_as_a_whole_fails_with_its_interval(
+    name, limit, allowance, said, limit_said, unit
+) -> None:
+    low, measured, high = limit + 0.001, limit + 0.002, limit + 0.004
+    (miss,) = misses_of(name, measured, low, high)
+    assert miss.decided and miss.faces is None and not miss.keeps
+    expected = (1 - measured, 1 - high, 1 - low) if unit == "fraction" else (100 * measured, 100 * low, 100 * high)
+    assert (miss.measured, *vars(miss.interval).values()) == pytest.approx((expected[0], *expected))
+    assert miss.at_least == (unit == "fraction")
+
+
+def test_a_figure_that_is_no_number_fails() -> None:
+    (miss,) = misses_of("accuracy", math.nan, math.nan, math.nan)
+    assert miss.decided
+
+
+def form_misses(**changes: object) -> tuple[Miss, ...]:
+    return judged(3589, 0, **changes).misses
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({"convs": ConvCount(15, 15)}, 0.35),
+        ({"convs": ConvCount(15, 14)}, 0.5),
+        ({"convs": ConvCount(15, 0), "precision": "fp16"}, 0.6),
+    ],
+    ids=["all integer", "some layers float", "half precision"],
+)
+def test_weights_may_be_of_a_size_that_goes_by_what_stayed_float(changes: dict, limit: float) -> None:
+    assert form_misses(**changes, weight_bytes=round(1000 * limit)) == ()
+    ratio = limit + 0.001
+    (miss,) = form_misses(**changes, weight_bytes=round(1000 * ratio))
+    assert miss == Miss("size of the weights to float's", limit, pytest.approx(ratio), "ratio")
+
+
+def test_half_of_the_convolutions_must_be_integer() -> None:
+    assert form_misses(convs=ConvCount(14, 7)) == ()
+    (miss,) = form_misses(convs=ConvCount(14, 6))
+    assert miss == Miss("integer convolutions", 0.5, pytest.approx(6 / 14), "fraction", at_least=True)
+    assert form_misses(convs=ConvCount(14, 0), precision="fp16", weight_bytes=500) == ()
+
+
+def test_a_float_model_without_weights_makes_any_size_too_much() -> None:
+    truth = truth_of(3589)
+    outputs = named(truth.labels)
+    verdict = judge(measured(outputs, outputs, truth), reference(outputs, truth, weight_bytes=0), truth, USUAL, X86)
+    assert verdict.misses[0].measured == 250
+
+
+def test_what_the_golden_inputs_ask_is_on_its_limit() -> None:
+    outputs = named(np.arange(64))
+    float_model, near = reference(outputs, None), measured(outputs, outputs, None)
+    on_limit = replace(near, score=replace(near.score, agreement=0.8))
+    assert judge(on_limit, float_model, None, USUAL, X86).passed
+    (miss,) = judge(replace(near, score=replace(near.score, agreement=0.79)), float_model, None, USUAL, X86).misses
+    assert miss == Miss("agreement on golden inputs", 0.8, 0.79, "fraction", at_least=True)
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("int8", 1.0), ("fp16", 1.05)])
+def test_time_is_judged_by_its_interval(precision: str, limit: float) -> None:
+    form = {"precision": precision, "convs": ConvCount(15, 0 if precision == "fp16" else 15)}
+    assert form_misses(**form, times_ms=np.full(150, limit)) == ()
+    noisy = np.where(np.arange(150) < 70, limit, limit + 0.2)
+    assert form_misses(**form, times_ms=noisy) == (), "the interval of the median begins on the limit"
+    (miss,) = form_misses(**form, times_ms=np.full(150, limit + 0.01))
+    slower = pytest.approx(limit + 0.01)
+    assert (miss.name, miss.limit, miss.measured, miss.unit) == (
+        "time to float's on this machine",
+        limit,
+        slower,
+        "ratio",
+    )
+    assert miss.interval is not None
+    assert miss.interval.low == slower
+
+
+def test_instructions_have_no_interval_to_show() -> None:
+    truth = truth_of(3589)
+    outputs = named(truth.labels)
+    float_model = reference(outputs, truth, instructions=100)
+    more = measured(outputs, outputs, truth, instructions=120)
+    (miss,) = judge(more, float_model, truth, USUAL, PI5).misses
+    assert miss == Miss("instructions to float's on cortex-a76", 1.0, 1.2, "ratio")
