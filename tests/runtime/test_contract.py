@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from fer_edge.contract import (
     SCHEMA_VERSION,
+    TEMPLATES,
     InputSpec,
     Measurement,
     ModelContract,
+    TemplatePoint,
     ValueMeasurement,
     parse_contract,
 )
@@ -239,3 +241,67 @@ def test_the_packaged_model_carries_the_contract_beside_it(default_model: Path) 
 
     beside = parse_contract(Path(f"{default_model}.json").read_text(), "json")
     assert Classifier(default_model).contract == beside
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("meaning", ["logits", "probabilities"])
+def test_answers_are_float32_whatever_the_model_gives(contract: ModelContract, meaning: str, kind: type) -> None:
+    output = dataclasses.replace(contract.output, meaning=meaning)
+    answers = dataclasses.replace(contract, output=output).answers(np.eye(7).astype(kind))
+    assert answers.dtype == np.float32
+    many = dataclasses.replace(contract, task="action-units", labels=tuple("abcdefg"), output=output)
+    assert many.answers(np.eye(7).astype(kind)).dtype == np.float32
+
+
+def test_probabilities_of_the_model_are_the_answers(contract: ModelContract) -> None:
+    """Also those of a model that needs no temperature: nothing is scaled twice."""
+    output = dataclasses.replace(contract.output, meaning="probabilities", temperature=2.0)
+    rows = np.float32([[0.7, 0.3, 0, 0, 0, 0, 0], [0.1] * 6 + [0.4]])
+    np.testing.assert_array_equal(dataclasses.replace(contract, output=output).answers(rows), rows)
+
+
+def test_each_detector_has_its_own_margin_and_all_others_the_common_one(contract: ModelContract) -> None:
+    crop = contract.face_crop
+    assert (crop.margin_for("yunet"), crop.margin_for("mediapipe")) == (-0.02, 0.05)
+    assert dataclasses.replace(crop, detector_margins=()).margin_for("yunet") == 0.05
+
+
+def test_a_named_template_is_centred_in_a_crop_that_is_not_square(contract: ModelContract) -> None:
+    name = next(iter(TEMPLATES))
+    crop = dataclasses.replace(contract.face_crop, alignment="five-point", template=name)
+    square = crop.template_px(100, 100)
+    np.testing.assert_allclose(square, 100 * np.asarray(TEMPLATES[name]))
+    np.testing.assert_allclose(crop.template_px(100, 160), square + np.array([30, 0]))
+    np.testing.assert_allclose(crop.template_px(160, 100), square + np.array([0, 30]))
+
+
+def test_template_points_are_fractions_of_width_and_height(contract: ModelContract) -> None:
+    points = tuple(TemplatePoint(x=x, y=y) for x, y in ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)))
+    crop = dataclasses.replace(contract.face_crop, alignment="five-point", template_points=points)
+    expected = [(60, 40), (140, 40), (100, 60), (70, 80), (130, 80)]
+    np.testing.assert_allclose(crop.template_px(100, 200), expected)
+
+
+FIVE = tuple(TemplatePoint(x=x, y=y) for x, y in ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)))
+ONE_EYE = (FIVE[0], FIVE[0], *FIVE[2:])
+
+
+@pytest.mark.parametrize(
+    ("alignment", "template", "points", "message"),
+    [
+        ("five-point", None, (), "alignment five-point with 0 templates, expected a template or template_points"),
+        ("five-point", next(iter(TEMPLATES)), FIVE, "alignment five-point with 2 templates"),
+        ("none", next(iter(TEMPLATES)), (), "alignment none with 1 templates, expected .* and neither for none"),
+        ("none", None, FIVE, "alignment none with 1 templates"),
+        ("five-point", "arkface", (), "template is 'arkface', expected one of .*"),
+        ("five-point", None, FIVE[:4], "contract with 4 template_points, expected 5"),
+        ("five-point", None, ONE_EYE, "template_points have both eyes in one place"),
+    ],
+)
+def test_an_alignment_that_cannot_be_is_refused(
+    contract: ModelContract, alignment: str, template: str | None, points: tuple[TemplatePoint, ...], message: str
+) -> None:
+    crop = dataclasses.replace(contract.face_crop, alignment=alignment, template=template, template_points=points)
+    text = dataclasses.replace(contract, schema_version=SCHEMA_VERSION, face_crop=crop).to_json()
+    with pytest.raises(ModelError, match=rf"^model\.onnx: .*{message}"):
+        parse_contract(text, "model.onnx")
