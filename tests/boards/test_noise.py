@@ -24,6 +24,7 @@ def images() -> np.ndarray:
     return np.stack(waves).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_task_has_no_noise_ladder_and_that_is_no_error(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
