@@ -164,6 +164,7 @@ bench-peers: $(READY) $(DATA) ## other people's classifiers beside MODEL, same f
 
 bench-detectors: media ## recall by size and cost of face detectors, ours and others, on the same scenes: CSV and plot (an hour)
 	$(RUN) -m boards detectors
+	$(RUN) -m boards following
 
 figures: ## every figure of docs/ anew, for all of artifacts/ (FER2013 at hand, the machine quiet: half an hour)
 	for model in $(filter $(FAMILY) $(SYSTEMS) $(FOLDED),$(notdir $(wildcard artifacts/*))); do $(MAKE) keep-figures MODEL=$$model || exit 1; done
@@ -184,6 +185,7 @@ $(FOLDER)/SHA256SUMS:
 
 arm64-smoke: media | $(FOLDER)/SHA256SUMS ## the runtime on emulated Cortex-A72 and A76: same faces, logits and counts
 	$(RUN) -m boards arm64-smoke $(FOLDER) $(OR_SKIP)
+	$(RUN) -m boards loop-instructions --check $(OR_SKIP)
 
 arm64-install: media ## BOARD's bundle in an emulated chroot: install, run, upgrade, roll back, uninstall (root, minutes)
 	$(RUN) -m boards arm64-install $(BOARD)

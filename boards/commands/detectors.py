@@ -1,4 +1,4 @@
-"""`detectors`: recall and cost of face detectors on scenes built from pinned packages."""
+"""`detectors`, `following`: recall and cost of face detectors on scenes and clips built from pinned packages."""
 
 import argparse
 import contextlib
@@ -16,21 +16,26 @@ _SLOW = ("haar", "mtcnn")
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("detectors", help="recall and cost of face detectors, ours and others, same scenes")
-    parser.add_argument("--repeats", type=positive, default=3, help="scenes of each photograph and change (default 3)")
-    parser.add_argument("--empty", type=positive, default=1200, help="scenes without a face (default 1200)")
-    parser.add_argument("--slow-each", type=positive, default=4, help="Haar and MTCNN see each n-th scene (default 4)")
+    parser.add_argument("--repeats", type=positive, default=2, help="scenes of each photograph and change (default 2)")
+    parser.add_argument("--empty", type=positive, default=1000, help="scenes without a face (default 1000)")
+    parser.add_argument("--slow-each", type=positive, default=8, help="Haar and MTCNN see each n-th scene (default 8)")
     parser.add_argument("--without", action="append", choices=PEERS, default=[], help="leave a detector of others out")
     parser.add_argument("--pictures", type=Path, default=Path("build/detectors"), help="where photographs are kept")
     parser.add_argument("--out", type=Path, default=Path("docs/measured/detectors.csv"))
     parser.add_argument("--plot", type=Path, default=Path("docs/detectors.png"))
     parser.set_defaults(run=_detectors)
 
+    swing = commands.add_parser("following", help="faces lost under a swinging camera, followed and looked for")
+    swing.add_argument("--pictures", type=Path, default=Path("build/detectors"), help="where photographs are kept")
+    swing.add_argument("--out", type=Path, default=Path("docs/measured/following.csv"))
+    swing.set_defaults(run=_following)
+
 
 def _detectors(options: argparse.Namespace) -> None:
     import cv2
 
     from boards.detectors.contenders import ours, peer
-    from boards.detectors.measure import EQUAL, OWN, Run, all_scenes, table, write_detectors
+    from boards.detectors.measure import Run, all_scenes, table, write_detectors
     from boards.detectors.plot import plot_recall
     from boards.instructions import read_instructions
 
@@ -42,10 +47,19 @@ def _detectors(options: argparse.Namespace) -> None:
         run.show(all_scenes(options.pictures / "pictures", options.repeats, options.empty))
     rows = run.rows(read_instructions())
     write_detectors(options.out, rows)
-    alike = {row.detector: row for row in rows if row.rule in (OWN, EQUAL) and row.side_px is None}
-    drawn = [row for row in rows if row.rule == OWN and row.side_px in (192, 256, 320)]
-    plot_recall([*drawn, *alike.values()], options.plot)
+    plot_recall(rows, options.plot)
     print(table(rows), options.out, options.plot, sep="\n")
+
+
+def _following(options: argparse.Namespace) -> None:
+    import cv2
+
+    from boards.detectors.swing import POLICIES, clips_of, measure_swing, swing_table, write_swing
+
+    cv2.setNumThreads(1)
+    rows = list(measure_swing(POLICIES, clips_of(options.pictures / "pictures")))
+    write_swing(options.out, rows)
+    print(swing_table(rows), options.out, sep="\n")
 
 
 def _published() -> Path:

@@ -67,6 +67,9 @@ class DetectorRow:
 
 
 COLUMNS = tuple(field.name for field in fields(DetectorRow))
+_SIZES = tuple(f"{low}-{high}" for low, high in pairwise(BUCKETS_PX))
+HEADS = ("detector", "by", "threshold", *_SIZES, *CHANGES[1:], "false", "ms", "A72", "A76")
+"""What `cells_of` gives: shares of faces found, false boxes in 1000, and the cost of a scene."""
 
 
 def all_scenes(folder: Path, repeats: int, empty: int) -> Iterable[BenchScene]:
@@ -175,15 +178,16 @@ def _cell(value: object) -> object:
     return f"{value:.3f}" if isinstance(value, float) else value
 
 
+def cells_of(row: DetectorRow) -> tuple[str, ...]:
+    """A row as text, in the order of HEADS."""
+    shares = [getattr(row, name) for name in COLUMNS[COLUMNS.index("recall_10_20") : COLUMNS.index("cut") + 1]]
+    name = row.detector if row.side_px is None else f"{row.detector} {row.side_px}"
+    costs = ["" if one is None else f"{one:.1f}" for one in (row.cpu_ms_p50, row.a72_m, row.a76_m)]
+    seen = ("" if one is None else f"{one:.2f}" for one in shares)
+    return (name, row.rule, f"{row.threshold:.2f}", *seen, f"{row.false_per_1000:.0f}", *costs)
+
+
 def table(rows: Sequence[DetectorRow]) -> str:
-    """Markdown: recall by size and change of every row, false boxes and cost."""
-    sizes = [f"{low}-{high}" for low, high in pairwise(BUCKETS_PX)]
-    heads = ["detector", "threshold", *sizes, *CHANGES[1:], "false", "ms", "A72", "A76"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in rows:
-        shares = [getattr(row, name) for name in COLUMNS[COLUMNS.index("recall_10_20") : COLUMNS.index("cut") + 1]]
-        name = row.detector if row.side_px is None else f"{row.detector} {row.side_px}"
-        cells = [name, f"{row.threshold:.2f}", *("" if one is None else f"{one:.2f}" for one in shares)]
-        costs = ["" if one is None else f"{one:.1f}" for one in (row.cpu_ms_p50, row.a72_m, row.a76_m)]
-        lines.append("| " + " | ".join([*cells, f"{row.false_per_1000:.0f}", *costs]) + " |")
-    return "\n".join(lines)
+    """Markdown of every row."""
+    lines = [HEADS, ["---"] * len(HEADS), *map(cells_of, rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

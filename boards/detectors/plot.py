@@ -11,15 +11,17 @@ import matplotlib.pyplot as plt
 
 from fer_edge.files import atomic_write
 
-from boards.detectors.measure import COLUMNS, DetectorRow
+from boards.detectors.measure import COLUMNS, OWN, DetectorRow
 from boards.detectors.recall import BUCKETS_PX
 
 _SIZES = COLUMNS[COLUMNS.index("recall_10_20") : COLUMNS.index("turned_15")]
+_OUR_SIDES_PX = (192, 256, 320)
 _COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb")
 
 
 def plot_recall(rows: Sequence[DetectorRow], path: Path) -> None:
-    """Write a PNG with a line for each row."""
+    """Write a PNG with a line for each detector: ours at its own threshold, others at 20 false boxes where they can."""
+    rows = _drawn(rows)
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
     names = [f"{low}-{high}" for low, high in pairwise(BUCKETS_PX)]
     for number, row in enumerate(rows):
@@ -34,3 +36,11 @@ def plot_recall(rows: Sequence[DetectorRow], path: Path) -> None:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
     plt.close(figure)
+
+
+def _drawn(rows: Sequence[DetectorRow]) -> list[DetectorRow]:
+    ours = [
+        row for row in rows if row.rule == OWN and row.side_px in _OUR_SIDES_PX and row.detector.startswith("yunet")
+    ]
+    others = {row.detector: row for row in rows if not row.detector.startswith("yunet")}
+    return [*ours, *others.values()]

@@ -8,6 +8,7 @@ from pathlib import Path
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
 
+from boards.detectors.measure import HEADS, cells_of
 from boards.report.plots import PLOTS
 from boards.report.reading import Measured, read_measured
 
@@ -15,6 +16,7 @@ _CAPTIONS = {
     "pareto": "Latency against accuracy. No other point beats those on the dashed line in both.",
     "stages": "Where the time of the whole loop goes.",
     "instructions": "Instructions an inference on emulated Arm cores. This is work, not time.",
+    "detectors": "Recall of face detectors by the size of the face, on the same scenes.",
     "noise": "Accuracy under noise, five steps of six kinds.",
     "confusions": "What the faces were labelled (rows) and what the model said (columns).",
     "sustained": "Minute after minute without a pause: what heat does.",
@@ -79,7 +81,7 @@ def _intro(measured: Measured) -> str:
 
 
 def _tables(measured: Measured) -> list[Table]:
-    return [_classifiers(measured), _peers(measured), _instructions(measured)]
+    return [_classifiers(measured), _peers(measured), _detectors(measured), _instructions(measured)]
 
 
 def _classifiers(measured: Measured) -> Table:
@@ -121,6 +123,11 @@ def _peers(measured: Measured) -> Table:
         for row in measured.peers
     ]
     return Table("Beside other people's classifiers: same faces, same run, one thread", head, rows)
+
+
+def _detectors(measured: Measured) -> Table:
+    rows = [cells_of(row) for row in measured.detectors]
+    return Table("Face detectors: recall by size and change, false boxes in 1000 scenes without faces", HEADS, rows)
 
 
 def _instructions(measured: Measured) -> Table:

@@ -13,6 +13,7 @@ import numpy as np
 from fer_edge.files import atomic_write
 from fer_edge.noise import LADDER
 
+from boards.detectors.plot import plot_recall
 from boards.report.reading import Measured
 
 # Paul Tol's bright scheme, which people with any colour vision can tell apart.
@@ -218,10 +219,18 @@ def instructions(measured: Measured, path: Path) -> bool:
     return _save(figure, path)
 
 
+def detectors(measured: Measured, path: Path) -> bool:
+    """Recall of face detectors by the size of the face."""
+    if measured.detectors:
+        plot_recall(measured.detectors, path)
+    return bool(measured.detectors)
+
+
 PLOTS: dict[str, Callable[[Measured, Path], bool]] = {
     "pareto": pareto,
     "stages": stages,
     "instructions": instructions,
+    "detectors": detectors,
     "noise": noise,
     "confusions": confusions,
     "sustained": sustained,

@@ -13,6 +13,7 @@ from fer_edge.errors import DataError
 from fer_edge.tables import csv_header, read_csv, shown
 
 from boards.confusion import ConfusionRow
+from boards.detectors.measure import DetectorRow
 from boards.instructions import INSTRUCTIONS, InstructionRow, read_instructions
 from boards.noise import NoiseRow
 from boards.peers.measure import PeerRow
@@ -31,6 +32,7 @@ class Measured:
     peers: list[PeerRow] = field(default_factory=list)
     confusions: list[ConfusionRow] = field(default_factory=list)
     instructions: list[InstructionRow] = field(default_factory=list)
+    detectors: list[DetectorRow] = field(default_factory=list)
 
 
 def read_measured(inputs: Sequence[Path]) -> Measured:
@@ -61,6 +63,7 @@ def _read(path: Path, measured: Measured, *, must: bool) -> None:
         (PeerRow, measured.peers),
         (ConfusionRow, measured.confusions),
         (InstructionRow, measured.instructions),
+        (DetectorRow, measured.detectors),
     ]
     kind, rows = max(kinds, key=lambda one: len(_columns(one[0]) & header) / len(_columns(one[0]) | header))
     if len(_columns(kind) & header) < 0.6 * len(_columns(kind)):
@@ -101,6 +104,7 @@ def _refuse_duplicates(measured: Measured) -> None:
     _refuse(measured.sustained, lambda r: (r.board, r.model, r.threads, r.work, r.minute, r.started_at))
     _refuse(measured.noise, lambda r: (r.model_sha256, r.dataset, r.split, r.task, r.noise, r.step))
     _refuse(measured.peers, lambda r: (r.name, r.model, r.dataset, r.split))
+    _refuse(measured.detectors, lambda r: (r.detector, r.side_px, r.rule))
     _refuse(measured.confusions, lambda r: (r.model_sha256, r.dataset, r.split, r.truth, r.predicted))
 
 

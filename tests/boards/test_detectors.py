@@ -1,6 +1,7 @@
 """The benchmark of detectors: scenes of known faces, and what is made of the boxes found in them."""
 
 import csv
+import dataclasses
 import hashlib
 import io
 import tarfile
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 
 from fer_edge.errors import UsageError
-from fer_edge.frames import Box
+from fer_edge.frames import Box, Detection
+from fer_edge.tables import read_csv
 
 from boards.detectors.collect import PictureSource, collect, picture_sources
 from boards.detectors.contenders import Answer, Contender, peer
@@ -32,6 +34,16 @@ from boards.detectors.scenes import (
     known_faces,
     scenes_with_faces,
     scenes_without_faces,
+)
+from boards.detectors.swing import (
+    FRAMES,
+    SPEEDS_PX,
+    Policy,
+    SwingRow,
+    measure_swing,
+    swing_table,
+    swung,
+    write_swing,
 )
 
 FACE = Box(100, 100, 60, 80)
@@ -182,7 +194,7 @@ def test_a_run_has_a_row_at_the_own_threshold_and_one_at_twenty_false_boxes(tmp_
         read = list(csv.DictReader(stream))
     assert tuple(read[0]) == COLUMNS
     assert (read[2]["side_px"], read[2]["recall_10_20"], read[2]["cpu_ms_p50"]) == ("", "", "90.000")
-    assert "| eager 192 | 0.40 |" in table(rows)
+    assert "| eager 192 | its own threshold | 0.40 |" in table(rows)
     plot_recall(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -231,3 +243,42 @@ def test_every_scene_of_the_real_pictures_holds_the_face_it_names() -> None:
 
     for scene in islice(all_scenes(folder, 1, 1), 20):
         assert scene.faces or scene.ignored
+
+
+def test_a_swinging_camera_shows_faces_where_it_says(shown) -> None:
+    frames = list(swung(shown, 8, 0))
+    assert len(frames) == FRAMES
+    places = []
+    for one in frames:
+        for box in one.faces:
+            x, y = round(box.left_px + box.width_px / 2), round(box.top_px + box.height_px / 2)
+            assert one.image_bgr[y, x].min() > 180
+            places.append((x, y))
+    steps = np.abs(np.diff(places, axis=0)).max()
+    assert 4 <= steps <= 11, "at most 8 pixels a frame, and the zoom"
+
+
+def test_what_following_loses_is_measured_by_policy_and_speed(shown, tmp_path: Path) -> None:
+    class Knows:
+        """Finds the white face, in the whole picture and on cuts."""
+
+        name, side_px, min_score, follows_at_most = "yunet", 192, 0.6, 4
+
+        def detect(self, image: np.ndarray, *, faint: bool = False) -> list[Detection]:
+            return [self.seen(image)]
+
+        def follow(self, image: np.ndarray, expected: Box) -> Detection | None:
+            return self.seen(image)
+
+        def seen(self, image: np.ndarray) -> Detection:
+            rows, columns = np.where(image.min(axis=2) > 150)
+            box = Box(columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+            return Detection(Box(*map(float, dataclasses.astuple(box))), 0.9)
+
+    clips = {speed: [list(swung(shown, speed, 0))[:30]] for speed in SPEEDS_PX}
+    rows = list(measure_swing([Policy("yunet", "near", 10)], clips, lambda name: Knows()))
+    assert [row.recall for row in rows] == [1.0] * 3
+    assert [(row.looks, row.cuts) for row in rows] == [(0.1, 0.9)] * 3
+    write_swing(tmp_path / "following.csv", rows)
+    assert read_csv(tmp_path / "following.csv", SwingRow) == rows
+    assert "| yunet | near | 10 | 1.000 | 1.000 | 1.000 | 0.10 | 0.90 |" in swing_table(rows)

@@ -14,6 +14,7 @@ from fer_edge.noise import NOISES
 
 from boards import __main__ as command
 from boards.confusion import ConfusionRow, write_confusions
+from boards.detectors.measure import DetectorRow, write_detectors
 from boards.noise import NoiseRow, write_noise
 from boards.peers.measure import PeerRow, write_peers
 from boards.report.plots import PLOTS, pareto_front
@@ -70,6 +71,10 @@ def measured(tmp_path: Path) -> Path:
     write_confusions(folder / "confusion.csv", [confusion, sad])
     peer = PeerRow("peer", "x", "f", "LiteRT", "2", 1, "FER2013", "PublicTest", 9, 0.5, 0.4, 4.0, 5.0, 99.0, 2.0, 1.1)
     write_peers(folder / "peers.csv", [peer])
+    shares = dict.fromkeys((field.name for field in dataclasses.fields(DetectorRow)), 0.5)
+    names = {"detector": "yunet int8", "side_px": 192, "rule": "its own threshold", "cpu": "x86"}
+    counts = {"false_with_faces": 1, "faces": 9, "scenes": 9, "empty_scenes": 3}
+    write_detectors(folder / "detectors.csv", [DetectorRow(**{**shares, **names, **counts})])
     (folder / "quantize.csv").write_text("file,engine\na,b\n")  # another table of the workbench: passed over
     return folder
 
@@ -83,6 +88,7 @@ def test_the_page_shows_every_kind_that_was_measured(measured: Path, tmp_path: P
     assert "Raspberry Pi 4" in page
     assert "65.00%" in page
     assert "<td>peer</td>" in page
+    assert "<td>yunet int8 192</td>" in page
 
 
 def test_what_was_not_measured_is_not_drawn(measured: Path, tmp_path: Path) -> None:

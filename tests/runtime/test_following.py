@@ -189,6 +189,23 @@ def test_a_swinging_camera_loses_no_face_at_one_look_in_ten(
     assert sum(result.detected for result in results) <= 8
 
 
+def test_the_face_of_the_sample_clip_is_named_in_every_frame_and_nobody_where_nobody_is(
+    made_yunet_file: Path, clip: Path
+) -> None:
+    """As the program runs without a flag. The left third of the clip shows a wall."""
+    whole, wall = make_pipeline(Settings()), make_pipeline(Settings())
+    video, counts = cv2.VideoCapture(str(clip)), []
+    while (read := video.read())[0]:
+        image = np.asarray(read[1], np.uint8)
+        left = np.ascontiguousarray(image[:, : image.shape[1] // 3])
+        counts.append(
+            (len(whole.process(frame(len(counts), image)).faces), len(wall.process(frame(len(counts), left)).faces))
+        )
+    assert len(counts) == 472
+    assert sum(one == 1 for one, _ in counts) >= 0.99 * len(counts)
+    assert not any(nobody for _, nobody in counts)
+
+
 @pytest.mark.parametrize(
     ("detector", "when", "privacy", "every"),
     [("yunet", None, "none", 10), ("yunet", None, "blur", 1), ("mediapipe", None, "none", 1), ("yunet", 3, "blur", 3)],
