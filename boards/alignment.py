@@ -6,6 +6,7 @@ on average: `mean_template`, from faces of Training. PublicTest says whether ali
 
 import csv
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from fer_edge.detectors import Detector
 from fer_edge.errors import DataError
 from fer_edge.faces import LabelledFaces
 from fer_edge.files import atomic_write
+from fer_edge.frames import Keypoints
 
 from boards.margins import FACE_PX, FRAME_PX, pasted_and_found
 from quantize.intervals import paired_drop
@@ -32,6 +34,7 @@ _POINTS = 5
 class AlignmentRow:
     """Accuracy of one detector's crops by box and by five points, over the `found` of `n` faces, turned by `turn_deg`.
 
+    `eyes_turned_deg` is how far the line of the detected eyes is turned, on average: less where keypoints lag behind.
     `gain` is what alignment adds, in [-1, 1], with its 95 % interval; accuracies are fractions.
     """
 
@@ -40,6 +43,7 @@ class AlignmentRow:
     turn_deg: float
     n: int
     found: int
+    eyes_turned_deg: float
     accuracy_by_box: float
     accuracy_aligned: float
     gain: float
@@ -84,9 +88,11 @@ def _turned(
     """A row for each classifier. Only the crops are kept: the pictures of all faces are gigabytes."""
     pairs = [(one.contract, _aligned(one.contract, template)) for one in classifiers]
     indices: list[int] = []
+    angles: list[float] = []
     crops: list[list[list[np.ndarray]]] = [[[], []] for _ in classifiers]
     for found in pasted_and_found(detector, faces, turn_deg):
         indices.append(found.index)
+        angles += [] if found.face.keypoints is None else [_eyes_turned_deg(found.face.keypoints)]
         for kept, pair in zip(crops, pairs, strict=True):
             for crop_list, contract in zip(kept, pair, strict=True):
                 crop_list.append(crop_faces(found.picture, [found.face], contract, detector.name))
@@ -96,8 +102,15 @@ def _turned(
     for classifier, kept in zip(classifiers, crops, strict=True):
         truth = faces.in_order_of(classifier.contract.labels).labels[indices]
         right = [classifier.classify(np.concatenate(of_kind)).argmax(axis=1) == truth for of_kind in kept]
-        rows.append(_row(classifier.path.name, detector.name, turn_deg, len(faces), right[0], right[1]))
+        where = (classifier.path.name, detector.name, turn_deg, len(faces), len(indices), _mean(angles))
+        rows.append(AlignmentRow(*where, *_scores(right[0], right[1])))
     return rows
+
+
+def _eyes_turned_deg(keypoints: Keypoints) -> float:
+    """How far the line of the eyes is turned to the left, in degrees."""
+    right, left = keypoints.right_eye, keypoints.left_eye
+    return math.degrees(math.atan2(right.y_px - left.y_px, left.x_px - right.x_px))
 
 
 def _aligned(contract: ModelContract, template: tuple[TemplatePoint, ...]) -> ModelContract:
@@ -111,11 +124,15 @@ def _aligned(contract: ModelContract, template: tuple[TemplatePoint, ...]) -> Mo
     return dataclasses.replace(contract, face_crop=face_crop).in_lowest_schema()
 
 
-def _row(model: str, detector: str, turn_deg: float, n: int, by_box: np.ndarray, aligned: np.ndarray) -> AlignmentRow:
+def _scores(by_box: np.ndarray, aligned: np.ndarray) -> tuple[float, float, float, float, float]:
+    """Both accuracies, and the gain with its interval, of faces (n,) named rightly or not."""
     lost, gained = int((by_box & ~aligned).sum()), int((aligned & ~by_box).sum())
     gain = paired_drop(gained, lost, len(by_box))
-    scores = float(by_box.mean()), float(aligned.mean())
-    return AlignmentRow(model, detector, turn_deg, n, len(by_box), *scores, gain.measured, gain.low, gain.high)
+    return float(by_box.mean()), float(aligned.mean()), gain.measured, gain.low, gain.high
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
 
 
 def write_alignment(path: Path, rows: list[AlignmentRow]) -> None:
@@ -124,7 +141,8 @@ def write_alignment(path: Path, rows: list[AlignmentRow]) -> None:
         writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(AlignmentRow)], lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            cells = {**dataclasses.asdict(row), "turn_deg": f"{row.turn_deg:g}"}
+            turned = {"turn_deg": f"{row.turn_deg:g}", "eyes_turned_deg": f"{row.eyes_turned_deg:.1f}"}
+            cells = dataclasses.asdict(row) | turned
             writer.writerow(
                 {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in cells.items()}
             )

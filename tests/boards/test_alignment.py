@@ -39,7 +39,9 @@ def test_a_row_for_each_turn_with_what_alignment_adds(
     assert all(row.gain_low <= row.gain == row.accuracy_aligned - row.accuracy_by_box <= row.gain_high for row in rows)
     write_alignment(tmp_path / "alignment.csv", rows)
     with open(tmp_path / "alignment.csv", newline="") as stream:
-        assert [row["turn_deg"] for row in csv.DictReader(stream)] == ["0", "-15"]
+        read = list(csv.DictReader(stream))
+    assert [row["turn_deg"] for row in read] == ["0", "-15"]
+    assert float(read[1]["eyes_turned_deg"]) == pytest.approx(-15, abs=6)
 
 
 def test_a_turned_picture_has_its_eyes_turned(smile: LabelledFaces, mediapipe_file: Path) -> None:
