@@ -123,6 +123,8 @@ def test_the_overlap_of_two_boxes_is_their_common_part_of_both() -> None:
     assert intersection_over_union(Box(0, 0, 100, 50), Box(0, 0, 100, 50)) == 1
     assert intersection_over_union(Box(0, 0, 10, 10), Box(10, 0, 10, 10)) == 0, "they only touch"
     assert intersection_over_union(Box(0, 0, 10, 10), Box(20, 20, 10, 10)) == 0, "apart in both directions"
+    assert intersection_over_union(Box(0, 0, 10, 10), Box(0, 50, 10, 10)) == 0, "one below the other"
+    assert intersection_over_union(Box(0, 0, 0.5, 0.5), Box(0, 0, 0.5, 0.5)) == 1, "however small"
     assert intersection_over_union(Box(0, 0, 0, 0), Box(0, 0, 0, 0)) == 0
 
 
@@ -184,7 +186,38 @@ def test_a_fifth_of_overlap_is_the_least_that_keeps_a_track(x: float, same: bool
     assert (tracker.update([at(x)]) == [0]) == same
 
 
-@pytest.mark.parametrize("between", [0, 1, 4])
+def test_exactly_a_fifth_of_overlap_is_enough() -> None:
+    tracker = IouTracker()
+    tracker.update([Detection(Box(0, 0, 60, 10), 0.9)])
+    assert tracker.update([Detection(Box(40, 0, 60, 10), 0.9)]) == [0], "200 of 1000 pixels"
+
+
+def test_a_face_looked_for_where_it_was_expected_is_measured_and_the_others_move_on() -> None:
+    tracker = IouTracker()
+    for step in range(2):
+        tracker.update([at(10 * step), at(500 + 10 * step)])
+    expected = tracker.expected
+    assert {number: box.left_px for number, box in expected.items()} == {0: 15, 1: 515}
+    tracker.confirm({0: at(30)})
+    boxes = tracker.expected
+    assert (boxes[0].left_px, boxes[1].left_px) == (30 + 0.5 * 20 + 0.5 * 5, 520)
+    faces, _ = tracker.predict()
+    assert [face.box.left_px for face in faces] == [42.5, 520]
+
+
+def test_a_face_that_is_found_again_is_held_no_more() -> None:
+    tracker = IouTracker()
+    tracker.update([at(0)])
+    tracker.hold()
+    tracker.update([at(0)])
+    assert [len(tracker.predict()[0]) for _ in range(4)] == [1, 1, 1, 0]
+    tracker.hold()
+    tracker.confirm({0: at(0)})
+    assert not tracker.is_stale
+    assert [len(tracker.predict()[0]) for _ in range(4)] == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("between", [0, 1, 4, 9])
 def test_a_track_is_forgotten_after_fifteen_frames_and_three_misses(between: int) -> None:
     """`between` frames without detection lie between two with one: three misses alone do not end a track."""
     tracker = IouTracker()
