@@ -57,6 +57,8 @@ def test_the_figures_of_alignment_are_the_measured_ones() -> None:
             for row in (same[f"{name}.fp32.onnx"] for name in ("fer-base", "fer-small", "fer-nano"))
         ]
         found = {f"{row['found']} of {row['n']}" for row in same.values()}
+        if turn_deg == "30":
+            assert f"by {same['fer-base.fp32.onnx']['eyes_turned_deg']}°" in PAGE.replace("\n", " ")
         assert f"| {detector} | {turn_deg}° | {' '.join(found)} | {' | '.join(cells)} |" in PAGE
 
 

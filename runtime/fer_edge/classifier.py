@@ -42,8 +42,8 @@ class Classifier:
         text = self.engine.metadata(METADATA_KEY)
         if text is None:
             raise ModelError(
-                f"{path}: no contract inside, so its preprocessing is unknown. Put one into it; "
-                "docs/model-contract.md says how."
+                f"{path}: no contract inside, so its preprocessing is unknown. Give it one on the workbench with "
+                "`make adopt FILE=...`; docs/own-model.md says how."
             )
         self.contract: ModelContract = parse_contract(text, str(path))
         self._check_input()

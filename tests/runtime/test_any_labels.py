@@ -13,6 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fer_edge.board import BoardState
 from fer_edge.cli import main
@@ -30,6 +32,7 @@ from fer_edge.sinks.track_events import TrackEvents
 from fer_edge.streams import cut_to_width, width_of
 from fer_edge.tasks import TASKS
 
+from tests.runtime.fakes.contracts import READABLE
 from tests.runtime.fakes.foreign import UNIT, Foreign, write_foreign
 from tests.runtime.fakes.mjpeg_server import free_port
 from tests.runtime.fakes.servers import chromium, mosquitto
@@ -98,6 +101,29 @@ def test_a_thousand_labels_have_colours() -> None:
 def test_a_terminal_has_a_colour_for_each_of_twelve() -> None:
     labels = tuple(f"state {number}" for number in range(12))
     assert len({terminal_colour(label, labels) for label in labels}) == 12
+
+
+ANY_LABELS = st.lists(READABLE, min_size=2, max_size=60, unique_by=lambda label: unicodedata.normalize("NFC", label))
+
+
+@settings(max_examples=60)
+@given(ANY_LABELS)
+def test_any_readable_labels_have_distinct_colours_and_are_drawn_and_said(labels: list[str]) -> None:
+    names = tuple(labels)
+    assert len({colour_of(name, names) for name in names}) == len(names)
+    frame, result = frame_of(0, face_of(names, 0), face_of(names, len(names) - 1, 1), width=160, height=120)
+    assert draw(frame.image_bgr, result).shape == (120, 160, 3)
+    assert all(drawable(name, names, ascii_alone=True).isascii() for name in names)
+    timeline = Timeline()
+    timeline.add(0.0, [(name,) for name in names])
+    assert len({width_of(line) for line in timeline.table(names)}) == 1
+
+
+@given(READABLE, st.integers(0, 80))
+def test_a_cut_text_is_the_longest_beginning_that_fits(text: str, columns: int) -> None:
+    cut = cut_to_width(text, columns)
+    assert text.startswith(cut) and width_of(cut) <= columns
+    assert cut == text or width_of(text[: len(cut) + 1]) > columns
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------

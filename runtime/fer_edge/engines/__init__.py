@@ -76,7 +76,7 @@ def open_engine(
 
         return OnnxEngine(path, threads, pinned=pinned)
     raise ModelError(
-        f"{path}: expected a .tflite or .onnx file. Convert others on the workbench; docs/model-contract.md says how."
+        f"{path}: expected a .tflite or .onnx file. Convert others on the workbench; docs/own-model.md says how."
     )
 
 
