@@ -20,6 +20,7 @@ from fer_edge.detectors import open_detector
 from fer_edge.faces import LabelledFaces
 
 from tests.runtime.fakes.foreign import IMAGENET, SIX, UNIT, Foreign, changed, expected, write_foreign
+from tests.runtime.fakes.mjpeg_server import MjpegServer
 
 QUIETLY = ("--detector", "mediapipe", "--quiet")
 MODELS = {
@@ -177,6 +178,20 @@ def test_a_grey_picture_reaches_a_model_of_colour_with_three_equal_channels(
     (face,) = faces_of(out)
     by_hand = said_by_hand(foreign, photo, mediapipe_file)
     np.testing.assert_allclose(list(face["probabilities"].values()), by_hand[0], atol=1e-3)
+
+
+def test_a_grey_camera_serves_a_model_of_colour(astronaut: np.ndarray, tmp_path: Path, mediapipe_file: Path) -> None:
+    grey, out = cv2.cvtColor(astronaut, cv2.COLOR_BGR2GRAY), tmp_path / "out.jsonl"
+    foreign = MODELS["rgb-64-imagenet"]
+    model = write_foreign(tmp_path / "m.onnx", foreign)
+    with MjpegServer(picture=grey) as server:
+        words = ["--source", f"http://127.0.0.1:{server.port}/", "--model", str(model), "--jsonl", str(out), *QUIETLY]
+        assert main([*words, "--max-frames", "3"]) == 0
+    cv2.imwrite(str(tmp_path / "as-sent.jpg"), grey)
+    by_hand = said_by_hand(foreign, tmp_path / "as-sent.jpg", mediapipe_file)
+    for face in faces_of(out):
+        np.testing.assert_allclose(list(face["probabilities"].values()), by_hand[0], atol=5e-3)
+    assert len(faces_of(out)) == 3
 
 
 def test_an_aligned_model_gets_the_face_upright(astronaut: np.ndarray, tmp_path: Path, mediapipe_file: Path) -> None:

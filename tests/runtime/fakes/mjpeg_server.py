@@ -7,14 +7,18 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
+import numpy as np
 
 from tests.runtime.fakes.media import numbered
 
 
 class MjpegServer:
-    """Serves `numbered` pictures, the level rising with time, until it is left. Port 0 takes a free one."""
+    """Serves `numbered` pictures, the level rising with time, until it is left. Port 0 takes a free one.
 
-    def __init__(self, port: int = 0, period_s: float = 0.02) -> None:
+    With a `picture`, grey (h, w) or BGR (h, w, 3), it serves that one.
+    """
+
+    def __init__(self, port: int = 0, period_s: float = 0.02, picture: np.ndarray | None = None) -> None:
         self._killed = threading.Event()
         killed = self._killed
         self._sends = sends = threading.Event()
@@ -27,7 +31,8 @@ class MjpegServer:
                 self.end_headers()
                 count = 0
                 while sends.wait() and not killed.is_set():
-                    data = cv2.imencode(".jpg", numbered(count % 25))[1].tobytes()
+                    shown = numbered(count % 25) if picture is None else picture
+                    data = cv2.imencode(".jpg", shown)[1].tobytes()
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
                     try:
                         self.wfile.write(head + data + b"\r\n")
