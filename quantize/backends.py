@@ -203,7 +203,8 @@ def _tflite_qat(recipe: Recipe, materials: Materials) -> _Result:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "finetuned.tflite"
         path.write_bytes(put_in_tflite(content, materials.models.classifiers["tflite"].contract))
-        model, content = tflite_graph.float_model(path), path.read_bytes()
+        contract = materials.models.classifiers["tflite"].contract
+        model, content = tflite_graph.float_model(path, contract), path.read_bytes()
     batches = tflite_graph.activations(model, materials.images)
     ranges = collect_ranges(batches, (recipe.ranges,), materials.calibration.quantile)[recipe.ranges]
     return _tflite_of(content, model, ranges, recipe, materials)

@@ -46,7 +46,7 @@ def measure(
     Raises DataError where there are fewer training faces than the largest count, UsageError where the faces say nothing
     of the model's task.
     """
-    judged, reference = faces.evaluation, models.classifiers["onnx"]
+    judged, reference = faces.evaluation, next(iter(models.classifiers.values()))
     if judged is None:
         raise UsageError(f"no faces to judge {reference.contract.task} on: their truth is not known.")
     float_predictions = Runnable.of(reference).predict(judged.images)

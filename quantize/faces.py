@@ -20,7 +20,7 @@ MIN_COUNT = 32
 
 @dataclass(frozen=True)
 class FaceSets:
-    """Faces in the model's size: some to calibrate on, others, with the truth of its task, to judge on.
+    """Faces of any size: some to calibrate on, others, with the truth of its task, to judge on.
 
     The calibration faces are drawn from `training`, all there are to learn from. For a task of classes all have those
     classes in the model's order; for others training has the seven of the cache, to draw evenly from, and `evaluation`
@@ -34,7 +34,9 @@ class FaceSets:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The images candidates are compared on, (n, h, w) uint8; `faces` is None where they are the golden inputs."""
+    """The images candidates are compared on, grey (n, h, w) or BGR (n, h, w, 3) uint8; `faces` is None where they are
+    the golden inputs.
+    """
 
     images: NDArray[np.uint8]
     faces: LabelledFaces | ValuedFaces | None
@@ -52,16 +54,16 @@ def open_faces(path: Path, contract: ModelContract, count: int | None, seed: int
     seed = DEFAULT_SEED if seed is None else seed
     if seed < 0 or (count is not None and count < 1):
         raise UsageError(f"--count {count} --seed {seed}: expected a count above 0 and a seed of 0 or more.")
-    size = (contract.input.height_px, contract.input.width_px)
     if path.is_dir():
-        folder = load_task_faces(path, "all", contract.task, contract.labels, size)
+        spec = contract.input
+        folder = load_task_faces(path, "all", contract.task, contract.labels, spec.size_px, colour=spec.channels == 3)
         assert isinstance(folder, LabelledFaces), "a folder has classes"
         return _halved(folder, path, count, seed)
     public = None
     # Of labels that hold together no cache has a truth that the gate could count.
     if contract.task_spec.kind != LABELS:
-        public = _fitting(load_task_faces(path, _EVALUATION_SPLIT, contract.task, contract.labels), size, path)
-    training = _fitting(_training(path, contract), size, path)
+        public = _fitting(load_task_faces(path, _EVALUATION_SPLIT, contract.task, contract.labels), path)
+    training = _fitting(_training(path, contract), path)
     return FaceSets(training, training.balanced(DEFAULT_COUNT if count is None else count, seed), public)
 
 
@@ -76,11 +78,9 @@ def _training(path: Path, contract: ModelContract) -> LabelledFaces:
 _Faces = TypeVar("_Faces", LabelledFaces, ValuedFaces, LabelledFaces | ValuedFaces)
 
 
-def _fitting(faces: _Faces, size: tuple[int, int], path: Path) -> _Faces:
-    if faces.images.shape[1:] != size or len(faces) == 0:
-        raise DataError(
-            f"{path}, {faces.split}: {len(faces)} faces of {faces.images.shape[1:]} px; the model takes {size}."
-        )
+def _fitting(faces: _Faces, path: Path) -> _Faces:
+    if len(faces) == 0:
+        raise DataError(f"{path}, {faces.split}: no face that has one of the model's labels.")
     return faces
 
 

@@ -19,13 +19,14 @@ _DTYPES = {TensorProto.UINT8: "uint8", TensorProto.INT8: "int8"}
 class GraphFacts:
     """`graph_sha256` is of the graph without metadata: contract, producer and description do not change it.
 
-    `weight_bytes` counts constants alone. `input_dtype` is "uint8", "int8" or "float32".
+    `weight_bytes` counts constants alone. `input_dtype` is "uint8", "int8" or "float32"; `input_shape` is of one face.
     """
 
     graph_sha256: str
     size_bytes: int
     weight_bytes: int
     input_dtype: str
+    input_shape: tuple[int, ...]
     convs: ConvCount
 
 
@@ -48,7 +49,8 @@ def _of_onnx(path: Path, as_on_arm: bool) -> GraphFacts:
     weights = sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer)
     dtype = _DTYPES.get(model.graph.input[0].type.tensor_type.elem_type, "float32")
     convs = qdq_graph.count_convs(path, as_on_arm=as_on_arm)
-    return GraphFacts(digest, path.stat().st_size, weights, dtype, convs)
+    shape = tuple(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:])
+    return GraphFacts(digest, path.stat().st_size, weights, dtype, shape, convs)
 
 
 def _of_tflite(path: Path) -> GraphFacts:
@@ -58,7 +60,8 @@ def _of_tflite(path: Path) -> GraphFacts:
     weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
     kinds = {tflite_graph.FLOAT32: "float32", tflite_graph.INT8: "int8"}
     dtype = kinds.get(graph.tensors[graph.inputs[0]].type, "uint8")
-    return GraphFacts(digest, path.stat().st_size, weights, dtype, tflite_graph.count_convs(path))
+    shape = tuple(int(size) for size in graph.tensors[graph.inputs[0]].shape[1:])
+    return GraphFacts(digest, path.stat().st_size, weights, dtype, shape, tflite_graph.count_convs(path))
 
 
 def _bare_onnx(model: onnx.ModelProto) -> bytes:

@@ -72,7 +72,7 @@ def gather(
 
     Raises what `open_faces` and `calibrate` raise.
     """
-    faces = open_faces(wanted.faces, models.classifiers["onnx"].contract, wanted.count, wanted.seed)
+    faces = open_faces(wanted.faces, models.contract, wanted.count, wanted.seed)
     methods = tuple(recipe.ranges for recipe in recipes)
     calibration = calibrate(models, None if faces is None else faces.calibration, wanted, methods)
     judges = None if faces is None else faces.evaluation

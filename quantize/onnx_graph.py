@@ -38,7 +38,7 @@ class Scaling:
 class FloatGraph:
     """A float ONNX model, its scaling taken off where a raw pixel can be its first integer.
 
-    `body` then takes `input` (n, 1, h, w) float32, whatever the layout of the contract; where `scaling` is None it
+    `body` then takes `input` (n, c, h, w) float32, whatever the layout of the contract; where `scaling` is None it
     takes what the contract says.
     """
 
@@ -48,10 +48,16 @@ class FloatGraph:
     scaling: Scaling | None
 
     def feed(self, faces: NDArray[np.uint8]) -> NDArray[Any]:
-        """Raw faces (n, h, w) uint8 -> what the body takes."""
+        """Raw faces, grey (n, h, w) or BGR (n, h, w, 3) uint8 -> what the body takes."""
         if self.scaling is None:
             return self.contract.model_input(faces)
-        return ((faces[:, None].astype(np.float32) - self.scaling.mean) * self.scaling.scale).astype(np.float32)
+        pixels = self.pixels(faces).astype(np.float32)
+        return ((pixels - self.scaling.mean) * self.scaling.scale).astype(np.float32)
+
+    def pixels(self, faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Raw faces in the model's size and colours, (n, c, h, w) uint8."""
+        tensor = self.contract.model_input(faces)
+        return np.moveaxis(tensor, 3, 1) if self.contract.input.layout == "NHWC" else tensor
 
 
 def float_graph(path: Path) -> FloatGraph:
@@ -126,6 +132,8 @@ def _scaling_head(model: onnx.ModelProto, contract: ModelContract) -> tuple[list
 
 def _makes_nchw(node: onnx.NodeProto, shape: NDArray[Any] | None, contract: ModelContract) -> bool:
     """Whether a node turns (n, h, w, c) into (n, c, h, w); for one channel a reshape does."""
+    if node.op_type == "Reshape" and contract.input.channels > 1:
+        return False
     if node.op_type == "Transpose":
         return tuple(next((a.ints for a in node.attribute if a.name == "perm"), ())) == _TO_NCHW
     wanted = (1, contract.input.height_px, contract.input.width_px)
@@ -157,7 +165,7 @@ def retype_input(graph: onnx.GraphProto, name: str, kind: int) -> None:
 def activations(
     graph: FloatGraph, model: onnx.ModelProto, names: tuple[str, ...], faces: NDArray[np.uint8]
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Run faces (n, h, w) uint8 through `model`, a float body or one in QDQ form that takes the same.
+    """Run raw faces through `model`, a float body or one in QDQ form that takes the same.
 
     Yields for each batch the tensors `names`, each (batch, ...) float32.
     """
@@ -177,7 +185,7 @@ def _fed(graph: FloatGraph, faces: NDArray[np.uint8], kind: str) -> NDArray[Any]
     """Raw faces as the body takes them, or as the model does whose input has become the pixel."""
     if graph.scaling is None or kind == "tensor(float)":
         return graph.feed(faces)
-    pixels = faces[:, None]
+    pixels = graph.pixels(faces)
     return pixels if kind == "tensor(uint8)" else (pixels.astype(np.int16) - 128).astype(np.int8)
 
 

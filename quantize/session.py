@@ -42,18 +42,20 @@ def run_search(options: argparse.Namespace, counter: InstructionCounter | None =
     require_sound(materials, {suffix: float_predictions(suffix, materials, work) for suffix in models.classifiers})
     plan = search.Plan(rungs, accept_too_few=options.accept_too_few, force=options.force)
     outcome = search.search(materials, plan, counter)
-    _print_outcome(outcome, target)
+    _print_outcome(outcome, materials, target)
     if outcome.refused or outcome.unmade:
         raise GateError(_refusal(outcome, materials))
     if options.save_cache is not None:
         materials.calibration.save(options.save_cache)
 
 
-def _print_outcome(outcome: search.Outcome, target: Target) -> None:
+def _print_outcome(outcome: search.Outcome, materials: Materials, target: Target) -> None:
     for name, need in outcome.left_out:
         print(f"left out {name}: needs {need}")
     for name, other in outcome.same_as:
         print(f"left out {name}: makes the same graph as {other}")
+    if materials.models.contract.input.channels == 3 and materials.evaluation.images.ndim == 3:
+        print("grey faces calibrate and judge a model of colour; a folder of coloured ones would say more")
     first = outcome.rows[0]
     print(f"measured on {first.agreement_n} images of {first.agreement_on}, one thread, for {target.name}")
     print(report.table(outcome.rows))
@@ -78,7 +80,7 @@ def run_inspection(options: argparse.Namespace) -> None:
 def run_curve(options: argparse.Namespace) -> None:
     """`python -m quantize curve SOURCE`. Raises UsageError where there are no faces."""
     models = source.open_source(options.source, options.out)
-    faces = open_faces(options.faces, models.classifiers["onnx"].contract, 1, 0)
+    faces = open_faces(options.faces, models.contract, 1, 0)
     if faces is None:
         raise UsageError(f"no faces at {options.faces}. Run `make data FER2013=fer2013.csv` first.")
     recipe = recipes_for(TARGETS[DEFAULT_TARGET], "default")[0][0]
@@ -125,7 +127,9 @@ def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[
 
     Raises UsageError for a name that no layer of either model has: it would exclude nothing, unnoticed.
     """
-    layers = {"onnx": {node.name for node in models.graph.body.graph.node}}
+    layers = {}
+    if "onnx" in models.classifiers:
+        layers["onnx"] = {node.name for node in models.graph.body.graph.node}
     if "tflite" in models.classifiers:
         layers["tflite"] = tflite_graph.layer_names(models.tflite.content)
     known = set().union(*layers.values())

@@ -136,7 +136,7 @@ def _ways(materials: Materials) -> Iterator[tuple[str, Callable[[NDArray[np.uint
 
     def scaled(low: float, high: float) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
         def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            raw = images[:, None] if graph.scaling is not None else graph.contract.model_input(images)
+            raw = graph.pixels(images) if graph.scaling is not None else graph.contract.model_input(images)
             fed = (raw.astype(np.float32) / 255 * (high - low) + low).astype(np.float32)
             parts = [fed] if batch is None else np.split(fed, len(fed))
             return np.concatenate([body.run(None, {name: part})[0] for part in parts])

@@ -12,6 +12,7 @@ import onnxsim
 from numpy.typing import NDArray
 
 from fer_edge.classifier import Classifier
+from fer_edge.contract import ModelContract
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import sha256_of
 
@@ -30,7 +31,7 @@ from quantize.tflite_graph import FloatModel
 class FloatModels:
     """The float half of an artefact folder, opened and found to be of one checkpoint.
 
-    `classifiers`: "onnx" and, where `export` made one, "tflite". `golden`: (n, h, w) uint8.
+    `classifiers`: "onnx" and "tflite", those there are. `golden`: (n, h, w) or (n, h, w, 3) uint8.
     """
 
     folder: Path
@@ -41,7 +42,12 @@ class FloatModels:
     @property
     def checkpoint_sha256(self) -> str:
         """SHA-256 of the checkpoint the models come from."""
-        return self.classifiers["onnx"].contract.checkpoint_sha256
+        return self.contract.checkpoint_sha256
+
+    @property
+    def contract(self) -> ModelContract:
+        """What holds for all files of the model; layout and type of the input are those of the first."""
+        return next(iter(self.classifiers.values())).contract
 
     @functools.cached_property
     def digests(self) -> dict[str, str]:
@@ -61,7 +67,7 @@ class FloatModels:
     @functools.cached_property
     def tflite(self) -> FloatModel:
         """The float TFLite, ready to quantize. Raises ModelError."""
-        return tflite_graph.float_model(self.classifiers["tflite"].path)
+        return tflite_graph.float_model(self.classifiers["tflite"].path, self.classifiers["tflite"].contract)
 
 
 def open_source(path: Path, out: Path) -> FloatModels:
@@ -90,9 +96,10 @@ def open_artefacts(folder: Path) -> FloatModels:
     paths = {suffix: model_path(folder, name, "fp32", suffix) for suffix in ("onnx", "tflite")}
     sums = folder / CHECKSUMS
     listed = sums.read_text() if sums.is_file() else ""
-    # A model of the user's own has no .tflite; one that was exported must not lose it unnoticed.
-    if not paths["tflite"].is_file() and paths["tflite"].name not in listed:
-        del paths["tflite"]
+    # A model of the user's own may have one format alone; one that was there must not be lost unnoticed.
+    for suffix in ("tflite", "onnx"):
+        if len(paths) > 1 and not paths[suffix].is_file() and paths[suffix].name not in listed:
+            del paths[suffix]
     missing = [path for path in paths.values() if not path.is_file()]
     if missing:
         raise ModelError(f"{missing[0]} not found. Make it with `make export`, or name another artefact folder.")

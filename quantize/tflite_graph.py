@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
+from fer_edge.contract import ModelContract
 from fer_edge.errors import ModelError
 
 from export.metadata import read_tflite, write_tflite
@@ -26,16 +27,16 @@ _MOVES = ("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "CONCATENAT
 _OPTIONAL = ("ADD", "MEAN", "MUL", "SUB", "SUM", "AVERAGE_POOL_2D", "MAX_POOL_2D", "HARD_SWISH", "LOGISTIC", "RSQRT")
 _OPTIONAL += ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", *_MOVES)
 FLOAT32, INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
-_SCALING = ["cast", "sub", "mul"]
 _CONVS = ("conv_2d", "depthwise_conv_2d")
 _NOT_COMPUTING = {"quantize", "dequantize", *(name.lower() for name in _MOVES)}
 
 
 @dataclass(frozen=True)
 class FloatModel:
-    """A float .tflite cut behind its scaling: `content` takes (1, h, w, 1) float32, (pixel - mean) * scale.
+    """A float .tflite cut behind its scaling: `content` takes (1, h, w, c) float32, (pixel - mean) * scale.
 
-    `scaled_inside` is the same model cut behind its Cast alone: it takes raw pixels as float32.
+    `scaled_inside` is the same model cut behind its Cast alone: it takes raw pixels as float32. A scaling that differs
+    by channel, or whose mean is no pixel, stays in the content, which then takes raw pixels too.
     """
 
     content: bytes
@@ -43,29 +44,44 @@ class FloatModel:
     input: str
     normalised_name: str
     scaling: Scaling
+    contract: ModelContract
 
     def normalised(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """One raw face (h, w) uint8 -> what the content takes, (1, h, w, 1) float32."""
-        return ((face[None, :, :, None].astype(np.float32) - self.scaling.mean) * self.scaling.scale).astype(np.float32)
+        """One raw face, grey (h, w) or BGR (h, w, 3) uint8 -> what the content takes, (1, h, w, c) float32."""
+        pixels = self.contract.model_input(face[None]).astype(np.float32)
+        return ((pixels - self.scaling.mean) * self.scaling.scale).astype(np.float32)
 
 
-def float_model(path: Path) -> FloatModel:
-    """Read a float model that `export` wrote. Raises ModelError where it does not begin with CAST, SUB.
+def float_model(path: Path, contract: ModelContract) -> FloatModel:
+    """Read a float model of raw uint8 pixels, NHWC. Raises ModelError where it does not begin with CAST.
 
     The converter folds MUL into a convolution that nothing pads, wholly or beside other readers of the pixels: then the
     content takes pixel - mean, and its scale is 1.
     """
     model = read_tflite(path.read_bytes())
     graph = model.subgraphs[0]
-    names = [operator_name(model, operator) for operator in graph.operators[: len(_SCALING)]]
-    if names[:2] != _SCALING[:2]:
-        raise ModelError(f"{path}: expected a graph that begins with CAST, SUB, MUL. Export it again: `make export`.")
-    head = graph.operators[: 3 if names == _SCALING and _only_reader(graph, graph.operators[2]) else 2]
-    mean, *scales = (_constant(model, operator.inputs[1]) for operator in head[1:])
-    normalised, pixels = int(head[-1].outputs[0]), int(head[0].outputs[0])
+    if not graph.operators or operator_name(model, graph.operators[0]) != "cast":
+        raise ModelError(f"{path}: expected raw pixels and a graph that begins with CAST. Export or adopt it again.")
+    length, scaling = _head(model)
+    pixels, normalised = int(graph.operators[0].outputs[0]), int(graph.operators[length - 1].outputs[0])
     name = graph.tensors[normalised].name.decode()
-    scaling = Scaling(mean=mean, scale=scales[0] if scales else 1.0)
-    return FloatModel(_cut(model, len(head), normalised), _cut(model, 1, pixels), INPUT, name, scaling)
+    return FloatModel(_cut(model, length, normalised), _cut(model, 1, pixels), INPUT, name, scaling, contract)
+
+
+def _head(model: Any) -> tuple[int, Scaling]:
+    """How many first operators are CAST and one scaling for all channels, and that scaling."""
+    graph = model.subgraphs[0]
+    length, mean, scale = 1, 0.0, 1.0
+    names = [operator_name(model, operator) for operator in graph.operators[:3]]
+    if names[1:2] == ["sub"] and (number := _constant(model, graph.operators[1])) is not None:
+        if number != round(number) or not 0 <= number <= 255 or not _only_reader(graph, graph.operators[1]):
+            return length, Scaling(0.0, 1.0)
+        length, mean = 2, number
+    if names[length : length + 1] == ["mul"]:
+        number = _constant(model, graph.operators[length])
+        if number is not None and number > 0 and _only_reader(graph, graph.operators[length]):
+            length, scale = length + 1, number
+    return length, Scaling(mean, scale)
 
 
 def _only_reader(graph: Any, operator: Any) -> bool:
@@ -85,9 +101,13 @@ def _cut(model: Any, operators: int, entry: int) -> bytes:
     return write_tflite(cut)
 
 
-def _constant(model: Any, tensor: int) -> float:
-    data = model.buffers[model.subgraphs[0].tensors[tensor].buffer].data
-    return float(np.frombuffer(bytes(data), np.float32)[0])
+def _constant(model: Any, operator: Any) -> float | None:
+    """The one number that an operator takes beside what came before it; None where it takes several."""
+    if len(operator.inputs) < 2:
+        return None
+    data = model.buffers[model.subgraphs[0].tensors[operator.inputs[1]].buffer].data
+    numbers = np.frombuffer(bytes(data), np.float32) if data is not None and len(data) else np.zeros(0, np.float32)
+    return float(numbers[0]) if numbers.size and (numbers == numbers[0]).all() else None
 
 
 def optional_operators(model: FloatModel) -> tuple[str, ...]:
@@ -128,7 +148,7 @@ def observed_tensors(model: FloatModel, operators: tuple[str, ...] | None = None
 
 
 def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """Run faces (n, h, w) uint8 one by one: for each, every observed tensor, (1, ...) float32."""
+    """Run raw faces one by one: for each, every observed tensor, (1, ...) float32."""
     names = set(observed_tensors(model)) - {model.input}
     # Without the XNNPACK delegate, which would swallow the tensors between its first and last operator.
     interpreter = Interpreter(

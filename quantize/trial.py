@@ -48,7 +48,9 @@ class Trial:
     def input_spec(self, spec: InputSpec) -> InputSpec:
         """What the file takes, given what the float model takes: raw pixels in one of three forms."""
         low, high = (-128, 127) if self.facts.input_dtype == "int8" else (0, 255)
-        layout = "NCHW" if self.path.suffix == ".onnx" and self.facts.input_dtype != "float32" else spec.layout
+        # An INT8 graph whose first integer is the pixel takes NCHW, also where the float one takes NHWC.
+        is_nchw = tuple(self.facts.input_shape) == (spec.channels, *spec.size_px)
+        layout = "NCHW" if is_nchw else "NHWC"
         return replace(spec, dtype=self.facts.input_dtype, low=low, high=high, layout=layout)
 
 
@@ -75,7 +77,7 @@ def missing(recipe: Recipe, materials: Materials) -> str | None:
         return f"a float .{recipe.suffix}"
     if recipe.needs_faces and materials.faces is None:
         return "faces, a calibration cache is not enough"
-    kind = materials.models.classifiers["onnx"].contract.task_spec.kind
+    kind = materials.models.contract.task_spec.kind
     if recipe.backend in (NNCF_ACCURACY, *TRAINED) and kind != CLASSES:
         return "a task of classes"
     if recipe.backend in TRAINED and materials.checkpoint is None:
@@ -141,7 +143,7 @@ def load_trial(folder: Path) -> Trial:
         choice = Choice(**{name: tuple(values) for name, values in table["choice"].items()})
         counted = table["facts"]["convs"]
         convs = ConvCount(**{**counted, "float_ops": tuple(map(tuple, counted["float_ops"]))})
-        facts = GraphFacts(**{**table["facts"], "convs": convs})
+        facts = GraphFacts(**{**table["facts"], "input_shape": tuple(table["facts"]["input_shape"]), "convs": convs})
         path = folder / f"model.{recipe.suffix}"
         return Trial(recipe, path, choice, facts, table["names"], table["float_sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -97,7 +97,7 @@ def test_attention_stays_float_in_tflite(faces: Path, tmp_path: Path) -> None:
     network = hard.trained(hard.MobileLike(nn.ReLU, simam=True))
     path = tmp_path / "attention.tflite"
     path.write_bytes(tflite_of(network))
-    model = tflite_graph.float_model(path)
+    model = tflite_graph.float_model(path, float_contract(small.info(), "1" * 64, layout="NHWC"))
     images = load_faces(faces, "Training").images[:48]
     ranges = collect_ranges(tflite_graph.activations(model, images), ("quantile",))["quantile"]
     made = tmp_path / "attention.int8.tflite"
