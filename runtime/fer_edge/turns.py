@@ -41,7 +41,7 @@ class Turns:
             return
         face_s = elapsed_s / faces
         self._face_s = face_s if self._face_s == 0 else self._face_s + _SHARE * (face_s - self._face_s)
-        self._saved_s = max(self._saved_s - elapsed_s, 0.0)
+        self._saved_s = 0.0
 
     def _affordable(self, faces: int) -> int:
         """How many of so many faces there is time for."""

@@ -57,6 +57,14 @@ def test_the_time_taken_stays_within_the_budget(face_s: float) -> None:
     assert taken_s <= 1000 * 0.05 + face_s
 
 
+def test_a_model_that_becomes_slower_looks_at_fewer_faces_and_at_more_again_when_it_is_well() -> None:
+    """As a board that throttles does."""
+    turns, ids = Turns(), list(range(8))
+    turns.budget_s = 0.05
+    well, hot, again = (run(turns, ids, 40, face_s)[-1] for face_s in (0.005, 0.02, 0.005))
+    assert [len(chosen) for chosen in (well, hot, again)] == [8, 2, 8]
+
+
 def test_a_new_face_is_looked_at_first_and_at_once() -> None:
     turns = Turns()
     turns.budget_s = 0.01

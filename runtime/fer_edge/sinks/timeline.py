@@ -71,7 +71,7 @@ def _columns(counts: Counter[str], labels: tuple[str, ...]) -> list[str]:
 
 def _row(span: _Span, columns: list[str], nothing: str) -> list[str]:
     """The cells of one span: faces, and how often each of the columns was seen."""
-    others = span.counts.total() - sum(span.counts[name] for name in columns if name != _OTHERS)
+    others = span.counts.total() - sum(span.counts[name] for name in columns)
     counts = [others if name == _OTHERS else span.counts[name] for name in columns]
     return [str(span.faces), *(str(count or nothing) for count in counts)]
 
