@@ -8,6 +8,11 @@ import supervision as sv
 import fer_edge
 
 
+def class_of(face: fer_edge.Face) -> int:
+    """The place of the face's expression among the model's labels; -1 for a name that is none of them, as of values."""
+    return face.labels.index(face.expression) if face.expression in face.labels else -1
+
+
 def detections_of(result: fer_edge.FrameResult) -> sv.Detections:
     """The faces of a frame; class ids are places among the model's labels, class names the expressions."""
     if not result.faces:
@@ -17,7 +22,7 @@ def detections_of(result: fer_edge.FrameResult) -> sv.Detections:
     return sv.Detections(
         xyxy=np.array(corners, dtype=np.float32),
         confidence=np.array([face.confidence for face in result.faces], dtype=np.float32),
-        class_id=np.array([result.labels.index(face.expression) for face in result.faces]),
+        class_id=np.array([class_of(face) for face in result.faces]),
         tracker_id=np.array([face.track_id for face in result.faces]),
         data={"class_name": np.array([face.expression for face in result.faces])},
     )
