@@ -63,3 +63,20 @@ def merged(old: Iterable[InstructionRow], new: Iterable[InstructionRow]) -> list
 def look_name(detector: str, side_px: int | None) -> str:
     """What a row is called that counts a detector's look at a picture of 640x480, on its own or another canvas."""
     return f"look, {detector}" if side_px is None else f"look, {detector}, {side_px} px"
+
+
+LOOP_STAGES = ("detect", "track", "crop", "classify", "smooth", "sink", "total")
+
+
+def loop_table(rows: Iterable[InstructionRow]) -> str:
+    """Markdown: million instructions of a frame's way through the whole loop, by case, core and stage."""
+    counts: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        case, _, stage = row.model.partition(": ")
+        if case.startswith("loop, ") and stage in LOOP_STAGES:
+            counts.setdefault((case.removeprefix("loop, "), row.cpu), {})[stage] = row.instructions / 1e6
+    lines = [f"| loop | core | {' | '.join(LOOP_STAGES)} |", "|---" * (2 + len(LOOP_STAGES)) + "|"]
+    for (case, cpu), stages in sorted(counts.items()):
+        cells = " | ".join(f"{stages[stage]:.1f}" for stage in LOOP_STAGES)
+        lines.append(f"| {case} | {cpu} | {cells} |")
+    return "\n".join(lines)

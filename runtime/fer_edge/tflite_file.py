@@ -238,7 +238,10 @@ def with_sizes(data: bytes, where: str, change: Callable[[tuple[int, ...]], tupl
         tensors = [one for graph in model.tables(_MODEL["subgraphs"]) for one in graph.tables(_SUBGRAPH_TENSORS)]
         for tensor in tensors:
             for start, old in _sizes_of(tensor, buffers[tensor.number(_TENSOR_BUFFER)]):
-                struct.pack_into(f"<{len(old)}i", changed, start, *change(old))
+                new = change(old)
+                if not all(-(2**31) <= size < 2**31 for size in new):
+                    raise _DamageError("a size out of range")
+                struct.pack_into(f"<{len(old)}i", changed, start, *new)
     return bytes(changed)
 
 

@@ -15,11 +15,12 @@ import pytest
 
 from fer_edge.errors import UsageError
 from fer_edge.frames import Box, Detection
+from fer_edge.looking_range import SIDES_PX
 from fer_edge.tables import read_csv
 
 from boards.detectors.collect import PictureSource, collect, picture_sources
 from boards.detectors.contenders import Answer, Contender, peer
-from boards.detectors.measure import COLUMNS, EQUAL, OWN, Run, table, write_detectors
+from boards.detectors.measure import COLUMNS, EQUAL, OWN, DetectorRow, Run, table, write_detectors
 from boards.detectors.plot import plot_recall
 from boards.detectors.recall import Found, Habit, Truth, habit_of, recall_of
 from boards.detectors.scenes import (
@@ -45,6 +46,9 @@ from boards.detectors.swing import (
     swung,
     write_swing,
 )
+from boards.figures import MEASURED
+from boards.instructions import INSTRUCTIONS, loop_table, read_instructions
+from tests.conftest import ROOT
 
 FACE = Box(100, 100, 60, 80)
 
@@ -282,3 +286,24 @@ def test_what_following_loses_is_measured_by_policy_and_speed(shown, tmp_path: P
     write_swing(tmp_path / "following.csv", rows)
     assert read_csv(tmp_path / "following.csv", SwingRow) == rows
     assert "| yunet | near | 10 | 1.000 | 1.000 | 1.000 | 0.10 | 0.90 |" in swing_table(rows)
+
+
+def test_the_tables_of_the_page_are_those_of_the_committed_csv_files() -> None:
+    page = (ROOT / "docs/detection.md").read_text()
+    assert table(read_csv(ROOT / MEASURED / "detectors.csv", DetectorRow)) in page
+    assert swing_table(read_csv(ROOT / MEASURED / "following.csv", SwingRow)) in page
+    assert loop_table(read_instructions(ROOT / INSTRUCTIONS)) in page
+
+
+def test_our_detector_keeps_its_limits_on_the_scenes() -> None:
+    """By its own thresholds: 20 false boxes in a thousand scenes without faces; what `near` and `far` promise."""
+    rows = {
+        (row.detector, row.side_px, row.rule): row for row in read_csv(ROOT / MEASURED / "detectors.csv", DetectorRow)
+    }
+    near, far = (rows["yunet int8", side_px, OWN] for side_px in (SIDES_PX["near"], SIDES_PX["far"]))
+    for row in (near, far):
+        assert row.false_per_1000 <= 20
+    assert (far.recall_28_40 or 0) >= 0.90 and (far.recall_20_28 or 0) >= 0.75
+    before = rows["mediapipe", 192, OWN]
+    for name in COLUMNS[COLUMNS.index("recall_10_20") : COLUMNS.index("turned_15")]:
+        assert getattr(near, name) >= getattr(before, name), name

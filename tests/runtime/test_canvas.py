@@ -12,7 +12,7 @@ from fer_edge.detectors import default_detector, open_detector
 from fer_edge.detectors.canvas import STEP_PX, Canvas, with_canvas
 from fer_edge.detectors.yunet import YuNetDetector
 from fer_edge.errors import ModelError
-from fer_edge.tflite_file import input_shape
+from fer_edge.tflite_file import input_shape, with_sizes
 from fer_edge.tracker import intersection_over_union
 
 
@@ -98,3 +98,24 @@ def test_auto_takes_the_detector_whose_file_is_given(mediapipe_file: Path, yunet
         open_detector("auto", tmp_path / "other.tflite")
     with pytest.raises(ModelError, match="detector file not found"):
         open_detector("auto", tmp_path / "absent.onnx")
+
+
+def test_a_damaged_file_is_refused_or_laid_out_as_long_as_before(made_yunet_file: Path) -> None:
+    """Whatever stands in it: sizes are only written where sizes were read."""
+    data, random = made_yunet_file.read_bytes(), np.random.default_rng(0)
+    outcomes = []
+    for _ in range(150):
+        damaged = bytearray(data)
+        for place in random.integers(0, len(data), 4):
+            damaged[place] = random.integers(256)
+        try:
+            outcomes.append(len(with_canvas(bytes(damaged), Canvas(96, 64), "file")) == len(data))
+        except ModelError:
+            outcomes.append(True)
+    assert all(outcomes)
+
+
+def test_a_size_that_is_no_longer_a_number_of_32_bits_is_refused(made_yunet_file: Path) -> None:
+    data = made_yunet_file.read_bytes()
+    with pytest.raises(ModelError, match="a size out of range"):
+        with_sizes(data, "file", lambda sizes: tuple(size << 31 for size in sizes))

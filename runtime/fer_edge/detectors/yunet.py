@@ -18,7 +18,7 @@ _FAINT_SCORE = 0.15
 _MOST_NETWORKS = 4
 # From which score on a detection is a face: at most 20 false ones in a thousand pictures without faces, by the longer
 # side of the canvas (docs/measured/detectors.csv). More pixels give more chances to be wrong.
-_MIN_SCORES = {224: 0.6, 320: 0.67, 416: 0.73}
+_MIN_SCORES = {224: 0.6, 320: 0.68, 416: 0.75}
 # A face is followed on a cut of this many of its longer sides, drawn onto a canvas of this side. What is found there is
 # the face, if it is near enough to the place where it should be (in its longer sides), and has about the same size.
 _CUT_SIDES, _CUT_CANVAS = 2.0, Canvas(64, 64)
