@@ -26,8 +26,9 @@ class Chroot:
     root: Path
 
     def run(self, command: Sequence[str], *, timeout_s: float = 3600) -> subprocess.CompletedProcess[str]:
-        """Run a command as root inside, with the host's /dev; standard error comes with the output."""
-        enter = f'mount --bind /dev "{self.root}/dev" && exec chroot "{self.root}" "$@"'
+        """Run a command as root inside, with the host's /dev and /proc; standard error comes with the output."""
+        mounts = f'mount --bind /dev "{self.root}/dev" && mount --bind /proc "{self.root}/proc"'
+        enter = f'{mounts} && exec chroot "{self.root}" "$@"'
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root", "LANG": "C.UTF-8"}
         return subprocess.run(
             ["unshare", "--mount", "sh", "-c", enter, "sh", *command],
@@ -60,7 +61,7 @@ def _settle(root: Path) -> None:
     """What the packages' scripts would have done, as far as an installer looks."""
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nvideo:x:44:\n")
-    for folder in ("root", "tmp", "run", "usr/local/bin", "etc/systemd/system", "etc/ssl/certs"):
+    for folder in ("root", "tmp", "run", "proc", "usr/local/bin", "etc/systemd/system", "etc/ssl/certs"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     # Debian 13's pip reads it when it starts, even offline; its package makes it in a script.
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")

@@ -24,16 +24,26 @@ from export.tflite_model import rename_tensors
 
 
 def tflite_of_network(network: Network, feeding: Feeding) -> bytes:
-    """The network as .tflite: one raw face (1, h, w, c) uint8 in. Raises ModelError naming what has no counterpart."""
-    module = network.module if network.module is not None else torch_of_graph(network)
+    """The network as .tflite: one raw face (1, h, w, c) uint8 in. Raises ModelError naming what has no counterpart.
+
+    A torch module is converted as it is; where it looks at how its tensors lie in memory, as its ONNX graph.
+    """
     height, width = network.size_px
     face = torch.zeros(1, height, width, network.channels, dtype=torch.uint8)
-    raw = RawFaces(module, feeding, network.layout).eval()
-    with quiet():
-        content, problem = _converted(raw, face)
-    if content is None:
-        raise ModelError(f"{network.source}: no TFLite of it ({problem}).")
-    return rename_tensors(content)
+    problem = ""
+    for module in _ways(network):
+        with quiet():
+            content, reason = _converted(RawFaces(module, feeding, network.layout).eval(), face)
+        if content is not None:
+            return rename_tensors(content)
+        problem = problem or reason
+    raise ModelError(f"{network.source}: no TFLite of it ({problem}).")
+
+
+def _ways(network: Network) -> Iterator[nn.Module]:
+    if network.module is not None:
+        yield network.module
+    yield torch_of_graph(network)
 
 
 def _converted(module: nn.Module, face: torch.Tensor) -> tuple[bytes | None, str]:

@@ -97,3 +97,8 @@ def test_a_model_that_ends_its_engine_is_refused(tmp_path: Path, monkeypatch: py
     (tmp_path / "deadly.tflite").write_bytes(tiny_tflite())
     with pytest.raises(ModelError, match=r"deadly\.tflite: .* ends with it \(Segmentation fault\)"):
         Classifier(tmp_path / "deadly.tflite")
+
+
+def test_a_root_without_proc_does_without_the_limit_of_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("fer_edge.engines.trial._SIZES", tmp_path / "statm")
+    assert failure_of(lambda: None) is None

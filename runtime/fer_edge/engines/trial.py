@@ -16,6 +16,8 @@ _MOST_CPU_S, _PATIENCE_S = 20, 60
 # On top of what this process has: weights of half a gigabyte and twice that again, laid out for the processor.
 _MOST_BYTES = 4 << 30
 _MESSAGE_BYTES = 2000
+# Of this process: its size in pages is the first number.
+_SIZES = Path("/proc/self/statm")
 _REASONS: dict[int, str] = {
     signal.SIGALRM: f"no result within {_PATIENCE_S} s",
     signal.SIGXCPU: f"no result within {_MOST_CPU_S} s of processor time",
@@ -97,7 +99,10 @@ def _run_and_exit(job: Callable[[], object], writing: int) -> NoReturn:
 def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (_MOST_CPU_S, _MOST_CPU_S + 1))
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    try:
+        pages = int(_SIZES.read_text().split()[0])
+    except OSError:  # no /proc, as in a chroot: the limits of time and of the machine must do
+        return
     most = pages * resource.getpagesize() + _MOST_BYTES
     _, allowed = resource.getrlimit(resource.RLIMIT_AS)
     if allowed == resource.RLIM_INFINITY or most < allowed:
