@@ -192,16 +192,20 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 def _remedy(spec: InputSpec, found: tuple[int, ...], dtype: str) -> str:
     """What of the contract's input would have to be otherwise for a model that takes `found` (without the batch)."""
+    # A number of channels that may vary says nothing, so those that are said come first.
     options = (
-        (layout, colour, sides)
+        (layout, colour, found[1:] if layout == "NCHW" else found[:-1])
+        for is_said in (True, False)
         for layout in (spec.layout, "NCHW", "NHWC")
         for colour in (spec.colour, "grey", "rgb")
-        for sides in [found[1:] if layout == "NCHW" else found[:-1]]
-        if len(found) == 3 and found[0 if layout == "NCHW" else 2] in (1 if colour == "grey" else 3, -1)
+        if len(found) == 3
+        and found[0 if layout == "NCHW" else 2] == ((1 if colour == "grey" else 3) if is_said else -1)
     )
-    layout, colour, sides = next(options, ("", "", ()))
-    if not layout or dtype not in CHOICES["dtype"]:
+    if dtype not in CHOICES["dtype"]:
+        return f"Expected pixels of {', '.join(CHOICES['dtype'])}. Export it again."
+    if (option := next(options, None)) is None:
         return "Expected a picture in one or three channels. Export it again."
+    layout, colour, sides = option
     differences = {
         f"layout {layout}": layout != spec.layout,
         f"colour {colour}": colour != spec.colour,

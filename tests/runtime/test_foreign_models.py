@@ -320,6 +320,42 @@ def edit_contract(path: Path, text: str | None) -> None:
     onnx.save(model, path)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        (["n", 4, 64, 64], onnx.TensorProto.FLOAT, "the model takes float32 (4, 64, 64). Expected a picture in one or"),
+        (["n", 64 * 64], onnx.TensorProto.FLOAT, "the model takes float32 (4096). Expected a picture in one or three"),
+        (
+            ["n", 3, 64, 64],
+            onnx.TensorProto.DOUBLE,
+            "tensor(double) (3, 64, 64). Expected pixels of uint8, int8",
+        ),
+        (["n", 3, "h", "w"], onnx.TensorProto.FLOAT, "float32 (3, any, any). Its contract would need layout NCHW."),
+    ],
+)
+def test_a_model_that_takes_no_picture_is_refused_in_one_line(
+    shape: list, dtype: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, helper = tmp_path / "m.onnx", onnx.helper
+    nodes = [
+        helper.make_node("Cast", ["faces"], ["x"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0),
+        helper.make_node("Expand", ["mean", "shape"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "any input",
+        [helper.make_tensor_value_info("faces", dtype, shape)],
+        [helper.make_tensor_value_info("scores", onnx.TensorProto.FLOAT, [1, 6])],
+        [onnx.numpy_helper.from_array(np.array([1, 6], np.int64), "shape")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    edit_contract(path, Foreign(layout="NHWC", **UNIT).contract.to_json())
+    assert main([str(tmp_path), "--model", str(path)]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fer-edge: {path}: ") and message in line
+
+
 def test_a_file_without_a_contract_is_refused_with_the_way_to_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
