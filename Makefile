@@ -42,7 +42,7 @@ NOISY   := fer-nano-clean fer-nano-mixed fer-nano-curriculum
 POLAR   := positive-negative-clean positive-negative
 SPLIT_OF_ATTRIBUTES := plain-va identity-va
 WITH_MAPS := saliency saliency-smile
-SYSTEMS := $(NOISY) $(POLAR) $(SPLIT_OF_ATTRIBUTES) $(WITH_MAPS) mobilenetv3 mobilenetv3-ferplus
+SYSTEMS := $(NOISY) $(POLAR) $(SPLIT_OF_ATTRIBUTES) $(WITH_MAPS) fer-small-curriculum mobilenetv3 mobilenetv3-se mobilenetv3-ferplus
 # Trained fold by fold; the best fold is the model.
 FOLDED  := xception xception-imagenet
 SYSTEMS_MEASURED := docs/systems
@@ -104,6 +104,7 @@ systems: $(READY) $(DATA) ## train the five published systems of docs/systems.md
 	$(TRAIN_ENV) $(RUN) -m train kfold xception
 	$(RUN) -m train cost $(call CHECKPOINTS_OF,$(SYSTEMS) xception) --output $(SYSTEMS_MEASURED)/cost.csv
 	$(RUN) -m train robustness $(call CHECKPOINTS_OF,$(NOISY)) --output $(SYSTEMS_MEASURED)/robustness.csv
+	$(RUN) -m train robustness $(call CHECKPOINTS_OF,fer-small fer-small-curriculum) --output $(SYSTEMS_MEASURED)/robustness-fer-small.csv
 	$(RUN) -m train robustness $(call CHECKPOINTS_OF,$(POLAR)) --output $(SYSTEMS_MEASURED)/robustness-positive-negative.csv
 	$(RUN) -m train probe $(call CHECKPOINTS_OF,$(SPLIT_OF_ATTRIBUTES)) --output $(SYSTEMS_MEASURED)/probe.csv
 	$(RUN) -m train probe $(call CHECKPOINTS_OF,$(SPLIT_OF_ATTRIBUTES)) --kind two-layer --output $(SYSTEMS_MEASURED)/probe-two-layer.csv
