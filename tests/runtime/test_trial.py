@@ -1,5 +1,6 @@
 """A model is tried in a child process: what would end the program ends the child."""
 
+import gc
 import os
 import signal
 import sys
@@ -102,3 +103,21 @@ def test_a_model_that_ends_its_engine_is_refused(tmp_path: Path, monkeypatch: py
 def test_a_root_without_proc_does_without_the_limit_of_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("fer_edge.engines.trial._SIZES", tmp_path / "statm")
     assert failure_of(lambda: None) is None
+
+
+class DiesElsewhere:
+    """As an engine does whose threads another process has: it ends the process that collects it, but not its own."""
+
+    def __init__(self) -> None:
+        self.itself, self.home = self, os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() != self.home:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_what_this_process_no_longer_uses_is_not_collected_in_the_child() -> None:
+    """Or a model would be refused for an engine of a model before it, as after a reload."""
+    DiesElsewhere()
+    assert failure_of(lambda: [[number] for number in range(100_000)]) is None
+    gc.collect()

@@ -1,6 +1,7 @@
 """Trying a model in a child process first: what would end, stop or fill this program ends the child."""
 
 import faulthandler
+import gc
 import os
 import resource
 import signal
@@ -79,6 +80,8 @@ def _forked() -> int | None:
 
 def _run_and_exit(job: Callable[[], object], writing: int) -> NoReturn:
     """The child: no word to the terminal, no core file, no more time and memory than it should need."""
+    # An engine that this process no longer uses waits for its threads when it is collected; the child has none of them.
+    gc.disable()
     try:
         for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
