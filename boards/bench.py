@@ -46,7 +46,7 @@ def artefacts_in(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class FolderBench:
-    """What was measured of a folder: the benchmark's rows, and where there are labels, who was taken for whom."""
+    """Measurements of a folder: the benchmark's rows, and where there are labels, who was taken for whom."""
 
     rows: list[BenchRow]
     confusions: list[ConfusionRow]

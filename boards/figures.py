@@ -145,7 +145,7 @@ def _system_line(model: str, mmac: str, pair: _Quantized, counts: dict[tuple[str
 
 
 def _figure(row: dict[str, str]) -> str:
-    """What a model is judged by: accuracy and macro-F1, or for a task of values its CCC; neither without faces."""
+    """Figures that judge a model: accuracy and macro-F1, or for a task of values its CCC; neither without faces."""
     if row["ccc"]:
         return f"CCC {float(row['ccc']):.3f}"
     if not row["accuracy"]:

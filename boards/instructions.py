@@ -32,7 +32,7 @@ class InstructionRow:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What a newer row replaces."""
+        """Key by which a newer row replaces an older one."""
         return self.model_sha256, self.engine, self.cpu
 
 
@@ -61,7 +61,7 @@ def merged(old: Iterable[InstructionRow], new: Iterable[InstructionRow]) -> list
 
 
 def look_name(detector: str, side_px: int | None) -> str:
-    """What a row is called that counts a detector's look at a picture of 640x480, on its own or another canvas."""
+    """Name of the row that counts one detection in a picture of 640x480, on the detector's own or another canvas."""
     return f"look, {detector}" if side_px is None else f"look, {detector}, {side_px} px"
 
 

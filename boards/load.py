@@ -89,7 +89,7 @@ class LoadRow:
 
 @dataclass
 class _Viewer:
-    """What one viewer met with: the page's two streams, as a browser opens them."""
+    """Experience of one viewer: the page's two streams, as a browser opens them."""
 
     pictures: int = 0
     first_s: float | None = None
@@ -108,7 +108,7 @@ class _Viewer:
 
 @dataclass
 class _Watch:
-    """What was seen of the program while it ran."""
+    """Observations of the program while it ran."""
 
     viewers: list[_Viewer]
     events: int = 0

@@ -48,7 +48,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class PrivacyRow:
-    """What was shown of one changed clip. `hidden` is the part of the picture's area that is hidden."""
+    """Measurements of one changed clip. `hidden` is the part of the picture's area that is hidden."""
 
     detector: str
     judge: str
@@ -95,7 +95,7 @@ def measure(
 
 
 def shown_of(pictures: Pictures, frame: Frame, result: FrameResult) -> tuple[Picture, NDArray[np.bool_]]:
-    """What is shown, and which of its pixels (h, w) are those of the frame.
+    """Render the picture that is shown, and say which of its pixels (h, w) are those of the frame.
 
     The second is seen from what becomes of noise that goes the same way, because a hidden pixel may have its own colour
     by chance.

@@ -1,4 +1,4 @@
-"""What a Jupyter cell shows of a photograph: python examples/notebook.py photo.jpg > cell.html.
+"""Show a photograph in a Jupyter cell: python examples/notebook.py photo.jpg > cell.html.
 
 In a notebook the last line of a cell is enough: a face or a result shows itself as a table, `picture(...)` as a
 picture.

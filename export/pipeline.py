@@ -32,7 +32,7 @@ class ExportedModel:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What one export wrote, and the files of another checkpoint that it removed."""
+    """Files one export wrote, and those of another checkpoint that it removed."""
 
     models: tuple[ExportedModel, ...]
     removed: tuple[Path, ...]

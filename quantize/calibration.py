@@ -42,7 +42,7 @@ class Calibration:
     ranges: dict[str, dict[str, Ranges]]
 
     def description(self) -> str:
-        """What the contract says the model was calibrated on."""
+        """Text for the contract: what the model was calibrated on."""
         return f"{self.source}, {self.count} faces, class-balanced, seed {self.seed}"
 
     def save(self, path: Path) -> None:
@@ -76,7 +76,7 @@ class _CalibrationFile:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asks of the calibration; None takes the default, or the cache's own."""
+    """Calibration options; None takes the default, or the cache's own."""
 
     faces: Path
     cache: Path

@@ -1,4 +1,4 @@
-"""What INT8 costs several networks, side by side, passed by the gate or not: one row a network and engine."""
+"""Cost of INT8 for several networks, side by side, passed by the gate or not: one row a network and engine."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is done to float weights so that integers lose less: cross-layer equalization, bias correction.
+"""Corrections of float weights so that integers lose less: cross-layer equalization, bias correction.
 
 Both are of Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction (2019).
 """
@@ -105,7 +105,7 @@ def bias_corrected(graph: FloatGraph, quantized: onnx.ModelProto, images: NDArra
 
 
 def _rounded_weights(quantized: onnx.ModelProto) -> dict[str, NDArray[np.float64]]:
-    """What the integer weights of each convolution stand for, by the name of the convolution."""
+    """Dequantized weights of each convolution, by the name of the convolution."""
     constants = {tensor.name: tensor for tensor in quantized.graph.initializer}
     made_by = {node.output[0]: node for node in quantized.graph.node if node.op_type == "DequantizeLinear"}
     found = {}

@@ -33,7 +33,7 @@ class _DeployFile:
 
 
 def read_deployments(folder: Path) -> tuple[Deployment, ...]:
-    """What deploy.json in `folder` says; empty where there is none. Raises ModelError for a damaged one."""
+    """Read deploy.json in `folder`; empty where there is none. Raises ModelError for a damaged one."""
     path = folder / DEPLOY_NAME
     if not path.is_file():
         return ()

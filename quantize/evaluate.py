@@ -27,7 +27,7 @@ class Evaluation:
 
 
 def float_predictions(suffix: str, materials: Materials, work: WorkFolder) -> NDArray[np.float32]:
-    """What the float model of a kind of file predicts for the images that judge, (n, labels), kept in `work`."""
+    """Predictions of the float model of a kind of file for the images that judge, (n, labels), kept in `work`."""
     model = materials.models.classifiers[suffix]
     digest = materials.models.digests[suffix]
     return work.array(

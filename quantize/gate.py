@@ -20,7 +20,7 @@ from quantize.recipes import Target
 
 @dataclass(frozen=True)
 class Limits:
-    """What is asked of a smaller model, measured against its float model.
+    """Limits of the gate for a smaller model, measured against its float model.
 
     Accuracy and macro-F1 may fall by so many points (1 point = 1 %). For a task of values agreement is the CCC of the
     two models, and a hundredth of CCC with the truth is a point, held to the limit of accuracy. The allowances say how
@@ -91,7 +91,7 @@ class Miss:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of one model. `unmeasured` names figures that could not be had here."""
+    """Verdict of the gate on one model. `unmeasured` names figures that could not be had here."""
 
     misses: tuple[Miss, ...] = ()
     unmeasured: tuple[str, ...] = ()

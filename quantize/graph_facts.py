@@ -1,4 +1,4 @@
-"""What a model file says of itself, whatever its format: digest, sizes, convolutions, input."""
+"""Facts read from a model file, whatever its format: digest, sizes, convolutions, input."""
 
 import hashlib
 from dataclasses import dataclass

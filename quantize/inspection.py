@@ -191,7 +191,7 @@ def table(inspection: Inspection) -> str:
 
 
 def advice(found: Exclusion | None) -> str:
-    """What to do about the worst layer, in one sentence."""
+    """Advise about the worst layer, in one sentence."""
     if found is None:
         return "no single layer stands out: leaving one float does not bring the logits a decibel closer."
     options = " ".join(f"--exclude {layer}" for layer in found.layers)

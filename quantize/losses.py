@@ -1,4 +1,4 @@
-"""What a smaller model loses against float on the same faces, each figure with its interval."""
+"""Losses of a smaller model against float on the same faces, each figure with its interval."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

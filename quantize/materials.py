@@ -1,4 +1,4 @@
-"""What a search works with, gathered once: float models, calibration, faces that judge, target and limits."""
+"""Materials of a search, gathered once: float models, calibration, faces that judge, target and limits."""
 
 import functools
 import hashlib

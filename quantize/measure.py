@@ -46,7 +46,7 @@ class Runnable:
         return cls(path, open_engine(path), contract)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the task promises, (n, labels) float32, of faces (n, h, w) uint8, with a bar when it takes long.
+        """Predict the task's numbers, (n, labels) float32, of faces (n, h, w) uint8, with a bar when it takes long.
 
         Raises ModelError where a prediction is not a finite number.
         """

@@ -68,7 +68,7 @@ def accuracy_controlled(
 
 
 def finished(model: onnx.ModelProto, graph: FloatGraph, recipe: Recipe) -> onnx.ModelProto:
-    """What NNCF made, with one type of activation, integer weights, and the raw pixel as its first integer."""
+    """Rewrite NNCF's model to one type of activation, integer weights, and the raw pixel as its first integer."""
     fold_weights(model)
     one_activation_type(model, recipe.activations)
     take_raw_faces(model, graph, recipe.activations)

@@ -24,13 +24,13 @@ _TO_NCHW = (0, 3, 1, 2)
 
 @dataclass(frozen=True)
 class Scaling:
-    """What a graph does to a raw pixel before its first layer: (pixel - mean) * scale, the mean a whole pixel value."""
+    """Scaling of a raw pixel before the first layer: (pixel - mean) * scale, the mean a whole pixel value."""
 
     mean: float
     scale: float
 
     def range(self) -> Range:
-        """What the pixels 0 and 255 become: 8 bits over it have the scale `scale` and the zero point `mean`."""
+        """Range of the scaled pixels 0 to 255: 8 bits over it have the scale `scale` and the zero point `mean`."""
         return Range(-self.mean * self.scale, (255 - self.mean) * self.scale)
 
 

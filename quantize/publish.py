@@ -36,7 +36,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be shown: rows by trial or float file, winners, and of each kind of file the one to deploy.
+    """Publication: rows by trial or float file, winners, and of each kind of file the one to deploy.
 
     `deploy`: suffix -> the winner, or None for the float model; `reasons`: suffix -> why that one.
     """

@@ -61,7 +61,7 @@ class Recipe:
 
     @property
     def precision(self) -> str:
-        """What the contract says of the file's numbers, "int8" or "fp16"."""
+        """Precision for the contract, "int8" or "fp16"."""
         return "fp16" if self.backend in (ONNX_FP16, TFLITE_FP16) else "int8"
 
     @property

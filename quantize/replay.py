@@ -14,7 +14,7 @@ from quantize.recipes import CHOICES, DEFAULT_TARGET, Recipe
 
 @dataclass(frozen=True)
 class Replay:
-    """What a file beside an INT8 model says of how it was made; `names`: what shortened tensor names stand for.
+    """Record beside an INT8 model of how it was made; `names`: what shortened tensor names stand for.
 
     `percentile` and `max_drop_points` are as on the command line, the latter None where the file does not say it.
     """

@@ -1,4 +1,4 @@
-"""What a search says: quantize.csv for programs, plain text and Markdown for people."""
+"""Report of a search: quantize.csv for programs, plain text and Markdown for people."""
 
 import csv
 import dataclasses

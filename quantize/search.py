@@ -24,7 +24,7 @@ _TIE = 1.05
 
 @dataclass(frozen=True)
 class Plan:
-    """What to try, rung by rung until each kind of file has a winner, and how to treat what does not pass.
+    """Plan of a search, rung by rung until each kind of file has a winner, and how to treat what does not pass.
 
     `accept_too_few` writes what keeps every limit on the faces at hand though they are too few to tell; `force` writes
     the best of the first rung whatever the gate says.
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search found. `refused`: for each kind of file without INT8 the best that was not written.
+    """Outcome of a search. `refused`: for each kind of file without INT8 the best that was not written.
 
     `unmade`: of each kind of file that no recipe could make, why. `left_out`: recipes and what each of them needs.
     `same_as`: recipes whose graph another one makes.
@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Tried:
-    """What the rungs so far gave for one kind of file."""
+    """Results of the rungs so far for one kind of file."""
 
     suffix: str
     reference: Measurements | None = None
@@ -121,7 +121,7 @@ def _decides(materials: Materials) -> bool:
 def _after(
     before: _Tried, evaluation: Evaluation, unmade: tuple[Failure, ...], materials: Materials, plan: Plan
 ) -> _Tried:
-    """What is known of a kind of file once a rung was evaluated: its rows, and the winner of each variant."""
+    """State of a kind of file once a rung was evaluated: its rows, and the winner of each variant."""
     truth, target = materials.evaluation.faces, materials.target
     judged = tuple(
         Judged(trial, measured, judge(measured, evaluation.reference, truth, materials.limits, target))

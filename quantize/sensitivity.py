@@ -24,7 +24,7 @@ _MAX_DB = 99.0
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes integer: kinds of operators beside the convolutions, and convolutions that stay float."""
+    """Choice of what becomes integer: kinds of operators beside the convolutions, and convolutions that stay float."""
 
     operators: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one choice gives on the images: raw outputs (n, labels), and how many operators the engine executes."""
+    """Result of one choice on the images: raw outputs (n, labels), and how many operators the engine executes."""
 
     outputs: NDArray[np.float32] = field(repr=False)
     executed: int

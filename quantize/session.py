@@ -1,4 +1,4 @@
-"""What the command line asks for, put together: sources, faces, calibration, and one of the jobs."""
+"""Jobs of the command line: sources, faces, calibration, and one of the jobs."""
 
 import argparse
 import difflib
@@ -96,7 +96,7 @@ def _target(name: str) -> Target:
 
 
 def _replayed(options: argparse.Namespace) -> Replay | None:
-    """What --recipe names; what that was made with stands for what the command line leaves open."""
+    """Load the recipe of --recipe; the options it was made with fill those the command line leaves open."""
     if options.recipe is None:
         return None
     if options.recipes != "default":
@@ -184,7 +184,7 @@ def _is_about_loss(judged: search.Judged) -> bool:
 
 
 def _advice(outcome: search.Outcome) -> str:
-    """What would let a model through, by what kept it out."""
+    """Advise how a model would pass, by what kept it out."""
     misses = [miss for judged in outcome.refused for miss in judged.verdict.misses]
     found = []
     if any(not miss.decided for miss in misses) and not any(judged.verdict.failed for judged in outcome.refused):

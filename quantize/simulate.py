@@ -26,7 +26,7 @@ _CHANGED_SIDES = 2 / 3
 
 @dataclass(frozen=True)
 class Rates:
-    """What a file is like on all faces: top-1 agreement with float, a fraction, and points of accuracy it loses."""
+    """Rates of a file on all faces: top-1 agreement with float, a fraction, and points of accuracy it loses."""
 
     agreement: float
     accuracy_drop_points: float

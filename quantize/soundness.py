@@ -178,7 +178,7 @@ def _require_claims(
 def _claims(
     contract: ModelContract, predictions: NDArray[np.float32], faces: LabelledFaces | ValuedFaces
 ) -> Iterator[tuple[str, float, float]]:
-    """What the contract claims of these very faces: name of the figure, the claim, what the predictions come to."""
+    """Yield the claims of the contract for these very faces: name of the figure, the claim, the figure measured."""
     same = (faces.dataset, faces.split, len(faces), "single")
     if isinstance(faces, ValuedFaces):
         for value in contract.measured_values:

@@ -46,7 +46,7 @@ class FloatModels:
 
     @property
     def contract(self) -> ModelContract:
-        """What holds for all files of the model; layout and type of the input are those of the first."""
+        """Contract common to all files of the model; layout and type of the input are those of the first."""
         return next(iter(self.classifiers.values())).contract
 
     @functools.cached_property

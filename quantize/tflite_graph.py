@@ -166,7 +166,7 @@ def activations(model: FloatModel, faces: NDArray[np.uint8]) -> Iterator[dict[st
 
 
 def layer_names(content: bytes) -> set[str]:
-    """What the operators of a .tflite are called: the tensors they make, each fused name by itself."""
+    """Names of the operators of a .tflite: the tensors they make, each fused name by itself."""
     graph = read_tflite(content).subgraphs[0]
     tensors = (graph.tensors[output].name.decode() for operator in graph.operators for output in operator.outputs)
     return {name for tensor in tensors for name in tensor.split(";")}

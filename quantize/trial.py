@@ -46,7 +46,7 @@ class Trial:
         return self.path.parent.name
 
     def input_spec(self, spec: InputSpec) -> InputSpec:
-        """What the file takes, given what the float model takes: raw pixels in one of three forms."""
+        """Input of the file, from the float model's: raw pixels in one of three forms."""
         low, high = (-128, 127) if self.facts.input_dtype == "int8" else (0, 255)
         # An INT8 graph whose first integer is the pixel takes NCHW, also where the float one takes NHWC.
         is_nchw = tuple(self.facts.input_shape) == (spec.channels, *spec.size_px)
@@ -64,7 +64,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Built:
-    """What came of some recipes. `same_as`: recipes whose graph an earlier one had made already, and which."""
+    """Trials built from recipes. `same_as`: recipes whose graph an earlier one had made already, and which."""
 
     trials: tuple[Trial, ...]
     failures: tuple[Failure, ...]
@@ -72,7 +72,7 @@ class Built:
 
 
 def missing(recipe: Recipe, materials: Materials) -> str | None:
-    """What a recipe needs and is not at hand, in words; None where it can be carried out."""
+    """Name what a recipe needs and is not at hand; None where it can be carried out."""
     if recipe.suffix not in materials.models.classifiers:
         return f"a float .{recipe.suffix}"
     if recipe.needs_faces and materials.faces is None:
@@ -136,7 +136,7 @@ def _built(recipe: Recipe, materials: Materials, work: WorkFolder) -> Trial:
 
 
 def load_trial(folder: Path) -> Trial:
-    """What `build` kept in a trial's folder. Raises ModelError where that is damaged, or of another version."""
+    """Load a trial that `build` kept in its folder. Raises ModelError where that is damaged, or of another version."""
     try:
         table = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         recipe = recipe_from(table["recipe"])

@@ -106,3 +106,9 @@ def _rooms_imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("train."):
             found.add(node.module.split(".")[1])
     return found
+
+
+def test_no_docstring_begins_with_what() -> None:
+    """A docstring says what something does or is, subject first (plain technical English)."""
+    files = [path for folder in ALLOWED for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if '"""What ' in path.read_text()] == []

@@ -58,7 +58,7 @@ def fresh_chroot(core: Core, cache: Path = CACHE) -> Iterator[Chroot]:
 
 
 def _settle(root: Path) -> None:
-    """What the packages' scripts would have done, as far as an installer looks."""
+    """Do what the packages' scripts would have done, as far as an installer looks."""
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\nvideo:x:44:\n")
     for folder in ("root", "tmp", "run", "proc", "usr/local/bin", "etc/systemd/system", "etc/ssl/certs"):

@@ -35,7 +35,7 @@ class SmokeError(FerEdgeError):
 
 @dataclass(frozen=True)
 class SmokeResult:
-    """What a core did: its counts, and the largest difference of any logit from x86, for each model."""
+    """Result of a core: its counts, and the largest difference of any logit from x86, for each model."""
 
     rows: tuple[InstructionRow, ...]
     differences: tuple[float, ...]

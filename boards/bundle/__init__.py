@@ -30,7 +30,7 @@ _LICENCE = _HERE.parent.parent / "LICENSE"
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """What to bundle. `key` signs it; `detector_file` is a local copy where the detector cannot be fetched."""
+    """Request of a bundle. `key` signs it; `detector_file` is a local copy where the detector cannot be fetched."""
 
     profile: Profile
     model: str
@@ -95,7 +95,7 @@ def installer() -> str:
 
 
 def deployed(request: BundleRequest) -> Deployment | None:
-    """What deploy.json names for the board's target; None where `quantize` was not run for it.
+    """Deployment that deploy.json names for the board's target; None where `quantize` was not run for it.
 
     Raises ModelError where the file is missing or was changed since.
     """
@@ -169,7 +169,7 @@ def _requirements(lock: Path, own: Path) -> str:
 
 
 def _configuration(profile: Profile, model: Path, detector: _Detector) -> str:
-    """What the profile settles; install.sh puts the folder of the release in use in place of @RELEASE@."""
+    """Render the configuration from the profile; install.sh replaces @RELEASE@ by the folder of the release in use."""
     camera = profile.camera
     buffers = f"buffer_count = {camera.buffer_count}\n" if camera.stack == "picamera2" else ""
     return f"""\

@@ -18,7 +18,7 @@ _TOLERANCE = 0.25  # in logits: integer kernels differ by a step or two between 
 
 
 def main(release: Path, model: str, detector: str, detector_file: str) -> str | None:
-    """What is wrong, None when nothing is."""
+    """Describe what is wrong, None when nothing is."""
     classifier = Classifier(release / model)
     with np.load(release / "smoke.npz") as golden:
         faces, expected = golden["faces"], golden["logits"]

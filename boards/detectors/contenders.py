@@ -33,7 +33,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a detector found in one scene, and the processor time it took."""
+    """Detections in one scene, and the processor time they took."""
 
     found: tuple[Found, ...]
     cpu_ms: float

@@ -69,7 +69,7 @@ class DetectorRow:
 COLUMNS = tuple(field.name for field in fields(DetectorRow))
 _SIZES = tuple(f"{low}-{high}" for low, high in pairwise(BUCKETS_PX))
 HEADS = ("detector", "by", "threshold", *_SIZES, *CHANGES[1:], "false", "ms", "A72", "A76")
-"""What `cells_of` gives: shares of faces found, false boxes in 1000, and the cost of a scene."""
+"""Columns of `cells_of`: shares of faces found, false boxes in 1000, and the cost of a scene."""
 
 
 def all_scenes(folder: Path, repeats: int, empty: int) -> Iterable[BenchScene]:

@@ -1,4 +1,4 @@
-"""What a detector finds of the scenes: recall by size and change, and false boxes, at any threshold.
+"""Recall of a detector on the scenes: recall by size and change, and false boxes, at any threshold.
 
 Detectors differ in what they call a face: MediaPipe's boxes are square and reach lower than YuNet's. So each one's
 habit, the median shift and stretch of its boxes on large faces, is taken out before boxes are compared.

@@ -46,7 +46,7 @@ class Contender(Protocol):
 
 
 class _InProcess:
-    """What runs in this process is timed here."""
+    """Time a contender that runs in this process."""
 
     def __enter__(self) -> "_InProcess":
         return self

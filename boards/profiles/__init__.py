@@ -1,4 +1,4 @@
-"""What each board is and gets: one TOML file a board, validated when it is read."""
+"""Board profiles: one TOML file a board, validated when it is read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """What runs the networks. `providers` are onnxruntime's, in the order they are tried."""
+    """Engine that runs the networks. `providers` are onnxruntime's, in the order they are tried."""
 
     name: Literal["ai-edge-litert", "tflite-runtime", "onnxruntime"]
     threads: Count
@@ -109,7 +109,7 @@ class Profile:
     probes: Probes
 
     def problems(self) -> list[str]:
-        """What of it does not fit together."""
+        """Yield every inconsistency."""
         found = [] if self.system else ["no [[system]]"]
         if self.engine.threads > self.cores:
             found.append(f"{self.engine.threads} threads on {self.cores} cores")

@@ -33,7 +33,7 @@ _CLIP_PICTURES = 40
 
 @dataclass(frozen=True)
 class Board:
-    """What a profile is tried on: Debian's architecture and release, and QEMU's processor."""
+    """Platform of a profile: Debian's architecture and release, and QEMU's processor."""
 
     profile: str
     arch: str

@@ -47,7 +47,7 @@ _DISABLED = (
 
 @dataclass(frozen=True)
 class Image:
-    """What QEMU boots: files in one folder."""
+    """Image that QEMU boots: files in one folder."""
 
     folder: Path
     arch: str

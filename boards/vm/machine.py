@@ -24,7 +24,7 @@ BOOT_LIMIT_S = 1500.0
 
 @dataclass(frozen=True)
 class Result:
-    """What a command of the guest left: exit code (124: not ended in time), output with standard error."""
+    """Result of a command in the guest: exit code (124: not ended in time), output with standard error."""
 
     code: int
     output: str

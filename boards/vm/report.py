@@ -1,4 +1,4 @@
-"""What a run checked: one line a check on the terminal, a JSON file, and the table of docs/boards.md."""
+"""Report of a run: one line a check on the terminal, a JSON file, and the table of docs/boards.md."""
 
 import json
 import resource

@@ -38,7 +38,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Adopted:
-    """What was made of a network. `refused` says why a format is missing; `ways` how each way of feeding did."""
+    """Result of an adoption. `refused` says why a format is missing; `ways` how each way of feeding did."""
 
     folder: Path
     network: Network

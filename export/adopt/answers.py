@@ -1,4 +1,4 @@
-"""What no file says of a network: labels, colours, range of pixels, licence. All that is missing is asked at once."""
+"""Facts that no file tells of a network: labels, colours, range of pixels, licence. All missing ones are asked."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Feeding:
 
 @dataclass(frozen=True)
 class Answers:
-    """What the command line says; None where it is silent."""
+    """Answers from the command line; None where it is silent."""
 
     name: str
     labels: tuple[str, ...] | None = None

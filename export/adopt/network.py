@@ -68,14 +68,14 @@ class Network:
         return self.input.dtype == "uint8"
 
     def description(self) -> str:
-        """What was found, for people: input, outputs, operators."""
+        """Describe the network for people: input, outputs, operators."""
         others = f"; outputs {', '.join(map(str, self.outputs))}" if len(self.outputs) > 1 else ""
         return f"input {self.input}, {self.layout}; output {self.output}{others}; {self.facts}"
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What the command line adds to the file: output, size of a face (height, width), number of labels, weights."""
+    """Hints from the command line: output, size of a face (height, width), number of labels, weights."""
 
     output: str | None = None
     size_px: tuple[int, int] | None = None

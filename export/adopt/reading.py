@@ -371,7 +371,7 @@ def _load_weights(network: nn.Module, path: Path) -> None:
 
 
 def _channels_of(network: nn.Module) -> int:
-    """What the first convolution takes, 3 where there is none."""
+    """Channels of the first convolution, 3 where there is none."""
     first = next((layer for layer in network.modules() if isinstance(layer, nn.Conv2d)), None)
     return first.in_channels if first is not None else 3
 
@@ -413,7 +413,7 @@ class _Program(nn.Module):
         self.module, self.spec = program.module(), program.call_spec.in_spec
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        """What the program gives."""
+        """Call the program."""
         arguments, keywords = pytree.tree_unflatten([faces], self.spec)
         return self.module(*arguments, **keywords)
 

@@ -173,7 +173,7 @@ def output_file(text: str) -> Path:
 
 
 def source_address(text: str) -> str:
-    """What --source names: `file_path` for a path that begins with ~, any other text as it is."""
+    """Parse --source: `file_path` for a path that begins with ~, any other text as it is."""
     if "\0" in text:
         raise argparse.ArgumentTypeError("a source cannot hold a NUL")
     return str(file_path(text)) if text.startswith("~") else text

@@ -1,4 +1,4 @@
-"""What machine this is: the facts a latency figure is worthless without. Unknown facts are empty, never guessed."""
+"""Identify this machine: the facts a latency figure is worthless without. Unknown facts are empty, never guessed."""
 
 import platform
 import subprocess

@@ -214,7 +214,7 @@ def topic_of(message: MQTTMessage) -> str:
 
 
 def refusal(reason: object) -> str:
-    """What a CONNACK with a failure means and what to do, in one sentence without its end."""
+    """Explain a CONNACK with a failure, and the remedy, in one sentence without its end."""
     meaning = _REFUSALS.get(str(reason), str(reason).lower())
     remedy = ". Check both" if "password" in meaning else ""
     return f"the broker refuses the connection: {meaning}{remedy}"

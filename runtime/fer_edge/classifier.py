@@ -191,7 +191,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def _remedy(spec: InputSpec, found: tuple[int, ...], dtype: str) -> str:
-    """What of the contract's input would have to be otherwise for a model that takes `found` (without the batch)."""
+    """List the changes to the contract's input that a model which takes `found` (without the batch) needs."""
     # A number of channels that may vary says nothing, so those that are said come first.
     options = (
         (layout, colour, found[1:] if layout == "NCHW" else found[:-1])

@@ -96,7 +96,7 @@ class ModelContract:
 
     @property
     def task_spec(self) -> TaskSpec:
-        """What the task's numbers mean."""
+        """The meaning of the task's numbers."""
         return TASKS[self.task]
 
     def in_lowest_schema(self) -> "ModelContract":

@@ -1,4 +1,4 @@
-"""What a contract may say: the schema versions, and refusals of what this runtime could not honour."""
+"""Validate contracts: the schema versions, and refusals of what this runtime could not honour."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def lowest_schema(contract: ModelContract) -> int:
 
 
 def newer_than(version: int) -> tuple[tuple[str, str, tuple[str, ...] | None], ...]:
-    """What the schemas after `version` brought."""
+    """Keys and values that schemas after `version` added."""
     return tuple(new for later in range(max(version, 1) + 1, SCHEMA_VERSION + 1) for new in _SINCE[later])
 
 

@@ -125,7 +125,7 @@ class FaceCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
-    """What the output numbers are. Logits are divided by `temperature` before softmax (Guo et al., 2017) or sigmoid;
+    """Meaning of the output numbers. Logits are divided by `temperature` before softmax (Guo et al., 2017) or sigmoid;
     values are the task's own, and are only kept inside its scale.
 
     Where the model has several outputs, `name` or `index` (from 0, in the file's order) says which one is meant.

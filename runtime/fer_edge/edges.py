@@ -49,7 +49,7 @@ class EdgeWatch:
         self._looked_at_s = float("-inf")
 
     def look(self, image_bgr: NDArray[np.uint8], time_s: float, known: Sequence[Detection] = ()) -> list[Detection]:
-        """What may be faces at the edges of a picture (h, w, 3) uint8 of `time_s`, in its pixels.
+        """Find possible faces at the edges of a picture (h, w, 3) uint8 of `time_s`, in its pixels.
 
         Those of which `known` faces hide most are left out. Empty where nothing moved. Raises what the detector raises.
         """

@@ -58,7 +58,7 @@ class LabelledFaces:
 
     @property
     def truth(self) -> NDArray[np.int64]:
-        """What is held to be true of the faces, (n,)."""
+        """Ground truth of the faces, (n,)."""
         return self.labels
 
     def in_order_of(self, labels: tuple[str, ...], *, leave_out: bool = False) -> "LabelledFaces":
@@ -104,7 +104,7 @@ class ValuedFaces:
 
     @property
     def truth(self) -> NDArray[np.float32]:
-        """What is held to be true of the faces, (n, k)."""
+        """Ground truth of the faces, (n, k)."""
         return self.values
 
 
@@ -215,7 +215,7 @@ def read_cache(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _problems(arrays: dict[str, NDArray[Any]]) -> Iterator[str]:
-    """What of a cache's arrays does not fit together."""
+    """Yield every inconsistency between a cache's arrays."""
     yield from (f"no {name}" for name in _CACHE_ARRAYS if name not in arrays)
     for name in ("label_names", "split_names"):
         names = arrays[name]

@@ -21,7 +21,7 @@ _MAX_FAILURES = 30
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of one frame, in its pixels.
+    """Detections of one frame, in its pixels.
 
     `found` is all that may be a face in the whole frame, best first, and None where nobody looked at the whole of it;
     `sure` are those of it that are faces. `again` are known faces found where they were expected, by track id, and
@@ -55,7 +55,7 @@ class FaceFinder:
         self._failed_in_a_row = 0
 
     def look(self, frame: Frame, tracker: IouTracker) -> Look:
-        """What is in the frame, in which the faces of `tracker` are expected.
+        """Detect the faces of the frame, in which the faces of `tracker` are expected.
 
         Raises ModelError when the detector fails on one frame after the other.
         """

@@ -132,7 +132,7 @@ class Face:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is counted of the face: its `expression`, or of a task of labels each one that holds."""
+        """Names counted for the face: its `expression`, or of a task of labels each one that holds."""
         return holding(self.probabilities, self.labels) if TASKS[self.task].kind == LABELS else (self.expression,)
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Face:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What the runtime says of one frame. `stage_ms` maps a name of STAGES to the milliseconds it took.
+    """Result of one frame. `stage_ms` maps a name of STAGES to the milliseconds it took.
 
     `unnamed` are faces that were found and not named: too many, too small, outside the regions of interest, or such
     that the model gave no usable output for them.

@@ -11,7 +11,7 @@ FloatArray = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """What a classifier scored on one split. Fractions in [0, 1]; `recall` is in label order."""
+    """Scores of a classifier on one split. Fractions in [0, 1]; `recall` is in label order."""
 
     n: int
     accuracy: float

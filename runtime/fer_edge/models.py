@@ -1,4 +1,4 @@
-"""What the package carries: the default classifier and the detectors, each with its checksum and where it stands."""
+"""Models inside the package: the default classifier and the detectors, each with its checksum and where it stands."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -69,7 +69,7 @@ def check_file(path: Path, expected: str) -> None:
 
 
 def _nearest(path: Path, count: int = 3) -> list[str]:
-    """What a name of no file could have meant, nearest first: a file beside it, a camera, the address of a stream."""
+    """Suggest what a name of no file could mean, nearest first: a file beside it, a camera, the address of a stream."""
     try:
         beside = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()]
     except (OSError, ValueError):

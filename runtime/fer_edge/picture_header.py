@@ -64,7 +64,7 @@ class PictureLimit:
 
     @property
     def remedy(self) -> str:
-        """What to do about a picture that is too large."""
+        """Remedy for a picture that is too large."""
         if not self.setting:
             return "Scale it down."
         return f"Scale it down, or raise {self.setting} ({self.megapixels:g}) where there is memory for it."

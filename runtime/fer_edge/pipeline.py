@@ -92,7 +92,7 @@ class Pipeline:
         self._unnamed = ()
 
     def process(self, frame: Frame, *, alone: bool = False) -> FrameResult:
-        """What is in `frame`; `alone` says that it is a photograph, which has nothing to do with those before.
+        """Process `frame`; `alone` says that it is a photograph, which has nothing to do with those before.
 
         Its `total` leaves out capture and sinks, which are the caller's. Raises ModelError when the detector fails on
         one frame after the other.
@@ -133,7 +133,7 @@ class Pipeline:
         return self._areas.update([*found, *coming_in], frame.captured_at_s, cut=cut, alone=alone)
 
     def _coming_in(self, frame: Frame, found: list[Detection]) -> list[Detection]:
-        """What may be faces at the edges of the frame, beside those found."""
+        """Find possible faces at the edges of the frame, beside those found."""
         image = frame.for_detection
         scale = image.shape[1] / frame.image_bgr.shape[1]
         return rescaled(self._edges.look(image, frame.captured_at_s, rescaled(found, scale)), 1 / scale)

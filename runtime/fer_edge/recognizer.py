@@ -37,7 +37,7 @@ class Recognizer:
 
     @property
     def contract(self) -> ModelContract:
-        """What the model takes and what its numbers mean: labels, task, input, licence."""
+        """Contract of the model: labels, task, input, licence."""
         return self._pipeline.classifier.contract
 
     def __call__(self, image_bgr: NDArray[np.uint8]) -> tuple[Face, ...]:

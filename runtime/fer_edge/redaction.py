@@ -67,7 +67,7 @@ def scrubbed(message: str, address: str) -> str:
 
 
 def _redacted_place(rest: str) -> str:
-    """What follows the scheme: user and password, host and port, path and query."""
+    """Parts of an address after the scheme: user and password, host and port, path and query."""
     end = re.search(r"[/?#]", rest)
     authority, tail = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
     credentials, at, place = authority.rpartition("@")

@@ -104,7 +104,7 @@ class SourceSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraSettings:
-    """What to ask of a camera, and how long to wait for a camera or stream."""
+    """Settings of a camera, and how long to wait for a camera or stream."""
 
     width_px: int = _setting(640, "--width", "picture width asked of a camera", parse=picture_side, metavar="PX")
     height_px: int = _setting(480, "--height", "picture height asked of a camera", parse=picture_side, metavar="PX")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass
 class _Mood:
-    """What is remembered of one track: its average, and the label it shows."""
+    """State of one track: its average, and the label it shows."""
 
     average: NDArray[np.float32]
     label: int

@@ -1,4 +1,4 @@
-"""What a model may be asked, and what its numbers then mean: the one table that contract, export and runtime go by."""
+"""Tasks of a model and the meaning of its numbers: the one table that contract, export and runtime go by."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 CLASSES, LABELS, VALUES = "classes", "labels", "values"
 NOTHING = "none"
-"""What a face is called where no label holds."""
+"""Name of a face for which no label holds."""
 
 FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 # Valence and arousal of the words of FER_PLUS. The circumplex is Russell's (1980); the coordinates follow the ratings
@@ -39,7 +39,7 @@ class TaskSpec:
     anchors: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def name_of(self, numbers: Sequence[float], labels: tuple[str, ...]) -> str:
-        """What to call a face with these numbers (labels,): its class, its nearest anchor, or the labels that hold."""
+        """Name a face by these numbers (labels,): its class, its nearest anchor, or the labels that hold."""
         if self.kind == CLASSES:
             return labels[max(range(len(labels)), key=numbers.__getitem__)]
         if self.kind == LABELS:
@@ -51,7 +51,7 @@ class TaskSpec:
         return () if self.kind == LABELS else self.names(labels)
 
     def strength(self, confidence: float, numbers: Sequence[float]) -> str:
-        """What people read beside a face's name: its confidence, "87%", or its values, "+0.62 -0.10".
+        """Format the text beside a face's name: its confidence, "87%", or its values, "+0.62 -0.10".
 
         Scales without a negative side go without a sign.
         """

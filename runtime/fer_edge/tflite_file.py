@@ -66,7 +66,7 @@ _MOST_ELEMENTS, _MOST_ELEMENTS_OF_ONE = 1 << 27, 1 << 24
 
 
 class _DamageError(Exception):
-    """What is wrong with the file, for the message."""
+    """Describe what is wrong with the file, for the message."""
 
 
 class _Table:

@@ -16,7 +16,7 @@ _MOST_DIFFERENT = 5
 
 
 class Troubles:
-    """What is told of one thing that fails again and again. `clock_s` is a monotonic clock in seconds."""
+    """Report of one thing that fails again and again. `clock_s` is a monotonic clock in seconds."""
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s

@@ -1,4 +1,4 @@
-"""What each task holds to be true of a face of FER2013: from its label, or from the votes FER+ adds.
+"""Ground truth of each task for a face of FER2013: from its label, or from the votes FER+ adds.
 
 Beyond the seven classes nobody annotated these faces. What is derived here stands in for annotation and is named so
 wherever a figure is given.

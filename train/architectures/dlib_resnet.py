@@ -77,7 +77,7 @@ class DlibResNet(nn.Module):
         return self.head.in_features
 
     def features(self, faces: Tensor) -> Tensor:
-        """What the last layer sees: (n, 1, h, w) -> (n, width)."""
+        """Features for the last layer: (n, 1, h, w) -> (n, width)."""
         pixels = (as_pixels(faces, self.side) - self.means) / 255
         maps = F.max_pool2d(torch.relu(self.stem(pixels)), 3, 2)
         return self.dropout(self.blocks(maps).mean((2, 3)))

@@ -64,7 +64,7 @@ class EfficientNetLite0(nn.Module):
         return self.head.in_features
 
     def features(self, faces: Tensor) -> Tensor:
-        """What the last layer sees: (n, 1, h, w) -> (n, width)."""
+        """Features for the last layer: (n, 1, h, w) -> (n, width)."""
         pixels = (as_pixels(faces, self.side) - 127) / 128
         return self.dropout(self.layers(pixels.expand(-1, 3, -1, -1)).mean((2, 3)))
 

@@ -83,7 +83,7 @@ class FerResidual(nn.Module):
         return self.head.in_features
 
     def features(self, faces: Tensor) -> Tensor:
-        """What the last layer sees: (n, 1, h, w) -> (n, width)."""
+        """Features for the last layer: (n, 1, h, w) -> (n, width)."""
         return self.dropout(self.blocks(torch.relu(self.stem(faces))).mean((2, 3)))
 
     def forward(self, faces: Tensor) -> Tensor | dict[str, Tensor]:

@@ -27,7 +27,7 @@ def gaussian_nll(mean: Tensor, log_variance: Tensor, samples: Tensor) -> Tensor:
 
 
 def linear_information(features: Tensor, values: Tensor, *, ridge: float) -> Tensor:
-    """What a ridge regression on `features` (n, d) finds of each of the `values` (n, k), as information in nats, (k,).
+    """Information in nats, (k,), that a ridge regression on `features` (n, d) finds of each of the `values` (n, k).
 
     That is -log(1 - R2) / 2, which for Gaussians is the mutual information. The regression is fitted to these very
     samples, so that features cannot run ahead of it; `ridge`, in units of a feature's variance, keeps it from finding

@@ -41,11 +41,11 @@ class MobileNetV1(nn.Module):
         return self.head.in_features
 
     def prepared(self, faces: Tensor) -> Tensor:
-        """What the first layer sees: (n, 1, h, w) normalised -> (n, 3, side, side)."""
+        """Input of the first layer: (n, 1, h, w) normalised -> (n, 3, side, side)."""
         return as_pixels(faces, self.side) - self.means
 
     def features(self, faces: Tensor) -> Tensor:
-        """What the last layer sees: (n, 1, h, w) -> (n, width)."""
+        """Features for the last layer: (n, 1, h, w) -> (n, width)."""
         return self.dropout(self.layers(self.prepared(faces)).mean((2, 3)))
 
     def forward(self, faces: Tensor) -> Tensor | dict[str, Tensor]:

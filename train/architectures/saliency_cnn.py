@@ -157,7 +157,7 @@ class SaliencyCnn(nn.Module):
         return self.head.in_features
 
     def features(self, faces: Tensor) -> Tensor:
-        """What the heads see: (n, 1, h, w) -> (n, width)."""
+        """Features for the heads: (n, 1, h, w) -> (n, width)."""
         return self._guided(faces, self.saliency(faces))
 
     def _guided(self, faces: Tensor, scores: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ class Xception(nn.Module):
         return self.fc.in_features
 
     def features(self, faces: Tensor) -> Tensor:
-        """What the last layer sees: (n, 1, h, w) -> (n, width)."""
+        """Features for the last layer: (n, 1, h, w) -> (n, width)."""
         features = torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(faces))))))
         for name in self._blocks:
             features = self.get_submodule(name)(features)

@@ -31,7 +31,7 @@ class AnnotatedFaces:
     truths: Mapping[str, NDArray[np.int64] | NDArray[np.float32]]
 
     def truth(self, task: str) -> NDArray[np.int64] | NDArray[np.float32]:
-        """What was annotated for `task`. Raises DataError where nothing was."""
+        """Annotations for `task`. Raises DataError where nothing was."""
         if task not in self.truths:
             raise DataError(f"{self.dataset} has no annotation for {task}; it has: {', '.join(sorted(self.truths))}.")
         return self.truths[task]
@@ -64,7 +64,7 @@ def save(data: AnnotatedFaces, path: Path) -> None:
 
 
 def of_arrays(arrays: Mapping[str, NDArray]) -> AnnotatedFaces:
-    """What `save` wrote, from the arrays of its file."""
+    """Rebuild the faces that `save` wrote, from the arrays of its file."""
     truths = {name.removeprefix("truth_"): values for name, values in arrays.items() if name.startswith("truth_")}
     usage = arrays["splits"].astype(np.int64)
     return AnnotatedFaces(str(arrays["dataset"]), arrays["images"], usage, arrays["subjects"], truths)

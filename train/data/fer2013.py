@@ -56,7 +56,7 @@ class Fer2013:
     dataset: str = "FER2013"
 
     def truth(self, task: str) -> NDArray[np.int64] | NDArray[np.float32]:
-        """What holds true of each face for `task`; see `fer_edge.truth.truth_of`. Raises DataError."""
+        """Ground truth of each face for `task`; see `fer_edge.truth.truth_of`. Raises DataError."""
         return truth_of(task, self.emotions, EXPRESSIONS, self.votes)
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Fer2013":

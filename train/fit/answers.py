@@ -111,7 +111,7 @@ def write_answers(
 
 
 def _continued(found: Answers, expected: Answers, path: Path) -> Answers:
-    """What a file holds already. Raises UsageError where it was begun with other teachers, faces or settings."""
+    """Read the views a file holds. Raises UsageError where it was begun with other teachers, faces or settings."""
     for name in ("labels", "teachers", "views", "faces_sha256"):
         if getattr(found, name) != getattr(expected, name):
             raise UsageError(

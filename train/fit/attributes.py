@@ -1,4 +1,4 @@
-"""What tells faces apart beside their expression: sources of attributes, and the goals that separate the two.
+"""Attributes of faces beside their expression: sources of attributes, and the goals that separate the two.
 
 Kim, Kim and Song (2024) retrieve gender, age and skin with CLIP. Here CLIP is one source among others, because its
 weights are large and not everybody's: `clip` needs them in a local folder, FaceRes's come in a registry package

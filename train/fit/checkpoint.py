@@ -19,7 +19,7 @@ _HEADER_KEY = "fer_edge"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What the header of a checkpoint says. `measured` holds accuracy figures with their split and n.
+    """Header of a checkpoint. `measured` holds accuracy figures with their split and n.
 
     Logits are divided by `temperature` before softmax; it was fitted on PublicTest.
     """

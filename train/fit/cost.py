@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiplications for one face."""
+"""Cost of a network: parameters, and multiplications for one face."""
 
 import csv
 from collections.abc import Sequence

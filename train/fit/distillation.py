@@ -48,7 +48,7 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float) -> Te
 
 @dataclass(frozen=True)
 class StoredLessons:
-    """What teachers said of views of faces: `places` (views, n, 2, 3), and `targets` (views, n, classes)."""
+    """Predictions of teachers for views of faces: `places` (views, n, 2, 3), and `targets` (views, n, classes)."""
 
     places: Tensor
     targets: Tensor

@@ -38,7 +38,7 @@ class Task(Goal, Protocol):
     labels: tuple[str, ...]
 
     def truth(self, data: Faces) -> NDArray[Any]:
-        """What holds true of every face: (n,) int64, below 0 where unknown, or (n, k) float32 with NaN."""
+        """Ground truth of every face: (n,) int64, below 0 where unknown, or (n, k) float32 with NaN."""
         ...
 
     def figures(self, outputs: NDArray[np.float32], truth: NDArray[Any]) -> dict[str, float]:

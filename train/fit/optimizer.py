@@ -1,4 +1,4 @@
-"""What moves the weights: SGD for all of them, or Muon for the convolutions and SGD for the rest."""
+"""Optimizers: SGD for all of them, or Muon for the convolutions and SGD for the rest."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a run learns from, as one digest: the data, and every file its recipe names."""
+"""Digest of everything a run learns from: the data, and every file its recipe names."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a network answers for raw faces."""
+"""Predict raw faces with a network."""
 
 import numpy as np
 import torch

@@ -166,7 +166,7 @@ def _dlib(archive: Path, network: nn.Module) -> dict[str, Tensor]:
 
 
 def _dlib_names() -> list[str]:
-    """What the package calls dlib's blocks: conv64_down, conv64_1, ..., and conv256_down_out for the last."""
+    """Names of dlib's blocks in the package: conv64_down, conv64_1, ..., and conv256_down_out for the last."""
     names: list[str] = []
     for channels, halves in BLOCKS:
         plain = sum(name.startswith(f"conv{channels}_") and "down" not in name for name in names)

@@ -102,7 +102,7 @@ def publish(recipe: Recipe, data: Faces, run: Path, models: Path, *, validated_o
 
 
 def _measured(result: Evaluation | FigureEvaluation) -> dict[str, Any]:
-    """What the checkpoint's header says of PublicTest."""
+    """Figures on PublicTest for the checkpoint's header."""
     if isinstance(result, Evaluation):
         figures: dict[str, Any] = {"accuracy": result.single.accuracy, "macro_f1": result.single.macro_f1}
     else:
@@ -111,7 +111,7 @@ def _measured(result: Evaluation | FigureEvaluation) -> dict[str, Any]:
 
 
 def _note(recipe: Recipe) -> str:
-    """What the author says of the model: `train/recipes/<name>.md`, where there is one."""
+    """Text of the author about the model: `train/recipes/<name>.md`, where there is one."""
     path = RECIPES / f"{recipe.name}.md"
     return path.read_text().strip() + "\n\n" if path.is_file() else ""
 
@@ -208,7 +208,7 @@ def _card(
 
 
 def _hardware() -> str:
-    """What this process computes on."""
+    """Name of the processor or GPU this process computes on."""
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
     cores = torch.get_num_threads()

@@ -18,7 +18,7 @@ Count = Annotated[int, Range(1, 10**6)]
 
 @dataclass(frozen=True)
 class Labels:
-    """What the network is asked to say.
+    """Labels the network is trained on.
 
     `ferplus_share` blends FER+ vote distributions into FER2013's own labels. `second_head` weighs a second task, the
     eight classes of FER+ with contempt, which the network learns beside its own and which no export holds.

@@ -68,7 +68,7 @@ class Beside:
 
 
 def beside(recipe: Recipe) -> dict[str, Beside]:
-    """What a recipe wants learned beside its task, by name; `attached` is the task once more. Raises UsageError."""
+    """Goals a recipe trains beside its task, by name; `attached` is the task once more. Raises UsageError."""
     goals = {**_TASKS, **_GOALS, "saliency": _saliency(recipe), "attached": task_of(recipe)}
     unknown = [name for name in recipe.beside if name not in goals]
     if unknown:
@@ -87,7 +87,7 @@ def is_of_classes(task: str) -> bool:
 
 
 def output_meaning(task: str) -> str:
-    """What an exported network of `task` gives, as its contract says it."""
+    """Output meaning of an exported network of `task`, as its contract says it."""
     return "logits" if TASKS[task].kind in (CLASSES, LABELS) else "values"
 
 
@@ -99,7 +99,7 @@ def labels_of(task: str) -> tuple[str, ...]:
 
 
 def answers(task: str, outputs: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
-    """What a contract makes of outputs (n, labels): probabilities, or values inside the task's scale."""
+    """Convert outputs (n, labels) as a contract does: to probabilities, or values inside the task's scale."""
     if task not in TASKS:
         return outputs
     spec = TASKS[task]
@@ -111,7 +111,7 @@ def answers(task: str, outputs: NDArray[np.float32], temperature: float = 1.0) -
 
 
 def mirrored_back(task: str, answered: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What answers (n, labels) about mirrored faces say of the faces themselves: a map is turned back, no more."""
+    """Convert predictions (n, labels) for mirrored faces to those for the faces: only a map is turned back."""
     if task != "saliency":
         return answered
     side = round(answered.shape[1] ** 0.5)

@@ -1,4 +1,4 @@
-"""What each part of a recipe is worth: variants of one recipe, trained by one protocol, compared on PublicTest."""
+"""Ablation: variants of one recipe, trained by one protocol, compared on PublicTest."""
 
 import contextlib
 import csv

@@ -32,7 +32,7 @@ _FIELDS = ("model", "row", "dataset", "split", "n", "epochs", "accuracy", "macro
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What k folds said. `folds`: metrics of each on the faces it did not see; `out_of_fold`: all of those together.
+    """Results of k folds. `folds`: metrics of each on the faces it did not see; `out_of_fold`: all of those together.
 
     `predictions` are probabilities (training faces, classes) of the network that did not see the face; `fold_of` (n,)
     is the fold of each face of the data, -1 outside Training. `ensemble` averages the folds on PublicTest.

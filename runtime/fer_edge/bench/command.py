@@ -22,7 +22,7 @@ _BATCHES = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What to measure, as the command line said it."""
+    """Options of a measurement, from the command line."""
 
     model: Path
     detector: str

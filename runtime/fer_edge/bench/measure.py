@@ -117,7 +117,7 @@ def now() -> str:
 
 
 def source_name(source: str) -> str:
-    """What a row calls its source: the name of a file without its folders, an address without its secrets."""
+    """Name of a source in rows: the name of a file without its folders, an address without its secrets."""
     return redacted(source) if "://" in source else Path(redacted(source)).name or source
 
 

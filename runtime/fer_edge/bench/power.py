@@ -10,7 +10,7 @@ _PMIC = re.compile(r"(\w+)_([AV]) \w+\(\d+\)=([0-9.]+)[AV]")
 
 
 def power_probe(hwmon: Path = _HWMON) -> Callable[[], float | None]:
-    """What reads the power now: the board's own sensor (Jetson's INA3221 and the like) or the Pi 5's regulator."""
+    """Choose the power reader: the board's own sensor (Jetson's INA3221 and the like) or the Pi 5's regulator."""
     if hwmon_power_w(hwmon) is not None:
         return lambda: hwmon_power_w(hwmon)
     if (answer := _ask_pmic()) and pmic_power_w(answer) is not None:

@@ -49,7 +49,7 @@ SUSTAINED_COLUMNS = tuple(field.name for field in dataclasses.fields(SustainedRo
 
 @dataclass(frozen=True)
 class SustainedWork:
-    """What is repeated, and how it is named in the rows. `call` does one piece: one frame, or one face."""
+    """Work that is repeated, and its name in the rows. `call` does one piece: one frame, or one face."""
 
     call: Callable[[], object]
     name: str

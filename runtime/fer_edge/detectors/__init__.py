@@ -34,7 +34,7 @@ class Detector(Protocol):
 
     @property
     def min_score(self) -> float:
-        """What scores less is no face; but it may be one, which counts where faces are hidden."""
+        """Lowest score of a face that is named; less may still be a face, which counts where faces are hidden."""
         ...
 
     def detect(self, image_bgr: NDArray[np.uint8], *, faint: bool = False) -> list[Detection]:

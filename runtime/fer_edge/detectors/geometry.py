@@ -1,4 +1,4 @@
-"""What the detectors share: fitting a picture into a network's input, thinning overlapping boxes, and refusing numbers
+"""Geometry the detectors share: fitting a picture into a network's input, thinning boxes, and refusing numbers
 that cannot be a face's.
 """
 

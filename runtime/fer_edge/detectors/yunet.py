@@ -43,7 +43,7 @@ class YuNetDetector:
 
     @property
     def min_score(self) -> float:
-        """What scores less is no face: as given, or for the canvas in use."""
+        """Lowest score of a face: as given, or for the canvas in use."""
         if self._min_score is not None:
             return self._min_score
         return float(np.interp(self.side_px, list(_MIN_SCORES), list(_MIN_SCORES.values())))

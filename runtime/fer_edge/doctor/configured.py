@@ -1,4 +1,4 @@
-"""What a configuration file asks for: is it valid, who may read its secrets, are its addresses to be had?"""
+"""Check a configuration file: is it valid, who may read its secrets, can its addresses be opened?"""
 
 import argparse
 import time

@@ -14,7 +14,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, in one line, and what to do about it; `is_model` where a model or detector is refused."""
+    """One finding in one line, and its remedy; `is_model` where a model or detector is refused."""
 
     subject: str
     state: State

@@ -29,7 +29,7 @@ _REASONS: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Failure:
-    """What became of a job: the text of the exception that it raised, or, where `ended`, what ended its process."""
+    """Failure of a job: the text of the exception that it raised, or, where `ended`, what ended its process."""
 
     text: str
     ended: bool

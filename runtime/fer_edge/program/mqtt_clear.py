@@ -56,7 +56,7 @@ def _is_of(prefix: str, topic: str, payload: bytes) -> bool:
 
 
 def _retained(session: Session, topics: list[str]) -> dict[str, bytes]:
-    """What the broker retains of these topics, by topic."""
+    """Messages that the broker retains under these topics, by topic."""
     found: dict[str, bytes] = {}
     heard_at_s = time.monotonic()
 

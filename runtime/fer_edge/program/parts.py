@@ -119,7 +119,7 @@ def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = T
 
 @dataclass(frozen=True)
 class SinkContext:
-    """What sinks are made from beside the settings: the source, the model's labels, how the program fares.
+    """Context that sinks need beside the settings: the source, the model's labels, how the program fares.
 
     `expressions` are all that the model may say, nothing where it may combine labels.
     `started` is true once the program has written results, which a sink that is made anew must not replace.
@@ -157,7 +157,7 @@ def _video(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]
 
 
 def _run_folder(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
-    """What --save asks for, except for the timeline, which is made of the results at the end."""
+    """Sinks of --save, except for the timeline, which is made of the results at the end."""
     from fer_edge import sinks
     from fer_edge.sinks.lines import LineOptions
     from fer_edge.sinks.run_folder import AnnotatedPicturesSink

@@ -1,4 +1,4 @@
-"""What systemd wants of a service: READY, a watchdog fed by a loop that is alive, STOPPING (sd_notify(3))."""
+"""Service protocol of systemd: READY, a watchdog fed by a loop that is alive, STOPPING (sd_notify(3))."""
 
 import os
 import socket

@@ -1,1 +1,1 @@
-"""What the web page and /metrics share: an address to listen on, who may come in, and a server in a thread."""
+"""Server shared by the web page and /metrics: an address to listen on, who may come in, and a server in a thread."""

@@ -19,7 +19,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{0,5})?")
 
 @dataclass(frozen=True)
 class Visit:
-    """What a request brought: its headers (without case), its path, and the token in its cookie and query."""
+    """Credentials of a request: its headers (without case), its path, and the token in its cookie and query."""
 
     headers: Mapping[str, str]
     path: str

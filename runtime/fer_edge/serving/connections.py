@@ -148,7 +148,7 @@ class Connections:
 
 
 def share_of(client: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 network of an IPv6 address, which a client has whole."""
+    """Key by which clients are counted: an IPv4 address, or the /64 network of an IPv6 address."""
     try:
         address: Any = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:

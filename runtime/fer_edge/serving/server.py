@@ -207,7 +207,7 @@ def _tokens(request: Request) -> tuple[tuple[Mapping[str, Any], str], ...]:
 
 
 class _BoundedReader:
-    """What microdot reads a request from, which otherwise would take headers without end."""
+    """Bounded reader of a request, from which microdot would otherwise take headers without end."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader

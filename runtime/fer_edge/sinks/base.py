@@ -1,4 +1,4 @@
-"""What every sink can do."""
+"""The interface of every sink."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Sink(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call it in logs."""
+        """Name in logs."""
         ...
 
     def __enter__(self) -> Sink:

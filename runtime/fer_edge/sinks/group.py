@@ -37,7 +37,7 @@ class _Member:
 
     @property
     def lost(self) -> int:
-        """What it was not given, and what it took and could not deliver: a sink that sends later counts that itself."""
+        """Results not handed to it, and those it could not deliver: a sink that sends later counts these itself."""
         return self._unwritten + int(getattr(self.sink, "lost", 0))
 
     def open(self) -> None:

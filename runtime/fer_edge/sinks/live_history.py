@@ -1,4 +1,4 @@
-"""What the web page knows of the last day: how often each expression was seen, minute by minute, and who was there.
+"""History of the last day for the web page: how often each expression was seen, minute by minute, and who was there.
 
 Memory is bounded: a day of minutes, and the newest visits.
 """

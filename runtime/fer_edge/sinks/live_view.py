@@ -1,4 +1,4 @@
-"""What the web page shows: the newest picture, the newest values, and the last minutes of every track.
+"""State of the web page: the newest picture, the newest values, and the last minutes of every track.
 
 The loop puts results in, the web server's thread takes them out. All of it is bounded.
 """
@@ -168,7 +168,7 @@ def _face(face: Face, task: str) -> dict[str, Any]:
 
 
 def _point(face: Face, task: str) -> list[Any]:
-    """What the page's past keeps of a face; values have a place on it, too."""
+    """One point of a face in the page's history; values have a place in it, too."""
     return [face.track_id, face.names[0], *([_rounded(face)] if TASKS[task].kind == VALUES else [])]
 
 

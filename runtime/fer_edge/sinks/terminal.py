@@ -121,7 +121,7 @@ def one_line(result: FrameResult) -> str:
 
 
 def _said(result: FrameResult) -> list[str]:
-    """What is said of each face, such as "happy 93%"."""
+    """Describe each face, such as "happy 93%"."""
     strength = TASKS[result.task].strength
     return [f"{face.expression} {strength(face.confidence, face.probabilities)}" for face in result.faces]
 
@@ -136,7 +136,7 @@ def _unpainted(text: str, face: Face) -> str:
 
 
 class _Summary:
-    """What the closing lines are made of; its size does not grow with the length of the run."""
+    """Totals for the closing lines; their size does not grow with the length of the run."""
 
     def __init__(self) -> None:
         self.frames = 0

@@ -182,7 +182,7 @@ class _Run:
             self._left_out += 1
 
     def as_object(self) -> dict[str, Any]:
-        """What the page's script reads."""
+        """Data for the page's script."""
         self._drop_short_tracks(_MAX_TRACKS)
         names = [*self._labels] if self._kind == "probabilities" else _places(self._counts)
         names += [name for name in self._counts if name not in names]

@@ -34,7 +34,7 @@ class TrackEvents:
         self._seen: dict[int, _Seen] = {}
 
     def of(self, result: FrameResult) -> list[TrackEvent]:
-        """What happened in this frame."""
+        """Events of this frame."""
         events = [event for face in result.faces for event in self._meet(face, result)]
         gone = [seen for seen in self._seen.values() if result.captured_at_s - seen.at_s >= _LEFT_AFTER_S]
         for seen in gone:

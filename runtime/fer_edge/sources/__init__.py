@@ -34,7 +34,7 @@ class Source(Protocol):
     """
 
     name: str
-    """What to call it in logs and in `Frame.source`; never holds a password."""
+    """Name in logs and in `Frame.source`; never holds a password."""
     continuous: bool
     """One frame follows from the other, so that faces can be tracked; false for a folder of photographs."""
     live: bool

@@ -1,4 +1,4 @@
-"""What the text after `--source` names."""
+"""Interpret the text after `--source`."""
 
 import os
 import stat

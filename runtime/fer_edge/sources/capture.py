@@ -1,4 +1,4 @@
-"""What all captures of OpenCV share: unknown properties, pixels that are not square, the Device of live ones."""
+"""Common parts of OpenCV captures: unknown properties, pixels that are not square, the Device of live ones."""
 
 import math
 from contextlib import nullcontext

@@ -36,7 +36,7 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a camera answered with 200. `read(n)` gives up to n bytes of the body, empty at its end.
+    """Response of a camera with status 200. `read(n)` gives up to n bytes of the body, empty at its end.
 
     `length_bytes` is what the head says of the body's length, None where it says nothing; `address` is where redirects
     led, user and password included. `boundary` separates the parts of a multipart body, as the head says.

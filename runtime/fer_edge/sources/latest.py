@@ -63,7 +63,7 @@ class Device(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LiveOptions:
-    """What to ask of a camera, and how long to wait for a camera or stream before reopening it or giving up.
+    """Settings of a camera, and how long to wait for a camera or stream before reopening it or giving up.
 
     A reopening has failed unless frames came for `steady_s`. After `tries` failed ones in a row the source is lost for
     good; None tries without end. One that never gave a frame is lost after `first_tries`, where that is set: perhaps
@@ -95,7 +95,7 @@ class LiveOptions:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What the reader thread read. `read_at_s` is on the clock of time.monotonic()."""
+    """One frame of the reader thread. `read_at_s` is on the clock of time.monotonic()."""
 
     shot: Shot
     index: int

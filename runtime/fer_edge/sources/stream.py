@@ -155,7 +155,7 @@ class _Stream:
         return CaptureDevice(capture)
 
     def _why_not(self, timeout_s: float) -> SourceError:
-        """What OpenCV does not tell: does the host answer at all?"""
+        """Find out whether the host answers at all, which OpenCV does not tell."""
         host, port = self._host, self._port
         try:
             socket.create_connection((host, port), timeout_s).close()
