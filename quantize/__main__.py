@@ -201,13 +201,13 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _numbers(text: str, least: int) -> tuple[int, ...]:
-    wanted = f"{text!r}: expected whole numbers of {least} or more with commas between"
+    expected = f"{text!r}: expected whole numbers of {least} or more with commas between"
     try:
         numbers = tuple(int(word) for word in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(wanted) from None
+        raise argparse.ArgumentTypeError(expected) from None
     if min(numbers) < least:
-        raise argparse.ArgumentTypeError(wanted)
+        raise argparse.ArgumentTypeError(expected)
     return numbers
 
 

@@ -75,7 +75,7 @@ class _CalibrationFile:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CalibrationOptions:
     """Calibration options; None takes the default, or the cache's own."""
 
     faces: Path
@@ -85,51 +85,55 @@ class Wanted:
     quantile: float | None = None
 
 
-def calibrate(models: FloatModels, faces: LabelledFaces | None, wanted: Wanted, methods: Sequence[str]) -> Calibration:
+def calibrate(
+    models: FloatModels, faces: LabelledFaces | None, options: CalibrationOptions, methods: Sequence[str]
+) -> Calibration:
     """Ranges for the float models, by each of `methods`: from the faces where they are, else from the cache.
 
     Raises UsageError with instructions where there is neither, or where the cache was made with another count, seed
     or quantile; ModelError where it is damaged or another checkpoint's.
     """
-    if wanted.quantile is not None and not 0.5 < wanted.quantile <= 1:
-        raise UsageError(f"--percentile {100 * wanted.quantile:g}: expected above 50, at most 100.")
+    if options.quantile is not None and not 0.5 < options.quantile <= 1:
+        raise UsageError(f"--percentile {100 * options.quantile:g}: expected above 50, at most 100.")
     if faces is not None:
-        return _from_faces(models, faces, wanted, methods)
-    if not wanted.cache.exists():
+        return _from_faces(models, faces, options, methods)
+    if not options.cache.exists():
         raise UsageError(
-            f"nothing to calibrate with: no faces at {wanted.faces}, no calibration cache at {wanted.cache}. "
+            f"nothing to calibrate with: no faces at {options.faces}, no calibration cache at {options.cache}. "
             "Run `make data FER2013=fer2013.csv` with your copy of FER2013, give a folder of labelled faces with "
             "--faces, or restore the cache that belongs to the checkpoint."
         )
-    cached = load_cache(wanted.cache, models.checkpoint_sha256)
+    cached = load_cache(options.cache, models.checkpoint_sha256)
     for kind in models.classifiers:
         for method in CACHED_METHODS:
             if not cached.ranges.get(kind, {}).get(method):
-                raise ModelError(f"{wanted.cache}: no {method} ranges of a .{kind}. Make it again with faces at hand.")
+                raise ModelError(f"{options.cache}: no {method} ranges of a .{kind}. Make it again with faces at hand.")
     for name, option in (("count", "count"), ("seed", "seed"), ("quantile", "percentile")):
-        asked, found = getattr(wanted, name), getattr(cached, name)
+        asked, found = getattr(options, name), getattr(cached, name)
         if asked not in (None, found):
             raise UsageError(
-                f"{wanted.cache} was made with {name} {found}, not {asked}, and there are no faces at {wanted.faces} "
+                f"{options.cache} was made with {name} {found}, not {asked}, and there are no faces at {options.faces} "
                 f"to calibrate anew. Leave out --{option}, or run `make data FER2013=fer2013.csv` first."
             )
     return cached
 
 
-def _from_faces(models: FloatModels, faces: LabelledFaces, wanted: Wanted, methods: Sequence[str]) -> Calibration:
-    quantile = QUANTILE if wanted.quantile is None else wanted.quantile
-    wanted_methods = dict.fromkeys((*CACHED_METHODS, *methods))
+def _from_faces(
+    models: FloatModels, faces: LabelledFaces, options: CalibrationOptions, methods: Sequence[str]
+) -> Calibration:
+    quantile = QUANTILE if options.quantile is None else options.quantile
+    all_methods = dict.fromkeys((*CACHED_METHODS, *methods))
     ranges = {}
     for kind in models.classifiers:
         # The histogram methods are onnxruntime's: a .tflite is calibrated by its faces' extremes.
-        own = [method for method in wanted_methods if kind == "onnx" or method in CACHED_METHODS]
+        own = [method for method in all_methods if kind == "onnx" or method in CACHED_METHODS]
         batches = _progress(observed(models, kind, faces), faces, kind)
         ranges[kind] = collect_ranges(batches, own, quantile)
     return Calibration(
         checkpoint_sha256=models.checkpoint_sha256,
         source=f"{faces.dataset} {faces.split}",
         count=len(faces),
-        seed=DEFAULT_SEED if wanted.seed is None else wanted.seed,
+        seed=DEFAULT_SEED if options.seed is None else options.seed,
         quantile=quantile,
         producer=PRODUCER,
         ranges=ranges,

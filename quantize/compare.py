@@ -6,7 +6,7 @@ from pathlib import Path
 from fer_edge.files import atomic_write
 
 from quantize import search
-from quantize.calibration import Wanted
+from quantize.calibration import CalibrationOptions
 from quantize.gate import Limits
 from quantize.materials import gather
 from quantize.recipes import DEFAULT, DEFAULT_TARGET, TARGETS, recipes_for
@@ -32,8 +32,8 @@ def compare(checkpoint: Path, faces: Path, artefacts: Path, count: int | None = 
     """
     opened, target = open_source(checkpoint, artefacts), TARGETS[DEFAULT_TARGET]
     recipes = recipes_for(target, DEFAULT)[0]
-    wanted = Wanted(faces, opened.folder / "no-cache.json", count)
-    materials = gather(opened, wanted, recipes, target, Limits(), checkpoint)
+    calibration_options = CalibrationOptions(faces, opened.folder / "no-cache.json", count)
+    materials = gather(opened, calibration_options, recipes, target, Limits(), checkpoint)
     # Whoever compares wants to see the worst as well, so what fails the gate is written too.
     rows = search.search(materials, search.Plan((recipes,), force=True)).rows
     written = [row for row in rows if row.file]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fer_edge.files import sha256_of
 
-from quantize.calibration import Calibration, Wanted, calibrate
+from quantize.calibration import Calibration, CalibrationOptions, calibrate
 from quantize.faces import Evaluation, FaceSets, open_faces
 from quantize.gate import Limits
 from quantize.recipes import Recipe, Target
@@ -62,7 +62,7 @@ class Materials:
 
 def gather(
     models: FloatModels,
-    wanted: Wanted,
+    calibration_options: CalibrationOptions,
     recipes: tuple[Recipe, ...],
     target: Target,
     limits: Limits,
@@ -72,9 +72,9 @@ def gather(
 
     Raises what `open_faces` and `calibrate` raise.
     """
-    faces = open_faces(wanted.faces, models.contract, wanted.count, wanted.seed)
+    faces = open_faces(calibration_options.faces, models.contract, calibration_options.count, calibration_options.seed)
     methods = tuple(recipe.ranges for recipe in recipes)
-    calibration = calibrate(models, None if faces is None else faces.calibration, wanted, methods)
+    calibration = calibrate(models, None if faces is None else faces.calibration, calibration_options, methods)
     judges = None if faces is None else faces.evaluation
     evaluation = Evaluation(models.golden if judges is None else judges.images, judges)
     return Materials(models, calibration, faces, evaluation, checkpoint, target, limits)

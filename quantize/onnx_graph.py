@@ -136,8 +136,8 @@ def _makes_nchw(node: onnx.NodeProto, shape: NDArray[Any] | None, contract: Mode
         return False
     if node.op_type == "Transpose":
         return tuple(next((a.ints for a in node.attribute if a.name == "perm"), ())) == _TO_NCHW
-    wanted = (1, contract.input.height_px, contract.input.width_px)
-    return node.op_type == "Reshape" and shape is not None and tuple(shape.reshape(-1)[1:].tolist()) == wanted
+    nchw_face = (1, contract.input.height_px, contract.input.width_px)
+    return node.op_type == "Reshape" and shape is not None and tuple(shape.reshape(-1)[1:].tolist()) == nchw_face
 
 
 def _after(kind: str, scale: float, offset: float, number: float) -> tuple[float, float]:

@@ -57,12 +57,12 @@ def observed_tensors(graph: FloatGraph, operators: tuple[str, ...] | None = None
         for value in (*body.value_info, *body.output)
         if value.type.tensor_type.shape.dim  # one number, such as a regulariser, is no activation
     } | entry
-    wanted = (*CONVOLUTIONS, *(_OPTIONAL if operators is None else operators))
+    chosen = (*CONVOLUTIONS, *(_OPTIONAL if operators is None else operators))
     skipped = set(_constant_additions(graph))
     names = (
         name
         for node in body.node
-        if node.op_type in wanted and node.name not in skipped
+        if node.op_type in chosen and node.name not in skipped
         for name in (*node.input, *node.output)
         # Sums of shapes are integers, and a raw input whose scaling could not be taken off is too.
         if name and name not in constants and kinds.get(name) == onnx.TensorProto.FLOAT

@@ -97,13 +97,15 @@ def one_activation_type(model: onnx.ModelProto, kind: str) -> None:
 
     NNCF mixes both; onnxruntime on Arm then fuses 6 of fer-nano's 15 convolutions.
     """
-    wanted, other = (TensorProto.UINT8, TensorProto.INT8) if kind == "u8" else (TensorProto.INT8, TensorProto.UINT8)
+    expected_type, other = (
+        (TensorProto.UINT8, TensorProto.INT8) if kind == "u8" else (TensorProto.INT8, TensorProto.UINT8)
+    )
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     names = {n.input[2] for n in model.graph.node if n.op_type == "QuantizeLinear" and len(n.input) > 2}
     shift = 128 if kind == "u8" else -128
     for tensor in (constants[name] for name in names if constants[name].data_type == other):
         zero = numpy_helper.to_array(tensor).astype(np.int16) + shift
-        tensor.CopyFrom(numpy_helper.from_array(zero.astype(_INTEGER_TYPES[wanted]), tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(zero.astype(_INTEGER_TYPES[expected_type]), tensor.name))
     del model.graph.value_info[:]  # it still says the types from before
 
 

@@ -88,9 +88,9 @@ def search(materials: Materials, plan: Plan, counter: InstructionCounter | None 
     asked: list[Recipe] = []
     same: list[tuple[str, str]] = []
     for rung in plan.rungs if _decides(materials) else plan.rungs[:1]:
-        wanted = [recipe for recipe in rung if recipe.suffix in tried and not tried[recipe.suffix].is_done]
-        asked += [recipe for recipe in rung if recipe in wanted or recipe.suffix not in tried]
-        built = build([recipe for recipe in wanted if needs[recipe] is None], materials, work)
+        pending = [recipe for recipe in rung if recipe.suffix in tried and not tried[recipe.suffix].is_done]
+        asked += [recipe for recipe in rung if recipe in pending or recipe.suffix not in tried]
+        built = build([recipe for recipe in pending if needs[recipe] is None], materials, work)
         same += [(recipe.name, other.name) for recipe, other in built.same_as]
         for suffix in kinds:
             trials = [trial for trial in built.trials if trial.recipe.suffix == suffix]

@@ -10,7 +10,7 @@ from fer_edge.errors import UsageError
 from fer_edge.files import sha256_of
 
 from quantize import curve, inspection, report, search, source, tflite_graph
-from quantize.calibration import Wanted
+from quantize.calibration import CalibrationOptions
 from quantize.counter import InstructionCounter
 from quantize.errors import GateError
 from quantize.evaluate import float_predictions
@@ -152,8 +152,8 @@ def _materials(
 ) -> Materials:
     cache = options.cache or Path("models") / models.name / "calibration.json"
     quantile = None if options.percentile is None else options.percentile / 100
-    wanted = Wanted(options.faces, cache, options.count, options.seed, quantile)
-    materials = gather(models, wanted, recipes, target, limits, _checkpoint(options, models))
+    calibration_options = CalibrationOptions(options.faces, cache, options.count, options.seed, quantile)
+    materials = gather(models, calibration_options, recipes, target, limits, _checkpoint(options, models))
     origin = options.faces if materials.faces is not None else f"{cache}, as there are no faces at {options.faces}"
     print(f"calibrated on {materials.calibration.description()} (from {origin})", flush=True)
     return materials

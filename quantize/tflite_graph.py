@@ -134,12 +134,12 @@ def observed_tensors(model: FloatModel, operators: tuple[str, ...] | None = None
     """Names of the activations whose ranges `operators` need (default: all there are), in graph order."""
     content = read_tflite(model.content)
     graph = content.subgraphs[0]
-    wanted = None if operators is None else {*CONVOLUTIONS, *operators}
+    chosen = None if operators is None else {*CONVOLUTIONS, *operators}
     made = [*graph.inputs, *(tensor for operator in graph.operators for tensor in operator.outputs)]
     used = {
         tensor
         for operator in graph.operators
-        if wanted is None or operator_name(content, operator).upper() in wanted
+        if chosen is None or operator_name(content, operator).upper() in chosen
         for tensor in (*operator.inputs, *operator.outputs)
     }
     tensors = (graph.tensors[tensor] for tensor in made if tensor in used)

@@ -44,11 +44,11 @@ class SmokeResult:
 
 def smoke_models(folder: Path) -> list[Path]:
     """The four artefacts of a model: float and INT8 for both engines. Raises UsageError when one is missing."""
-    wanted = [folder / f"{folder.name}.{kind}" for kind in ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")]
-    missing = [path.name for path in wanted if not path.is_file()]
+    expected = [folder / f"{folder.name}.{kind}" for kind in ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")]
+    missing = [path.name for path in expected if not path.is_file()]
     if missing:
         raise UsageError(f"{folder}: {', '.join(missing)} not found. Make it with `make export quantize`.")
-    return wanted
+    return expected
 
 
 def smoke(userland: Userland, models: Sequence[Path], photo: Path, recorded: Sequence[InstructionRow]) -> SmokeResult:

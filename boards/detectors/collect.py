@@ -43,8 +43,8 @@ def picture_sources(path: Path = PICTURES) -> list[PictureSource]:
 
 def collect(sources: Iterable[PictureSource], folder: Path) -> dict[str, Path]:
     """The photographs in `folder` by name, downloaded where they are not there. Raises UsageError."""
-    wanted = list(sources)
-    absent = [one for one in wanted if not _is_there(folder / one.name, one.sha256)]
+    chosen = list(sources)
+    absent = [one for one in chosen if not _is_there(folder / one.name, one.sha256)]
     for package in dict.fromkeys((one.format, one.package, one.version) for one in absent):
         archive = _downloaded(*package, folder / "packages")
         members = {one.path: one for one in absent if (one.format, one.package, one.version) == package}
@@ -52,7 +52,7 @@ def collect(sources: Iterable[PictureSource], folder: Path) -> dict[str, Path]:
             _write_checked(folder, members.pop(path), data)
         if members:
             raise UsageError(f"{archive.name} holds no {next(iter(members))}.")
-    return {one.name: folder / one.name for one in wanted}
+    return {one.name: folder / one.name for one in chosen}
 
 
 def _is_there(path: Path, sha256: str) -> bool:

@@ -12,12 +12,12 @@ _EMULATED = ("ai-edge-litert", "numpy", "onnxruntime", "opencv-python-headless")
 
 def write_locks() -> list[Path]:
     """Resolve, download and write every lock file; their paths. Raises UsageError when a set cannot be had."""
-    wanted: dict[Path, tuple[tuple[str, ...], Target]] = {}
+    locks: dict[Path, tuple[tuple[str, ...], Target]] = {}
     for core in CORES.values():
-        wanted[lock_of(core)] = (tuple(workbench_versions(_EMULATED)), core.target)
+        locks[lock_of(core)] = (tuple(workbench_versions(_EMULATED)), core.target)
     for profile in map(load_profile, profile_names()):
         for system in profile.system:
-            wanted[profile.lock(system)] = (system.wheels, profile.target(system))
-    for path, (requirements, target) in wanted.items():
+            locks[profile.lock(system)] = (system.wheels, profile.target(system))
+    for path, (requirements, target) in locks.items():
         write_lock(path, requirements, target)
-    return list(wanted)
+    return list(locks)

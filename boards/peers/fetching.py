@@ -61,9 +61,9 @@ def fetch_human(folder: Path = PEERS) -> tuple[FetchedModel, Path, str]:
         _unpack_human(folder, pinned)
     modules = folder / "node_modules"
     if not all((modules / "@tensorflow" / name).is_dir() for name in _TFJS):
-        wanted = [f"@tensorflow/{name}@{HUMAN.tfjs}" for name in _TFJS]
+        packages = [f"@tensorflow/{name}@{HUMAN.tfjs}" for name in _TFJS]
         _npm(
-            ["install", "--silent", "--ignore-scripts", "--no-save", "--prefix", str(folder.absolute()), *wanted],
+            ["install", "--silent", "--ignore-scripts", "--no-save", "--prefix", str(folder.absolute()), *packages],
             folder,
         )
     size_kb = sum((folder / name).stat().st_size for name in pinned) / 1024

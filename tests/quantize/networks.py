@@ -30,8 +30,8 @@ def foreign(
     probe.graph.output.append(onnx.ValueInfoProto(name="features"))
     (features,) = session_of(probe.SerializeToString()).run(["features"], {"faces": fed})
     columns = np.hstack([features, np.ones((len(features), 1))])
-    wanted = 8 * np.eye(7)[labels] - 4
-    solved = np.linalg.solve(columns.T @ columns + 1e-3 * np.eye(columns.shape[1]), columns.T @ wanted)
+    expected = 8 * np.eye(7)[labels] - 4
+    solved = np.linalg.solve(columns.T @ columns + 1e-3 * np.eye(columns.shape[1]), columns.T @ expected)
     model = _model(layout, activation, pool, softmax, solved[:-1].astype(np.float32), solved[-1].astype(np.float32))
     put_in_onnx(model, float_contract(small.info(measured={}), "1" * 64, layout=layout))
     onnx.save(model, path)

@@ -51,9 +51,9 @@ def test_activations_are_of_one_type_and_every_convolution_fuses(
 ) -> None:
     recipe = Recipe(name="nncf", backend=NNCF, activations=kind, bias_correction="none")
     model = nncf_ptq.quantized(graph, training.balanced(COUNT, 0), recipe)
-    wanted = onnx.TensorProto.UINT8 if kind == "u8" else onnx.TensorProto.INT8
-    assert activation_types(model) == {wanted}
-    assert model.graph.input[0].type.tensor_type.elem_type == wanted
+    expected_type = onnx.TensorProto.UINT8 if kind == "u8" else onnx.TensorProto.INT8
+    assert activation_types(model) == {expected_type}
+    assert model.graph.input[0].type.tensor_type.elem_type == expected_type
     onnx.save(model, tmp_path / "made.onnx")
     counted = count_convs(tmp_path / "made.onnx", as_on_arm=kind == "s8")
     assert counted.convs == counted.int8_convs == 9

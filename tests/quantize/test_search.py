@@ -321,7 +321,7 @@ def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(art
     names = "tflite-quantile,tflite-float-io,tflite-full-integer"
     assert run(artefacts, "--faces", faces, "--count", 105, "--recipes", names, "--max-drop", 2) == 0
     images = load_faces(faces, "PublicTest").images[:20]
-    wanted = Classifier(artefacts / "small.fp32.tflite").logits(images).argmax(1)
+    expected = Classifier(artefacts / "small.fp32.tflite").logits(images).argmax(1)
     for file, kind, output in (
         ("small.int8.tflite", "int8", "float32"),
         ("small.int8-float.tflite", "float32", "float32"),
@@ -329,7 +329,7 @@ def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(art
     ):
         model = Classifier(artefacts / file)
         assert (model.contract.input.dtype, model.engine.outputs[0].dtype) == (kind, output)
-        assert (model.logits(images).argmax(1) == wanted).mean() >= 0.95
+        assert (model.logits(images).argmax(1) == expected).mean() >= 0.95
 
 
 @pytest.mark.parametrize(

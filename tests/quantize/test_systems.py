@@ -13,7 +13,7 @@ from fer_edge.metrics import concordance
 
 from quantize import __main__ as command
 from quantize import search
-from quantize.calibration import Wanted
+from quantize.calibration import CalibrationOptions
 from quantize.gate import Limits
 from quantize.materials import Materials, gather
 from quantize.measure import score
@@ -52,7 +52,7 @@ def faces(folder: Path) -> Path:
 
 def gathered(architecture: str, folder: Path, faces: Path) -> Materials:
     models = open_artefacts(exported_system(architecture, folder))
-    return gather(models, Wanted(faces, folder / "absent.json", 32, 0), RECIPES, X86, Limits())
+    return gather(models, CalibrationOptions(faces, folder / "absent.json", 32, 0), RECIPES, X86, Limits())
 
 
 def searched(materials: Materials) -> list[Row]:

@@ -304,8 +304,8 @@ def test_a_file_that_is_not_faceres_is_refused(tmp_path: Path) -> None:
 def test_a_probe_of_two_layers_finds_what_a_linear_one_cannot() -> None:
     generator = np.random.default_rng(0)
     features = generator.normal(size=(1500, 2)).astype(np.float32)
-    wanted = np.stack([features[:, 0] * features[:, 1], features[:, 0]], axis=1)
-    parts = features[:1000], wanted[:1000], features[1000:], wanted[1000:]
+    targets = np.stack([features[:, 0] * features[:, 1], features[:, 0]], axis=1)
+    parts = features[:1000], targets[:1000], features[1000:], targets[1000:]
     linear, bent = (probe.probe(*parts, kind) for kind in probe.PROBES)
     assert linear[0] < 0.1
     assert bent[0] > 0.7
@@ -322,8 +322,8 @@ def test_an_unknown_probe_is_refused(capsys: pytest.CaptureFixture[str], tiny: F
 def test_a_probe_finds_what_is_linear_and_nothing_in_noise() -> None:
     generator = np.random.default_rng(0)
     features = generator.normal(size=(600, 5)).astype(np.float32)
-    wanted = np.stack([features @ [1, 2, 0, 0, 1], generator.normal(size=600)], axis=1).astype(np.float32)
-    scores = probe.probe(features[:400], wanted[:400], features[400:], wanted[400:])
+    targets = np.stack([features @ [1, 2, 0, 0, 1], generator.normal(size=600)], axis=1).astype(np.float32)
+    scores = probe.probe(features[:400], targets[:400], features[400:], targets[400:])
     assert scores[0] > 0.99
     assert scores[1] < 0.05
 

@@ -100,9 +100,9 @@ def test_a_perfect_map_has_the_best_of_every_indicator() -> None:
 
 def test_an_ablation_judges_maps_by_some_indicators_alone() -> None:
     generator = torch.Generator().manual_seed(0)
-    outputs, wanted = torch.rand(3, 144, generator=generator), torch.rand(3, 2, 24, 24, generator=generator)
-    each = [saliency.SaliencyTask(indicators=(name,)).loss(outputs, wanted) for name in saliency.INDICATORS]
-    assert torch.allclose(saliency.SaliencyTask().loss(outputs, wanted), sum(each))
+    outputs, targets = torch.rand(3, 144, generator=generator), torch.rand(3, 2, 24, 24, generator=generator)
+    each = [saliency.SaliencyTask(indicators=(name,)).loss(outputs, targets) for name in saliency.INDICATORS]
+    assert torch.allclose(saliency.SaliencyTask().loss(outputs, targets), sum(each))
 
 
 def test_an_unknown_indicator_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Tasks: what is wanted of a face, their losses and figures by hand, and one loop that trains them all."""
+"""Tasks: what is learned of a face, their losses and figures by hand, and one loop that trains them all."""
 
 import dataclasses
 from pathlib import Path
@@ -44,11 +44,11 @@ def test_concordance_by_hand() -> None:
 def test_a_value_nobody_knows_teaches_nothing() -> None:
     task = ValueTask("valence-arousal", ("valence", "arousal"), "ccc")
     outputs = torch.tensor([[0.1, 0.2], [0.5, 0.1], [9.0, 9.0]], requires_grad=True)
-    wanted = torch.tensor([[0.0, 0.5], [1.0, -0.5], [float("nan"), float("nan")]])
-    task.loss(outputs, wanted).backward()
+    targets = torch.tensor([[0.0, 0.5], [1.0, -0.5], [float("nan"), float("nan")]])
+    task.loss(outputs, targets).backward()
     assert (outputs.grad[2] == 0).all()
     assert (outputs.grad[:2] != 0).all()
-    assert task.loss(outputs, wanted * float("nan")).item() == 0
+    assert task.loss(outputs, targets * float("nan")).item() == 0
 
 
 def test_figures_of_values_name_each_of_them() -> None:
@@ -73,7 +73,7 @@ def test_figures_of_units_leave_out_those_nobody_looked_for() -> None:
 
 
 def test_neither_positive_nor_negative_teaches_to_be_undecided(tiny: Fer2013) -> None:
-    targets = ClassTask("positive-negative", ("negative", "positive")).wanted(tiny, Labels(ferplus_share=0.0))
+    targets = ClassTask("positive-negative", ("negative", "positive")).targets(tiny, Labels(ferplus_share=0.0))
     emotions = dict(zip(tiny.emotions.tolist(), targets.tolist(), strict=True))
     assert [emotions[number] for number in range(7)] == [
         *([1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.5, 0.5], [0.5, 0.5])
@@ -81,7 +81,7 @@ def test_neither_positive_nor_negative_teaches_to_be_undecided(tiny: Fer2013) ->
 
 
 def test_eight_classes_are_taught_by_the_votes(tiny: Fer2013) -> None:
-    targets = ClassTask("expression8", FER_PLUS).wanted(tiny, Labels())
+    targets = ClassTask("expression8", FER_PLUS).targets(tiny, Labels())
     # Face 3 is happy: eight votes for happiness, two for neutral.
     np.testing.assert_allclose(targets[3], [0.2, 0.8, 0, 0, 0, 0, 0, 0], atol=1e-6)
 

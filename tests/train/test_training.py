@@ -380,9 +380,9 @@ def test_mixed_targets_belong_to_mixed_faces(tiny: Fer2013, tmp_path: Path) -> N
     )
     data = dataclasses.replace(tiny, images=flat)
     trainer = loop.Trainer(dataclasses.replace(TINY, augmentation=still), data, tmp_path)
-    trainer.wanted["labels"] = torch.arange(42.0).view(-1, 1) * 3
-    faces, wanted = trainer._draw(torch.arange(42), 48, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(faces[:, 0, 20, 20] * 64 + 128, wanted["labels"][:, 0], atol=0.01, rtol=0)
+    trainer.targets["labels"] = torch.arange(42.0).view(-1, 1) * 3
+    faces, targets = trainer._draw(torch.arange(42), 48, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(faces[:, 0, 20, 20] * 64 + 128, targets["labels"][:, 0], atol=0.01, rtol=0)
 
 
 def test_muon_mixup_small_sizes_second_head_and_a_teacher_that_answered_once_resume_exactly(
@@ -401,7 +401,7 @@ def test_muon_mixup_small_sizes_second_head_and_a_teacher_that_answered_once_res
     before = architectures.build(rich.architecture, rich.arguments)
     unbroken = loop.fit(rich, tiny, tmp_path / "unbroken")
     assert unbroken.teachers == []
-    torch.testing.assert_close(unbroken.wanted["lesson"].sum(dim=1), torch.ones(42))
+    torch.testing.assert_close(unbroken.targets["lesson"].sum(dim=1), torch.ones(42))
     assert not torch.equal(before.second_head.weight, unbroken.network.second_head.weight)
     broken = loop.Trainer(rich, tiny, tmp_path / "broken")
     (tmp_path / "broken").mkdir()
@@ -422,7 +422,7 @@ def test_the_second_head_answers_in_training_alone() -> None:
 def test_targets_of_the_second_head_are_the_votes_of_all_eight(tiny: Fer2013) -> None:
     votes = tiny.votes.copy()
     votes[0] = 0
-    targets = goals.VoteGoal().wanted(dataclasses.replace(tiny, votes=votes), recipes.Labels()).numpy()
+    targets = goals.VoteGoal().targets(dataclasses.replace(tiny, votes=votes), recipes.Labels()).numpy()
     np.testing.assert_allclose(targets[0], 0)
     # Face 3 is happy: eight votes for happiness, the second of FER+, and two for neutral, its first.
     np.testing.assert_allclose(targets[3], [0.2, 0.8, 0, 0, 0, 0, 0, 0], atol=1e-6)

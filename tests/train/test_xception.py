@@ -61,10 +61,10 @@ def test_a_colour_checkpoint_answers_a_grey_face_as_it_would_in_colour() -> None
     network = architectures.build("xception", SMALL)
     adapted = network.adapted({"conv1.weight": colour.weight.detach()})["conv1.weight"]
     pixels = torch.randint(0, 256, (1, 1, 20, 20))
-    wanted = colour(((pixels / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1))
+    targets = colour(((pixels / 255 - 0.5) / 0.5).expand(-1, 3, -1, -1))
     found = torch.nn.functional.conv2d(normalise(pixels), adapted)
     # The two scales have their zero half a grey value apart.
-    torch.testing.assert_close(found, wanted, atol=0.03, rtol=0)
+    torch.testing.assert_close(found, targets, atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize("side", [2, 3, 11, 22])

@@ -234,15 +234,15 @@ class AttributeGoal:
 
     source: Callable[[str], AttributeSource] = open_source
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """Standardised attributes, (n, k)."""
         return torch.from_numpy(standardised(self.source(labels.attributes).values(data.images)))
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Minus the bound."""
-        if outputs.shape[1] != wanted.shape[1]:
-            raise DataError(f"{wanted.shape[1]} attributes, but the network was built for {outputs.shape[1]}.")
-        return -info_nce(outputs, wanted)
+        if outputs.shape[1] != targets.shape[1]:
+            raise DataError(f"{targets.shape[1]} attributes, but the network was built for {outputs.shape[1]}.")
+        return -info_nce(outputs, targets)
 
 
 @dataclass(frozen=True)
@@ -254,28 +254,28 @@ class InvarianceGoal:
 
     source: Callable[[str], AttributeSource] = open_source
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """Standardised attributes, (n, k)."""
-        return AttributeGoal(self.source).wanted(data, labels)
+        return AttributeGoal(self.source).targets(data, labels)
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean over the attributes, in nats."""
-        return linear_information(outputs, wanted, ridge=_RIDGE).mean()
+        return linear_information(outputs, targets, ridge=_RIDGE).mean()
 
 
 class IndependenceGoal:
     """Make expression and identity features share nothing: minimise the CLUB bound on what they do.
 
     The network's outputs are (n, 2): the bound of each pair, and the estimator's negative log likelihood, by which the
-    estimator learns at the same time. Nothing is wanted of the data. A bound below 0 says that the estimator is behind,
+    estimator learns at the same time. The data has no targets for it. A bound below 0 says that the estimator is behind,
     as no information is less than none; it moves nothing.
     """
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """Zeros, (n, 1)."""
         return torch.zeros(len(data.images), 1)
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See the class."""
         bound, estimator = outputs.mean(dim=0)
         return bound.clamp(min=0) + _ESTIMATOR_RATE * estimator

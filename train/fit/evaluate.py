@@ -127,9 +127,9 @@ def from_checkpoint(loaded: checkpoint.Checkpoint, path: Path) -> Candidate:
 
 
 def _require_labels(path: Path, task: str, labels: Sequence[str]) -> None:
-    wanted = tasks.labels_of(task)
-    if sorted(labels) != sorted(wanted):
-        raise ModelError(f"{path}: its labels for {task} are {', '.join(labels)}; expected {', '.join(wanted)}.")
+    targets = tasks.labels_of(task)
+    if sorted(labels) != sorted(targets):
+        raise ModelError(f"{path}: its labels for {task} are {', '.join(labels)}; expected {', '.join(targets)}.")
 
 
 def _deployable(path: Path) -> Candidate:

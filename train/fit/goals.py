@@ -20,13 +20,13 @@ from train.fit.recipe import Labels
 
 
 class Goal(Protocol):
-    """Something to learn. `wanted` is (n, ...) float32 for n faces, NaN where nothing is known of one."""
+    """Something to learn. `targets` are (n, ...) float32 for n faces, NaN where nothing is known of one."""
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """The target of every face. Raises UsageError or DataError where the data cannot give it."""
         ...
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """A scalar, from the network's outputs for a batch and the targets of its faces."""
         ...
 
@@ -60,7 +60,7 @@ class ClassTask:
     name: str
     labels: tuple[str, ...]
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """Distributions over the classes, (n, classes), smoothed as the recipe says."""
         if isinstance(data, AnnotatedFaces):
             return _smoothed(_one_hot(data.truth(self.name), len(self.labels)), labels.smoothing)
@@ -71,10 +71,10 @@ class ClassTask:
         data.truth(self.name)  # says what is missing where there are no votes
         return _smoothed(shares(data.votes), labels.smoothing)
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy over the faces with a distribution."""
-        counts = ~wanted.isnan().any(dim=1)
-        return F.cross_entropy(outputs[counts], wanted[counts]) if counts.any() else outputs.sum() * 0
+        counts = ~targets.isnan().any(dim=1)
+        return F.cross_entropy(outputs[counts], targets[counts]) if counts.any() else outputs.sum() * 0
 
     def truth(self, data: Faces) -> NDArray[Any]:
         """See `Task`."""
@@ -112,7 +112,7 @@ def soft_targets(data: Fer2013, labels: Labels) -> Tensor:
 class VoteGoal:
     """The votes for the eight classes of FER+, for a second head; a face without votes asks nothing."""
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """Distributions of the votes, (n, 8) float32; zeros where a face has none."""
         if not isinstance(data, Fer2013) or data.votes is None:
             raise UsageError(
@@ -120,9 +120,9 @@ class VoteGoal:
             )
         return torch.from_numpy(np.nan_to_num(shares(data.votes)))
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy."""
-        return F.cross_entropy(outputs, wanted)
+        return F.cross_entropy(outputs, targets)
 
 
 def _smoothed(targets: NDArray[np.floating], smoothing: float) -> Tensor:
@@ -153,14 +153,14 @@ class ValueTask:
     labels: tuple[str, ...]
     selects: str
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """The values themselves, (n, k)."""
         return torch.from_numpy(self.truth(data))
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """See the class; faces without a value do not count."""
         losses = []
-        for estimate, value in zip(outputs.unbind(1), wanted.unbind(1), strict=True):
+        for estimate, value in zip(outputs.unbind(1), targets.unbind(1), strict=True):
             counts = ~value.isnan()
             if counts.sum() > 1:
                 estimate, value = estimate[counts], value[counts]
@@ -199,16 +199,16 @@ class LabelTask:
     name: str
     labels: tuple[str, ...]
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """1 where a label holds, 0 where not, NaN where nobody looked, (n, labels)."""
         return torch.from_numpy(self.truth(data))
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy over what is known."""
-        counts = ~wanted.isnan()
+        counts = ~targets.isnan()
         if not counts.any():
             return outputs.sum() * 0
-        return F.binary_cross_entropy_with_logits(outputs[counts], wanted[counts])
+        return F.binary_cross_entropy_with_logits(outputs[counts], targets[counts])
 
     def truth(self, data: Faces) -> NDArray[Any]:
         """See `Task`."""
@@ -216,7 +216,7 @@ class LabelTask:
 
     def figures(self, outputs: NDArray[np.float32], truth: NDArray[Any]) -> dict[str, float]:
         """See `Task`: cross-entropy, mean F1 over the labels anybody looked for, then the F1 of each of those."""
-        wanted, logits = torch.from_numpy(truth), torch.from_numpy(outputs)
+        targets, logits = torch.from_numpy(truth), torch.from_numpy(outputs)
         own = {}
         for column, label in enumerate(self.labels):
             looked = ~np.isnan(truth[:, column])
@@ -224,4 +224,4 @@ class LabelTask:
                 own[f"f1_{label}"] = float(
                     f1_scores(truth[looked, column, None] > 0.5, outputs[looked, column, None] > 0)[0]
                 )
-        return {"loss": self.loss(logits, wanted).item(), "f1": float(np.mean(list(own.values()))), **own}
+        return {"loss": self.loss(logits, targets).item(), "f1": float(np.mean(list(own.values()))), **own}

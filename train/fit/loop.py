@@ -109,20 +109,20 @@ class Trainer:
         self.optimizers = make_optimizers(self.network, recipe.schedule, recipe.finetuning)
         self.noise = TrainingNoise(recipe.noise, recipe.schedule.epochs)
         self.logs: list[EpochLog] = []
-        wanted = self.task.wanted(data, recipe.labels)
-        rows = torch.from_numpy(data.usage == SPLITS.index("Training")) & ~wanted.flatten(1).isnan().all(dim=1)
+        targets = self.task.targets(data, recipe.labels)
+        rows = torch.from_numpy(data.usage == SPLITS.index("Training")) & ~targets.flatten(1).isnan().all(dim=1)
         training = data.rows(rows.numpy())
         images = training.images
         self.faces = pixels.normalise(torch.from_numpy(images)).unsqueeze(1).to(workers.device)
-        self.wanted = {TASK: wanted[rows]}
+        self.targets = {TASK: targets[rows]}
         if self.lessons is not None:
             self.lessons = self.lessons.of(rows[torch.from_numpy(data.usage == SPLITS.index("Training"))])
         for name, beside in self.beside.items():
-            self.wanted[name] = beside.goal.wanted(training, recipe.labels)
+            self.targets[name] = beside.goal.targets(training, recipe.labels)
         if teachers and not recipe.distillation.live:
             taught = torch.stack([answers(teacher, images) for teacher in teachers])
-            self.wanted["lesson"] = lesson(taught, recipe.distillation.temperature)
-        self.wanted = {name: table.to(workers.device) for name, table in self.wanted.items()}
+            self.targets["lesson"] = lesson(taught, recipe.distillation.temperature)
+        self.targets = {name: table.to(workers.device) for name, table in self.targets.items()}
         truth = self.task.truth(data)
         validation = (data.usage == SPLITS.index("PublicTest")) & known(truth)
         if not rows.any() or not validation.any():
@@ -145,7 +145,7 @@ class Trainer:
                     reason = str(error).splitlines()[0]
                     raise UsageError(f"{name}: its network cannot take faces of {side} pixels ({reason}).") from None
         outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
-        absent = [wanted for wanted in self.beside if wanted not in outputs]
+        absent = [targets for targets in self.beside if targets not in outputs]
         if absent:
             has = ", ".join(sorted(set(outputs) - {TASK})) or "nothing"
             raise UsageError(f"{name}: its network answers {has} beside its task, not {absent[0]!r} of [beside].")
@@ -185,34 +185,34 @@ class Trainer:
         return EpochLog(epoch + 1, rate, train_loss, val_loss, figures, time.perf_counter() - started)
 
     def _draw(self, rows: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Augmented faces (n, 1, side, side) of these rows, and what is wanted of the network for each."""
+        """Augmented faces (n, 1, side, side) of these rows, and the targets of each."""
         settings, own = self.recipe.augmentation, rows.to(self.workers.device)
-        wanted = {name: table[own] for name, table in self.wanted.items()}
+        targets = {name: table[own] for name, table in self.targets.items()}
         # A target that is a map over the face moves with it.
-        maps = {name: table for name, table in wanted.items() if table.ndim == 4}
+        maps = {name: table for name, table in targets.items() if table.ndim == 4}
         places = None
         if self.lessons is not None:
-            places, wanted["lesson"] = self.lessons.draw(own, generator)
+            places, targets["lesson"] = self.lessons.draw(own, generator)
         faces, moved = augment_with_maps(self.faces[own], list(maps.values()), settings, generator, side, places)
-        wanted.update(zip(maps, moved, strict=True))
+        targets.update(zip(maps, moved, strict=True))
         faces = self.noise(faces, len(self.logs), generator)
         if settings.mixup > 0:
             share, partner = mixup(len(rows), settings.mixup, generator)
             faces = mixed(faces, share, partner)
-            wanted = {name: mixed(rows_wanted, share, partner) for name, rows_wanted in wanted.items()}
-        return faces, wanted
+            targets = {name: mixed(rows_wanted, share, partner) for name, rows_wanted in targets.items()}
+        return faces, targets
 
-    def _step(self, faces: Tensor, wanted: dict[str, Tensor], share: float) -> Tensor:
+    def _step(self, faces: Tensor, targets: dict[str, Tensor], share: float) -> Tensor:
         """Move the weights once; the loss, left on the device so that nothing waits for it."""
         faces = faces.contiguous(memory_format=torch.channels_last)
         if self.teachers:
             with torch.no_grad(), self._autocast():
                 taught = torch.stack([teacher(faces) for teacher in self.teachers])
-            wanted = {**wanted, "lesson": lesson(taught.float(), self.recipe.distillation.temperature)}
-        loss = self._backward(faces, wanted)
+            targets = {**targets, "lesson": lesson(taught.float(), self.recipe.distillation.temperature)}
+        loss = self._backward(faces, targets)
         if self.recipe.schedule.sharpness_radius > 0:
             with uphill(self.network, self.recipe.schedule.sharpness_radius):
-                self._backward(faces, wanted)
+                self._backward(faces, targets)
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -221,14 +221,14 @@ class Trainer:
         self._average_weights()
         return loss
 
-    def _backward(self, faces: Tensor, wanted: dict[str, Tensor]) -> Tensor:
+    def _backward(self, faces: Tensor, targets: dict[str, Tensor]) -> Tensor:
         """The loss, whose gradient is then that of the weights."""
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         with self._autocast():
             outputs = self.parallel(faces)
         outputs = {TASK: outputs} if isinstance(outputs, Tensor) else outputs
-        loss = self._loss({name: output.float() for name, output in outputs.items()}, wanted)
+        loss = self._loss({name: output.float() for name, output in outputs.items()}, targets)
         loss.backward()
         return loss.detach()
 
@@ -236,15 +236,15 @@ class Trainer:
         bf16 = self.recipe.schedule.precision == "bf16"
         return torch.autocast(self.workers.device.type, torch.bfloat16, enabled=bf16)
 
-    def _loss(self, outputs: dict[str, Tensor], wanted: dict[str, Tensor]) -> Tensor:
+    def _loss(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
         """The task's loss, shared with the teachers' lesson, plus those of the goals beside it."""
-        loss = self.task.loss(outputs[TASK], wanted[TASK])
-        if "lesson" in wanted:
+        loss = self.task.loss(outputs[TASK], targets[TASK])
+        if "lesson" in targets:
             settings = self.recipe.distillation
-            taught = distillation_loss(outputs[TASK], wanted["lesson"], settings.temperature)
+            taught = distillation_loss(outputs[TASK], targets["lesson"], settings.temperature)
             loss = (1 - settings.share) * loss + settings.share * taught
         for name, beside in self.beside.items():
-            loss = loss + beside.weight * beside.goal.loss(outputs[name], wanted[name])
+            loss = loss + beside.weight * beside.goal.loss(outputs[name], targets[name])
         return loss
 
     @torch.no_grad()

@@ -65,7 +65,7 @@ def as_density(maps: Tensor) -> Tensor:
 class SaliencyTask:
     """Predict where people look. Outputs: scores of the pixels of a square map, (n, pixels), before softmax.
 
-    Wanted: (n, 2, MAP_SIDE, MAP_SIDE), a density and the fixations it was made of. `indicators` are the parts of the
+    Targets: (n, 2, MAP_SIDE, MAP_SIDE), a density and the fixations it was made of. `indicators` are the parts of the
     loss, of INDICATORS.
     """
 
@@ -73,7 +73,7 @@ class SaliencyTask:
     labels: tuple[str, ...] = ()
     indicators: tuple[str, ...] = INDICATORS
 
-    def wanted(self, data: Faces, labels: Labels) -> Tensor:
+    def targets(self, data: Faces, labels: Labels) -> Tensor:
         """The dataset's maps, or the evidence of the recipe's teacher."""
         if data.dataset != "FER2013":
             return torch.from_numpy(self.truth(data))
@@ -86,12 +86,12 @@ class SaliencyTask:
         """The dataset's maps, (n, 2, MAP_SIDE, MAP_SIDE) float32."""
         return data.truth(self.name).astype(np.float32)
 
-    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sum of the indicators, each the less the better, over the faces that have a map."""
-        counts = ~wanted.flatten(1).isnan().any(dim=1)
+        counts = ~targets.flatten(1).isnan().any(dim=1)
         if not counts.any():
             return outputs.sum() * 0
-        prediction, density, fixations = _prepared(outputs[counts], wanted[counts])
+        prediction, density, fixations = _prepared(outputs[counts], targets[counts])
         parts = {
             "kl": lambda: kl_divergence(prediction, density),
             "cc": lambda: 1 - correlation(prediction, density),
@@ -112,11 +112,11 @@ class SaliencyTask:
         }
 
 
-def _prepared(outputs: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _prepared(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Predicted density, true density and fixations, (n, pixels) each, at the size of the outputs."""
     scores = outputs.flatten(1)
     side = round(scores.shape[1] ** 0.5)
-    pooled = F.adaptive_avg_pool2d(wanted, side)
+    pooled = F.adaptive_avg_pool2d(targets, side)
     return scores.softmax(dim=1), as_density(pooled[:, 0]), pooled[:, 1].flatten(1).clamp_min(0)
 
 

@@ -123,12 +123,12 @@ def run_plan(plan: Plan, cache_path: Path, runs: Path, *, jobs: int = 1) -> list
     The weights of each row's first seed lie in the folder of the runs, as checkpoints.
     """
     folder = runs / f"ablation-{plan.name}"
-    wanted = [recipe.seeded(row.recipe, seed) for row in plan.rows for seed in plan.seeds]
+    targets = [recipe.seeded(row.recipe, seed) for row in plan.rows for seed in plan.seeds]
     context = multiprocessing.get_context("spawn")
     threads = max(torch.get_num_threads() // jobs, 1)
     ended: dict[str, list[loop.EpochLog]] = {}
     with ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        running = {pool.submit(_run, one, cache_path, folder / one.name): one.name for one in wanted}
+        running = {pool.submit(_run, one, cache_path, folder / one.name): one.name for one in targets}
         for done in tqdm(as_completed(running), total=len(running), desc=f"ablation {plan.name}", unit=" runs"):
             ended[running[done]] = done.result()
     for row in plan.rows:

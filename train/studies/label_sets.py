@@ -50,10 +50,10 @@ class LabelSetRow:
 
 def in_terms_of(task: str, probabilities: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float32]:
     """Probabilities (n, labels) of either task as probabilities of `task`, (n, 7 or 8), with sum 1."""
-    wanted = FER_PLUS if task == "expression8" else tuple(_FER_PLUS_NAME[name] for name in EXPRESSIONS)
+    targets = FER_PLUS if task == "expression8" else tuple(_FER_PLUS_NAME[name] for name in EXPRESSIONS)
     named = [_FER_PLUS_NAME.get(label, label) for label in labels]
     columns = [
-        probabilities[:, named.index(name)] if name in named else np.zeros(len(probabilities)) for name in wanted
+        probabilities[:, named.index(name)] if name in named else np.zeros(len(probabilities)) for name in targets
     ]
     chosen = np.stack(columns, axis=1).astype(np.float32)
     return chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1e-9)

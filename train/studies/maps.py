@@ -46,7 +46,7 @@ def measure(path: Path, data: Faces, teacher: str = "") -> list[MapRow]:
     shown = data.rows(data.usage == SPLITS.index("PublicTest"))
     teacher = teacher or info.recipe.get("labels", {}).get("saliency_teacher", "")
     task = SaliencyTask()
-    truth = task.wanted(shown, Labels(saliency_teacher=teacher)).numpy()
+    truth = task.targets(shown, Labels(saliency_teacher=teacher)).numpy()
     scores = predict(guided.saliency, shown.images).reshape(len(truth), -1)
     mean = np.log(truth[:, :1].mean(axis=0, keepdims=True) + 1e-9)
     side = round(scores.shape[1] ** 0.5)

@@ -69,12 +69,12 @@ def features_of(network: nn.Module, images: NDArray[np.uint8]) -> dict[str, NDAr
 def measure(path: Path, data: Faces, source: AttributeSource, kind: str = "linear") -> list[ProbeRow]:
     """Probe the checkpoint at `path` for every attribute of `source` by a `kind` of PROBES. Raises ModelError."""
     loaded = checkpoint.load(path)
-    wanted = standardised(source.values(data.images))
+    targets = standardised(source.values(data.images))
     training, test = (data.usage == SPLITS.index(split) for split in ("Training", "PublicTest"))
     rows = []
     for name, values in features_of(loaded.network, data.images[training | test]).items():
         known = training[training | test]
-        scores = probe(values[known], wanted[training], values[~known], wanted[test], kind)
+        scores = probe(values[known], targets[training], values[~known], targets[test], kind)
         rows += [
             ProbeRow(loaded.info.name, name, attribute, data.dataset, int(test.sum()), float(score), kind)
             for attribute, score in zip(source.names, scores, strict=True)

@@ -59,8 +59,8 @@ class Access:
     def _refusal_without_token(self, visit: Visit, token: str) -> Refusal | None:
         scheme, _, bearer = visit.header("Authorization").partition(" ")
         given = [visit.cookie, visit.query, bearer.strip() if scheme.lower() == "bearer" else ""]
-        wanted = token.encode()
-        if any(secrets.compare_digest(one.encode("utf-8", "surrogatepass"), wanted) for one in given if one):
+        expected = token.encode()
+        if any(secrets.compare_digest(one.encode("utf-8", "surrogatepass"), expected) for one in given if one):
             return None
         how = "open the link that fer-edge printed when it started" if self.made else "add ?token=... to the address"
         return Refusal(401, f"This address needs its token: {how}, or send `Authorization: Bearer TOKEN`.\n")
