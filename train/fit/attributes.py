@@ -267,7 +267,7 @@ class IndependenceGoal:
     """Make expression and identity features share nothing: minimise the CLUB bound on what they do.
 
     The network's outputs are (n, 2): the bound of each pair, and the estimator's negative log likelihood, by which the
-    estimator learns at the same time. The data has no targets for it. A bound below 0 says that the estimator is behind,
+    estimator learns at the same time. The data has no targets. A bound below 0 says that the estimator is behind,
     as no information is less than none; it moves nothing.
     """
 
