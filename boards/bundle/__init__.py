@@ -143,6 +143,12 @@ def _add_detector(request: BundleRequest, folder: Path) -> _Detector:
         file = fetch_detector(name)
     pinned = DETECTOR_FILES[name]
     source = checked_file(pinned, file)
+    suffix = f".{request.profile.file_type}"
+    if source.suffix != suffix:
+        raise UsageError(
+            f"detector file {source}: expected a {suffix}, which {request.profile.engine.name} runs. "
+            "Make YuNet's with `make setup`, or name another with --detector-file."
+        )
     target = folder / "detector" / source.name
     target.parent.mkdir()
     shutil.copyfile(source, target)

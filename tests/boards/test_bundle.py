@@ -19,7 +19,7 @@ from fer_edge.detectors import DETECTOR_FILES, default_detector, open_detector
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import DEFAULT_MODEL
 
-from boards.bundle import BundleRequest, forced_past, model_file
+from boards.bundle import BundleRequest, build_bundle, forced_past, model_file
 from boards.bundle.archive import pack, sign, write_sums
 from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import load_profile
@@ -90,6 +90,13 @@ def test_the_bundle_carries_the_default_detector_with_its_licence(bundle: Path) 
     licence = (bundle / "detector" / "LICENSE.txt").read_text()
     assert licence.startswith(DETECTOR_FILES[name].notice)
     assert "Apache License" in licence and "Grant of Patent License" in licence
+
+
+def test_a_detector_the_boards_engine_does_not_run_is_refused(tmp_path: Path, yunet_file: Path) -> None:
+    request = BundleRequest(load_profile("pi5"), "fer-base", Path("nowhere"), tmp_path, detector_file=yunet_file)
+    with pytest.raises(UsageError, match=r"expected a \.tflite, which ai-edge-litert runs"):
+        build_bundle(request)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_file_is_listed_with_its_sum(bundle: Path) -> None:
