@@ -1,34 +1,23 @@
 """The product on a whole virtual board: installed, started by systemd, unplugged, hung, cut off, upgraded, removed."""
 
 import json
-import shutil
-import tarfile
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge import __version__
-from fer_edge.classifier import Classifier
-from fer_edge.detectors import open_detector
 from fer_edge.errors import UsageError
-from fer_edge.frames import Frame
-from fer_edge.models import DEFAULT_MODEL
-from fer_edge.pipeline import Pipeline
 
-from boards.bundle.archive import pack, write_sums
 from boards.vm.image import CACHE, build_image
-from boards.vm.machine import Machine, Result, virtual_machine
-from boards.vm.picamera import clip_pictures
-from boards.vm.report import CheckError, Report, expect
+from boards.vm.machine import Machine, virtual_machine
+from boards.vm.report import Report, expect
+from boards.vm.share import labels_here, share_folder
+from boards.vm.shell import RESULTS, Shell
+from boards.vm.usb import FORMATS, UNPLUG, plug
 
-_RESULTS = "/var/lib/private/fer-edge"
 _SETTINGS = "/etc/fer-edge/fer-edge.toml"
 _BUNDLE, _NEXT = "/root/bundle", "/root/next"
-_CLIP_PICTURES = 40
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ def try_board(board: Board, archive: Path, clip: Path, cache: Path = CACHE) -> R
         raise UsageError(f"{archive} not found. Make it with `make bundle BOARD={board.profile}`.")
     image = build_image(board.arch, board.suite, cache)
     report = Report(f"vm {board.profile}")
-    with _share(archive, clip, cache) as share, virtual_machine(image, share, board.cpu) as machine:
+    with share_folder(archive, clip, cache) as share, virtual_machine(image, share, board.cpu) as machine:
         trial = _Trial(machine, report, clip)
         for name, check in trial.checks():
             if not report.check(name, check) and name in ("boot", "install", "start"):
@@ -93,29 +82,12 @@ def try_board(board: Board, archive: Path, clip: Path, cache: Path = CACHE) -> R
     return report
 
 
-@contextmanager
-def _share(archive: Path, clip: Path, cache: Path) -> Iterator[Path]:
-    """A folder for the guest: the bundle, a later build of it, and the clip as raw pictures."""
-    with tempfile.TemporaryDirectory(dir=cache.absolute()) as name:
-        share = Path(name)
-        share.chmod(0o755)
-        shutil.copyfile(archive, share / "bundle.tar.gz")
-        with tarfile.open(archive) as tar:
-            tar.extractall(share, filter="data")
-        (later,) = (path for path in share.iterdir() if path.is_dir())
-        (later / "README.txt").write_text((later / "README.txt").read_text() + "\nA later build.\n")
-        write_sums(later)
-        pack(later, share / "next.tar.gz")
-        shutil.rmtree(later)
-        (share / "clip.bgr").write_bytes(b"".join(picture.tobytes() for picture in clip_pictures(clip, _CLIP_PICTURES)))
-        yield share
-
-
-class _Trial:
+class _Trial(Shell):
     """The checks, in their order: each finds the machine as the one before left it."""
 
     def __init__(self, machine: Machine, report: Report, clip: Path) -> None:
-        self._machine, self._report, self._clip = machine, report, clip
+        super().__init__(machine)
+        self._report, self._clip = report, clip
         self._listing = ""
 
     def checks(self) -> list[tuple[str, Callable[[], str]]]:
@@ -124,6 +96,7 @@ class _Trial:
             ("boot", self._boot),
             ("install", self._install),
             ("doctor", self._doctor),
+            ("USB camera", self._usb),
             ("start", self._start),
             ("face through V4L2", self._face),
             ("Prometheus", self._prometheus),
@@ -161,6 +134,20 @@ class _Trial:
         expect(found.code == 0 and "V4L2 device(s)" in found.output, f"exit code {found.code}: {found.output[-600:]}")
         return " ".join(next(line for line in found.output.splitlines() if "V4L2 device(s)" in line).split()[1:])
 
+    def _usb(self) -> str:
+        expected, seen = labels_here(self._clip), []
+        for form in FORMATS:
+            device = self._must(plug(form), 120).strip()
+            format_ = self._must(f"v4l2-ctl -d/dev/{device} --get-fmt-video").lower()
+            expect(form[:4].replace("mjpe", "mjpg") in format_, f"{device} gives {format_}")
+            command = f"fer-edge --camera {device.removeprefix('video')} --max-frames 3 --first-frame 120 --jsonl -"
+            lines = self._must(f"{command} 2>/dev/null", 900).splitlines()
+            labels = {face["expression"] for line in lines for face in json.loads(line)["faces"]}
+            expect(bool(labels) and labels <= set(expected), f"{form}: labels {labels}; expected {dict(expected)}")
+            self._must(UNPLUG, 120)
+            seen.append(f"{form} {', '.join(sorted(labels))}")
+        return f"{'; '.join(seen)}; as the same pictures give on this machine"
+
     def _start(self) -> str:
         self._must(f"sed -i -e '/^.detection.$/a when = 10' -e '/^.camera.$/a {_PATIENCE}' {_SETTINGS}")
         self._must(f"cat >>{_SETTINGS} <<'END'\n{_OUTPUTS}END")
@@ -173,10 +160,10 @@ class _Trial:
         return f"READY after {time.monotonic() - began_s:.0f} s"
 
     def _face(self) -> str:
-        self._until(f"grep -q '\"expression\"' {_RESULTS}/faces.jsonl", 600)
-        lines = self._must(f"grep '\"expression\"' {_RESULTS}/faces.jsonl | tail -5").splitlines()
+        self._until(f"grep -q '\"expression\"' {RESULTS}/faces.jsonl", 600)
+        lines = self._must(f"grep '\"expression\"' {RESULTS}/faces.jsonl | tail -5").splitlines()
         labels = [face["expression"] for line in lines for face in json.loads(line)["faces"]]
-        expected = _labels_here(self._clip)
+        expected = labels_here(self._clip)
         expect(set(labels) <= set(expected), f"labels {labels}; the same pictures give {dict(expected)} here")
         return f"{labels[-1]}, as the same pictures give on this machine"
 
@@ -208,14 +195,14 @@ class _Trial:
         before = self._lines()
         pid = self._must("systemctl show -p MainPID --value fer-edge")
         self._must("echo vivid.0 >/sys/bus/platform/drivers/vivid/bind", 120)
-        self._until(f"[ $(wc -l <{_RESULTS}/faces.jsonl) -gt {before} ]", 900)
+        self._until(f"[ $(wc -l <{RESULTS}/faces.jsonl) -gt {before} ]", 900)
         same = self._must("systemctl show -p MainPID --value fer-edge") == pid
         return f"frames again, {'by the same process' if same else 'after a restart by systemd'}"
 
     def _reboot(self) -> str:
         before = self._lines()
         expect(self._machine.reboot() == "running", "systemd is not running")
-        self._until(f"[ $(wc -l <{_RESULTS}/faces.jsonl) -gt {before} ]", 900)
+        self._until(f"[ $(wc -l <{RESULTS}/faces.jsonl) -gt {before} ]", 900)
         self._whole()
         return "started with the board, results go on"
 
@@ -225,10 +212,10 @@ class _Trial:
         expect(self._machine.start() == "running", "systemd is not running after the power cut")
         self._until("systemctl is-active --quiet fer-edge", 900)
         lines = self._whole()
-        names = self._must(f"ls -1 {_RESULTS}").split()
+        names = self._must(f"ls -1 {RESULTS}").split()
         kept = [name for name in names if name.startswith("annotated")]
         python = "/opt/fer-edge/current/venv/bin/python -I"
-        opened = self._must(f"cd {_RESULTS}; {python} -c '{_OPEN}' {' '.join(kept)}", 300)
+        opened = self._must(f"cd {RESULTS}; {python} -c '{_OPEN}' {' '.join(kept)}", 300)
         expect(any(int(word) > 0 for word in opened.split()), f"frames in {kept}: {opened}")
         return f"{lines} whole JSON lines; frames in {', '.join(kept)}: {opened.strip()}"
 
@@ -255,43 +242,6 @@ class _Trial:
         expect(not left, f"left behind: {', '.join(left[:20])}")
         return "nothing is left that was not there before"
 
-    def _listed(self) -> str:
-        """Every path that is not the kernel's, a log's or a running program's, and every group."""
-        places = "/etc /opt /usr /root /home /var/lib /var/cache /var/spool"
-        odd = "-path /var/lib/systemd -o -path /var/cache/ldconfig -o -name '*-' -o -path /var/lib/mosquitto"
-        return self._must(f"find {places} -xdev \\( {odd} \\) -prune -o -print; cut -d: -f1 /etc/group", 300)
-
-    def _whole(self) -> int:
-        """The number of lines of the results; each must be JSON."""
-        text = self._must(f"cat {_RESULTS}/faces.jsonl", 120)
-        for number, line in enumerate(text.splitlines(), 1):
-            try:
-                json.loads(line)
-            except ValueError:
-                raise CheckError(f"line {number} of faces.jsonl is torn: {line[:200]}") from None
-        return len(text.splitlines())
-
-    def _lines(self) -> int:
-        return int(self._must(f"wc -l <{_RESULTS}/faces.jsonl"))
-
-    def _guest(self, command: str, limit_s: float = 120) -> Result:
-        return self._machine.run(command, limit_s)
-
-    def _must(self, command: str, limit_s: float = 120) -> str:
-        """Output of a command that must end well."""
-        result = self._guest(command, limit_s)
-        expect(result.code == 0, f"{command[:100]}: exit code {result.code}: {result.output.strip()[-600:]}")
-        return result.output
-
-    def _until(self, condition: str, limit_s: float) -> None:
-        """Wait until a command ends well; its journal says why where it does not."""
-        until_s = time.monotonic() + limit_s
-        while self._guest(condition, 60).code != 0:
-            if time.monotonic() > until_s:
-                journal = self._guest("journalctl -u fer-edge -n 12 --no-pager -o cat").output
-                raise CheckError(f"not within {limit_s:.0f} s: {condition}; journal: {journal.strip()[-800:]}")
-            time.sleep(2)
-
 
 _OPEN = """
 import sys, cv2
@@ -300,11 +250,3 @@ for name in sys.argv[1:]:
     while capture.read()[0]: frames += 1
     print(frames, end=" ")
 """
-
-
-def _labels_here(clip: Path) -> Counter[str]:
-    """How often this machine gives which expression to the pictures the guest is shown."""
-    pipeline = Pipeline(open_detector("mediapipe"), Classifier(DEFAULT_MODEL))
-    pictures = clip_pictures(clip, _CLIP_PICTURES)
-    results = [pipeline.process(Frame(picture, number, 0.0, "vm")) for number, picture in enumerate(pictures)]
-    return Counter(face.expression for result in results for face in result.faces)

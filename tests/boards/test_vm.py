@@ -138,6 +138,16 @@ def test_a_command_of_the_guest_gives_its_exit_code_and_output(guest: tuple[Mach
     assert agent.commands == ["exec 2>&1; ls /nowhere"]
 
 
+def test_a_share_that_was_not_mounted_in_time_is_mounted_again_before_the_state_is_told(
+    guest: tuple[Machine, Agent],
+) -> None:
+    machine, agent = guest
+    assert machine.wait_up() == "Küche"
+    first, second = agent.commands
+    assert first.endswith("systemctl is-failed --quiet share.mount && systemctl restart share.mount")
+    assert second == "exec 2>&1; systemctl is-system-running --wait"
+
+
 def test_a_guest_that_does_not_answer_is_no_result(tmp_path: Path) -> None:
     machine = Machine(Image(tmp_path, "amd64", "trixie"), tmp_path, tmp_path, "max")
     assert machine.run("true").code == 125
