@@ -61,7 +61,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592
 .NOTPARALLEL:
 .PHONY: help setup data train ablation systems evaluate export adopt quantize search inspect calibration-curve release-model keep-figures bench \
 	bench-noise bench-peers bench-detectors figures report instructions boards bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets \
-	media demo load screenshots test test-all coverage mutants test-tflite-runtime fuzz lint format clean
+	media demo load screenshots test test-all coverage mutants test-tflite-runtime docs fuzz lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,7 +72,7 @@ $(READY): pyproject.toml constraints.txt runtime/pyproject.toml
 	@$(RUN) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make: the workbench needs Python 3.11; say PYTHON=python3.11 (and remove $(VENV))" >&2; exit 2; }
 	@echo "setting up $(VENV): about 2 GB, a few minutes the first time"
 	$(RUN) -m pip install --quiet --upgrade 'pip>=25.1'
-	$(RUN) -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev --group examples
+	$(RUN) -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev --group docs --group examples
 	$(RUN) -m pip install --quiet --no-deps --group alone
 	PYTHONWARNINGS=ignore $(RUN) -m pip install --quiet --no-deps --editable runtime
 	$(RUN) -m fer_edge models --fetch mediapipe
@@ -248,6 +248,10 @@ test-tflite-runtime: $(READY) ## INT8 .tflite of MODEL, all inputs and outputs, 
 	$(RUN) -m quantize $(TFLITE_COPY) --recipes tflite-quantile,tflite-float-io,tflite-full-integer --force
 	@$(TFLITE_VENV)/bin/python -c 'import tflite_runtime' 2>/dev/null || { $(RUN) -m venv --clear $(TFLITE_VENV) && $(TFLITE_VENV)/bin/pip install --quiet tflite-runtime==2.14.0 "numpy<2" "opencv-python-headless<4.12" pytest pytest-timeout; }
 	PYTHONPATH=runtime TFLITE_MODELS=$(TFLITE_COPY) $(TFLITE_VENV)/bin/python -m pytest -q tests/runtime/test_tflite_runtime.py
+
+docs: $(READY) ## the documentation as a site in build/site
+	$(RUN) -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 fuzz: $(READY) ## mutated inputs for every reader of what others wrote: N=300000 SEED=0
 	nice -n 10 $(RUN) -m tests.fuzz --n $(or $(N),30000) --seed $(or $(SEED),0)
