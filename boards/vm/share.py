@@ -1,4 +1,4 @@
-"""What a virtual board gets to see: a folder with the bundle and the pictures of a clip, and their labels here."""
+"""Folder shared with a virtual board: the bundle, the pictures of a clip, and their labels here."""
 
 import shutil
 import tarfile
