@@ -75,10 +75,19 @@ def test_a_senseless_count_or_seed_is_bad_usage(cache: Path, contract: ModelCont
         open_faces(cache, contract, count, seed)
 
 
-def test_faces_of_another_size_than_the_models_are_refused(cache: Path, contract: ModelContract) -> None:
-    larger = dataclasses.replace(contract, input=dataclasses.replace(contract.input, height_px=64, width_px=64))
-    with pytest.raises(DataError, match=r"PublicTest: \d+ faces of \(48, 48\) px; the model takes \(64, 64\)"):
-        open_faces(cache, larger, None, None)
+def test_faces_of_a_cache_serve_models_of_every_size_and_colour(cache: Path, contract: ModelContract) -> None:
+    spec = dataclasses.replace(contract.input, height_px=64, width_px=56, colour="rgb")
+    faces = open_faces(cache, dataclasses.replace(contract, input=spec, schema_version=3), 14, 0)
+    assert faces is not None and faces.calibration.images.shape == (14, 48, 48)
+    assert spec.layout == "NCHW"
+    assert dataclasses.replace(contract, input=spec).model_input(faces.calibration.images).shape == (14, 3, 64, 56)
+
+
+def test_a_folder_keeps_its_colours_for_a_model_of_colour(tmp_path: Path, contract: ModelContract) -> None:
+    spec = dataclasses.replace(contract.input, height_px=32, width_px=32, colour="bgr")
+    root = write_folder(tmp_path / "faces", contract, 20)
+    faces = open_faces(root, dataclasses.replace(contract, input=spec, schema_version=3), None, None)
+    assert faces is not None and faces.calibration.images.shape[1:] == (32, 32, 3)
 
 
 def test_more_calibration_faces_than_there_are_is_an_error_with_the_count(cache: Path, contract: ModelContract) -> None:
