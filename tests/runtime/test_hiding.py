@@ -86,6 +86,62 @@ def test_a_face_that_moves_is_looked_for_where_it_was_going(speed: int) -> None:
         assert covers(areas.update([], look / FPS), sure(400 + speed * look).box)
 
 
+@pytest.mark.parametrize(("x", "y"), [(15, 0), (-15, 0), (0, 15), (0, -15), (6, -8)])
+def test_a_missed_face_is_hidden_from_where_it_was_to_where_it_was_going(x: int, y: int) -> None:
+    """At its speed, and an eightieth more on each side for the twentieth of a second that passed."""
+    areas = HiddenAreas()
+    for look in range(10):
+        areas.update([sure(400 + x * look, 400 + y * look)], look / FPS)
+    (area,) = areas.update([], 10 / FPS)
+    left, top = 400 + 9 * x, 400 + 9 * y
+    assert dataclasses.astuple(area) == pytest.approx(
+        (left + min(x, 0) - 1, top + min(y, 0) - 1, 80 + abs(x) + 2, 80 + abs(y) + 2)
+    )
+
+
+def test_a_face_that_comes_nearer_is_going_nowhere() -> None:
+    areas = HiddenAreas()
+    for look in range(10):
+        areas.update([sure(200 - look, 200 - look, 80 + 2 * look)], look / FPS)
+    (area,) = areas.update([], 10 / FPS)
+    assert area.left_px + area.width_px / 2 == pytest.approx(240)
+    assert area.top_px + area.height_px / 2 == pytest.approx(240)
+
+
+def test_boxes_that_tremble_have_little_speed() -> None:
+    areas = HiddenAreas()
+    for look in range(21):
+        areas.update([sure(100 + 4 * (look % 2))], look / FPS)
+    (area,) = areas.update([], 21 / FPS)
+    assert area.width_px < 80 + 2 + 2, "at the speed of the last step it would be 4 pixels wider"
+
+
+def test_a_new_face_beside_one_that_is_seen_has_no_speed_of_its_own() -> None:
+    areas = HiddenAreas()
+    after(areas, 10, sure(100))
+    areas.update([sure(100), sure(220)], 10 / FPS)
+    _, new = areas.update([], 11 / FPS)
+    assert new == Box(219, 99, 82, 82)
+
+
+@pytest.mark.parametrize(("x", "y"), [(1, 0), (0, 1), (-1, 0), (0, -1)])
+@pytest.mark.parametrize(("distance", "count"), [(39, 1), (40, 1), (41, 2)])
+def test_a_face_belongs_to_the_area_its_centre_lies_in(x: int, y: int, distance: int, count: int) -> None:
+    areas = HiddenAreas()
+    after(areas, 10, sure(200, 200))
+    assert len(areas.update([sure(200 + x * distance, 200 + y * distance)], 10 / FPS)) == count
+
+
+@pytest.mark.parametrize(("score", "is_sure"), [(0.5, True), (0.49, False)])
+def test_an_area_moves_along_with_a_face_and_only_grows_for_what_may_be_one(score: float, is_sure: bool) -> None:
+    areas = HiddenAreas()
+    after(areas, 10, sure(100))
+    moved = Box(110, 100, 80, 80)
+    (area,) = areas.update([Detection(moved, score)], 10 / FPS)
+    assert (area == moved) == is_sure
+    assert covers((area,), moved)
+
+
 def test_what_may_be_a_face_is_hidden_and_forgotten_sooner() -> None:
     areas = HiddenAreas()
     after(areas, 10)
