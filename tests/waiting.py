@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 _LOOK_AGAIN_S = 0.02
 
 

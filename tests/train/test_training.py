@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from fer_edge.errors import ModelError, UsageError
 
-from tests.waiting import eventually
+from tests.waiting import TIMEOUT_S, eventually
 from train import __main__ as command
 from train import architectures
 from train.data import cache
@@ -83,7 +83,7 @@ def test_a_run_that_seeks_flat_places_resumes_exactly(tiny: Fer2013, tmp_path: P
 def _hold_lock(run: Path, held: "multiprocessing.Event", release: "multiprocessing.Event") -> None:
     with loop.single_run(run):
         held.set()
-        release.wait(30)
+        release.wait(TIMEOUT_S)
 
 
 def torchrun(tmp_path: Path, tiny: Fer2013, sections: str) -> subprocess.CompletedProcess[str]:
@@ -100,11 +100,12 @@ def torchrun(tmp_path: Path, tiny: Fer2013, sections: str) -> subprocess.Complet
         [*start, "-m", "train", "fit", str(recipe), *places],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=250,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
+@pytest.mark.slow
 def test_torchrun_shares_a_run_among_processes(tiny: Fer2013, tmp_path: Path) -> None:
     done = torchrun(tmp_path, tiny, "")
     assert done.returncode == 0, done.stderr[-2000:]
@@ -113,6 +114,7 @@ def test_torchrun_shares_a_run_among_processes(tiny: Fer2013, tmp_path: Path) ->
     checkpoint.load(tmp_path / "models" / "shared" / "shared.safetensors")
 
 
+@pytest.mark.slow
 def test_torchrun_shares_a_staged_run_whose_body_is_frozen_at_first(
     tiny: Fer2013, write_teacher: Path, tmp_path: Path
 ) -> None:
@@ -122,13 +124,14 @@ def test_torchrun_shares_a_staged_run_whose_body_is_frozen_at_first(
     assert re.search(r"shared begins with (\d+) of its \1 tensors", done.stdout)
 
 
+@pytest.mark.slow
 def test_a_second_start_is_refused_while_one_runs(tiny: Fer2013, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
     other = context.Process(target=_hold_lock, args=(tmp_path, held, release))
     other.start()
     try:
-        assert held.wait(60)
+        assert held.wait(TIMEOUT_S)
         with pytest.raises(UsageError, match="already works in"):
             loop.fit(TINY, tiny, tmp_path)
     finally:
@@ -181,6 +184,7 @@ def write_teacher(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_sigkill_loses_no_finished_epoch(tiny: Fer2013, tmp_path: Path) -> None:
     """The command itself, killed while it trains, started again: it says where it goes on, and ends."""
     cache.save(tiny, tmp_path / "data.npz")
@@ -193,7 +197,7 @@ def test_sigkill_loses_no_finished_epoch(tiny: Fer2013, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "train", "fit", str(recipe), *places]
     state = tmp_path / "killed" / "state.pt"
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        eventually(state.is_file, "no epoch was finished", process=process)
+        eventually(state.is_file, "no epoch was finished", process=process, timeout_s=250)
         process.kill()
     kept = len(torch.load(state, weights_only=True)["logs"])
     assert 0 < kept < 40
