@@ -218,6 +218,8 @@ def test_every_query_is_of_metrics_the_boards_export_and_prometheus_answers_it(f
 @pytest.mark.slow
 def test_the_overview_lists_every_board(fleet: Fleet) -> None:
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is absent; `make setup` brings it")
+    # A rate needs two scrapes of its board.
+    wait_for(lambda: len(fleet.ask("rate(fer_edge_frames_total[1m])")) == len(NAMES))
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_page()
