@@ -1,4 +1,4 @@
-"""`figures`: the README's tables and pictures, from committed CSV files."""
+"""`figures`, `variants`, `reference`: tables and pictures from committed CSV files, reference pages from the code."""
 
 import argparse
 from pathlib import Path
@@ -19,11 +19,21 @@ def register(commands: Commands) -> None:
     variants.add_argument("folder", type=Path, help="such as docs/ablations/mobilenetv3, after `make ablation`")
     variants.set_defaults(run=_variants)
 
+    reference = commands.add_parser("reference", help="write the reference pages of docs/ from the code")
+    reference.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")
+    reference.set_defaults(run=_reference)
+
 
 def _variants(options: argparse.Namespace) -> None:
     from boards.figures import variants_table
 
     print(variants_table(options.folder))
+
+
+def _reference(options: argparse.Namespace) -> None:
+    from boards.reference import write
+
+    print(*write(options.out), sep="\n")
 
 
 def _figures(options: argparse.Namespace) -> None:
