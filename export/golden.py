@@ -6,6 +6,7 @@ The inputs are synthetic, so that they may be shipped: no face of a dataset is i
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -49,6 +50,12 @@ def load_golden(path: Path) -> Golden:
     if inputs is None or logits is None or inputs.ndim not in (3, 4) or logits.ndim != 2 or len(inputs) != len(logits):
         raise ModelError(f"{path}: not golden vectors (no inputs with as many logits). {_REMEDY}")
     return Golden(inputs, logits)
+
+
+def sized_faces(size_px: tuple[int, int]) -> NDArray[np.uint8]:
+    """The inputs of golden vectors in the size of a model, (GOLDEN_COUNT, height, width) uint8."""
+    faces = synthetic_faces(GOLDEN_COUNT)
+    return np.stack([cv2.resize(face, size_px[::-1], interpolation=cv2.INTER_AREA) for face in faces]).astype(np.uint8)
 
 
 def synthetic_faces(count: int) -> NDArray[np.uint8]:

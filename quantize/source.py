@@ -5,7 +5,6 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import onnxsim
@@ -18,7 +17,7 @@ from fer_edge.files import sha256_of
 
 from export import pipeline as export_pipeline
 from export.artefacts import CHECKSUMS, GOLDEN, model_path, staged, write_contract
-from export.golden import GOLDEN_COUNT, Golden, load_golden, synthetic_faces
+from export.golden import Golden, load_golden, sized_faces
 from export.metadata import put_in_onnx
 from export.parity import check_parity
 from quantize import onnx_graph, tflite_graph
@@ -171,9 +170,7 @@ def _require_same_model(kept: Path, model: onnx.ModelProto, path: Path) -> None:
 
 def _golden_of(model: Classifier) -> Golden:
     spec = model.contract.input
-    size = (spec.width_px, spec.height_px)
-    faces = [cv2.resize(face, size, interpolation=cv2.INTER_AREA) for face in synthetic_faces(GOLDEN_COUNT)]
-    inputs = np.stack(faces).astype(np.uint8)
+    inputs = sized_faces(spec.size_px)
     logits = model.logits(inputs)
     if not np.isfinite(logits).all():
         raise ModelError(f"{model.path}: gives values that are no numbers for synthetic faces. Export it again.")

@@ -4,14 +4,14 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fer_edge.contract import InputSpec, Measurement, ModelContract, OutputSpec, parse_contract
+from fer_edge.contract import Measurement, ModelContract, OutputSpec, parse_contract
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.faces import LabelledFaces, load_task_faces
+from fer_edge.tables import read_json
 
 from export.adopt.answers import (
     Answers,
@@ -20,6 +20,7 @@ from export.adopt.answers import (
     feedings,
     labels_for,
     meaning_of,
+    raw_input,
     require_answers,
     task_of,
 )
@@ -29,7 +30,7 @@ from export.adopt.measuring import Way, best_way, measured, predicted, require_r
 from export.adopt.network import Network
 from export.artefacts import GOLDEN, contract_path, model_path, staged, write_contract
 from export.contracts import PRODUCER, build_date
-from export.golden import GOLDEN_COUNT, Golden, synthetic_faces
+from export.golden import Golden, sized_faces
 from export.metadata import put_in_onnx, put_in_tflite
 from export.parity import check_parity
 
@@ -63,8 +64,8 @@ def adopt(
     labels = labels_for(network, answers)
     faces = None if faces_at is None else _faces(faces_at, split, labels, network)
     feeding, way, ways = _feeding(network, answers, faces)
-    if faces is not None:
-        require_right_labels(network, feeding, faces, labels)
+    if faces is not None and way is not None:
+        require_right_labels(way, faces, labels)
     golden = _golden(network, feeding)
     contract = _contract(network, answers, labels, feeding, golden, way, faces)
     folder = out / answers.name
@@ -99,9 +100,7 @@ def _feeding(
 
 def _golden(network: Network, feeding: Feeding) -> Golden:
     """Synthetic faces, tinted where the network sees colour, and what the original file gives for them."""
-    height, width = network.size_px
-    grey = [cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA) for face in synthetic_faces(GOLDEN_COUNT)]
-    inputs = np.stack(grey).astype(np.uint8)
+    inputs = sized_faces(network.size_px)
     if network.channels == 3:
         inputs = _tinted(inputs)
     outputs = predicted(network, feeding, inputs)
@@ -129,7 +128,6 @@ def _contract(
     way: Way | None,
     faces: LabelledFaces | None,
 ) -> ModelContract:
-    height, width = network.size_px
     figures = ()
     if way is not None and faces is not None:
         figures = (
@@ -146,15 +144,7 @@ def _contract(
         name=answers.name,
         task=task_of(labels),
         labels=labels,
-        input=InputSpec(
-            height_px=height,
-            width_px=width,
-            colour=feeding.colour,
-            layout=network.layout,
-            dtype="uint8",
-            low=0,
-            high=255,
-        ),
+        input=raw_input(network, feeding),
         face_crop=face_crop_of(answers),
         output=OutputSpec(meaning=meaning_of(answers, golden.logits), temperature=1.0),
         precision="fp32",
@@ -207,13 +197,11 @@ def _checked(path: Path, contract: ModelContract, golden: Golden) -> float:
 
 def _require_own_folder(folder: Path, network: Network) -> None:
     """A folder belongs to one model. Raises UsageError where another one lies there."""
-    import json
-
     for suffix in ("onnx", "tflite"):
         kept = contract_path(model_path(folder, folder.name, "fp32", suffix))
         if not kept.is_file():
             continue
-        digest = json.loads(kept.read_text()).get("checkpoint_sha256", "")
+        digest = str(read_json(kept, UsageError).get("checkpoint_sha256", ""))
         if digest != network.sha256:
             raise UsageError(
                 f"{folder} holds another model ({digest[:12]}) than {network.source} ({network.sha256[:12]}). Give "

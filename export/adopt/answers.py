@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_edge.contract import FaceCrop
+from fer_edge.contract import FaceCrop, InputSpec
 from fer_edge.contract_parts import TEMPLATES
 from fer_edge.errors import UsageError
 from fer_edge.tasks import FER_PLUS
 
 from export.adopt.network import Network
 from export.contracts import DEFAULT_FACE_CROP
+from train.data.fer2013 import EXPRESSIONS
 
-EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 # Mean and standard deviation of a channel, in units of a pixel, red first.
 RANGES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "0..255": ((0.0,), (1.0,)),
@@ -21,7 +21,6 @@ RANGES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "-1..1": ((127.5,), (127.5,)),
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
-COLOURS = ("grey", "rgb", "bgr")
 # Above this a mean or standard deviation is meant in units of a pixel, not of the range 0 to 1.
 _LARGEST_FRACTION = 2.0
 
@@ -57,6 +56,20 @@ class Answers:
     align: str = "none"
     licence: str | None = None
     trained_on: str = "unknown"
+
+
+def raw_input(network: Network, feeding: Feeding) -> InputSpec:
+    """Input of the published ONNX: raw pixels in the network's size and layout."""
+    height, width = network.size_px
+    return InputSpec(
+        height_px=height,
+        width_px=width,
+        colour=feeding.colour,
+        layout=network.layout,
+        dtype="uint8",
+        low=0,
+        high=255,
+    )
 
 
 def feedings(network: Network, answers: Answers) -> tuple[Feeding, ...]:
@@ -119,10 +132,8 @@ def _given(answers: Answers, channels: int) -> tuple[tuple[float, ...], tuple[fl
 
 
 def labels_for(network: Network, answers: Answers) -> tuple[str, ...]:
-    """The labels that were given, or those the file holds. Raises UsageError where there are none, or other many."""
+    """The labels that were given, or those the file holds (`require_answers`). Raises UsageError for another number."""
     labels = answers.labels or network.known_labels
-    if not labels:
-        raise UsageError(_question(network, ["--labels"]))
     if len(labels) != network.classes:
         raise UsageError(
             f"--labels: {len(labels)} names, expected {network.classes}, one for each number of the output "

@@ -1,6 +1,6 @@
 """Labelled faces say which way a network wants to be fed: each usual way is tried on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from fer_edge.faces import LabelledFaces
 from fer_edge.metrics import classification_metrics, confusion_matrix
 from fer_edge.preprocess import model_input
 
-from export.adopt.answers import Feeding
+from export.adopt.answers import Feeding, raw_input
 from export.adopt.network import Network
 
 # Faces for a first look at every way, and the share of them another way must be ahead by.
@@ -20,30 +20,22 @@ _FAR_HIGHER = 0.10
 
 @dataclass(frozen=True)
 class Way:
-    """One way to feed the network, and how often its first class is right on n faces; `right` is (n,) of them."""
+    """One way to feed the network and its scores on n faces; `named` (n,) int64 are their first classes, `right` (n,)
+    where those are true.
+    """
 
     feeding: Feeding
     accuracy: float
     macro_f1: float
+    named: NDArray[np.int64]
     right: NDArray[np.bool_]
 
 
 def predicted(network: Network, feeding: Feeding, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Outputs (n, classes) of the original file for raw faces, grey (n, h, w) or BGR (n, h, w, 3) of any size."""
-    from fer_edge.contract import InputSpec
-
-    height, width = network.size_px
-    spec = InputSpec(
-        height_px=height,
-        width_px=width,
-        colour=feeding.colour,
-        layout=network.layout,
-        dtype="float32",
-        low=0,
-        high=255,
-        mean=() if network.takes_raw_pixels else feeding.mean,
-        std=() if network.takes_raw_pixels else feeding.std,
-    )
+    spec = replace(raw_input(network, feeding), dtype="float32")
+    if not network.takes_raw_pixels:
+        spec = replace(spec, mean=feeding.mean, std=feeding.std)
     parts = [network.run(model_input(images[start : start + 32], spec)) for start in range(0, len(images), 32)]
     return np.concatenate(parts)
 
@@ -52,7 +44,8 @@ def measured(network: Network, feeding: Feeding, faces: LabelledFaces) -> Way:
     """How the network does on the faces, fed that way."""
     outputs = predicted(network, feeding, faces.images)
     metrics = classification_metrics(faces.labels, outputs)
-    return Way(feeding, metrics.accuracy, metrics.macro_f1, outputs.argmax(axis=1) == faces.labels)
+    named = outputs.argmax(axis=1)
+    return Way(feeding, metrics.accuracy, metrics.macro_f1, named, named == faces.labels)
 
 
 def best_way(network: Network, ways: tuple[Feeding, ...], faces: LabelledFaces) -> tuple[Way, tuple[Way, ...]]:
@@ -79,16 +72,16 @@ def _is_ahead(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
     return gains > losses and binomtest(gains, gains + losses).pvalue < 0.05
 
 
-def require_right_labels(network: Network, feeding: Feeding, faces: LabelledFaces, labels: tuple[str, ...]) -> None:
+def require_right_labels(way: Way, faces: LabelledFaces, labels: tuple[str, ...]) -> None:
     """Raise UsageError where another order of the labels would score far higher (Kuhn's assignment, 1955)."""
     from scipy.optimize import linear_sum_assignment
 
-    named = predicted(network, feeding, faces.images).argmax(axis=1)
+    named = way.named
     half = np.arange(len(faces)) % 2 == 0
     rows, columns = linear_sum_assignment(-confusion_matrix(faces.labels[half], named[half], len(labels)))
     label_of = np.empty(len(labels), dtype=np.int64)
     label_of[columns] = rows
-    before = named[~half] == faces.labels[~half]
+    before = way.right[~half]
     after = label_of[named[~half]] == faces.labels[~half]
     if after.mean() - before.mean() >= _FAR_HIGHER and _is_ahead(after, before):
         order = ",".join(labels[label] for label in label_of)

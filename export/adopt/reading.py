@@ -37,10 +37,9 @@ from export.adopt.network import (
     with_classes,
 )
 from export.adopt.tflite_reading import read_tflite_network
+from export.onnx_model import OPSET
 from export.quiet import quiet
 
-# Below this opset quantization per channel cannot be said; files are lifted to it.
-OPSET = 17
 _FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"}
 
@@ -137,7 +136,7 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _lifted(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """A copy of at least OPSET."""
+    """A copy of at least OPSET: below 13, quantization per channel cannot be said."""
     if _opset(model) >= OPSET:
         copy = onnx.ModelProto()
         copy.CopyFrom(model)

@@ -66,11 +66,14 @@ class LabelledFaces:
 
         Raises DataError for a class not among them; with `leave_out` such faces are left out, where two classes remain.
         """
+        # A model may have both happy and joy: its very word comes before one that means the same.
         numbers = {canonical(label): number for number, label in enumerate(labels)}
-        strangers = sorted(name for name in self.label_names if canonical(name) not in numbers)
+        exact = {label: number for number, label in enumerate(labels)}
+        place = {name: exact.get(name, numbers.get(canonical(name), -1)) for name in self.label_names}
+        strangers = sorted(name for name, number in place.items() if number < 0)
         if strangers and not (leave_out and len(self.label_names) - len(strangers) >= 2):
             raise DataError(f"{self.dataset}: class {strangers[0]!r} is none of the model's: {', '.join(labels)}.")
-        position = np.array([numbers.get(canonical(name), -1) for name in self.label_names], dtype=np.int64)
+        position = np.array([place[name] for name in self.label_names], dtype=np.int64)
         kept = position[self.labels] >= 0
         dataset = f"{self.dataset} without {', '.join(strangers)}" if strangers else self.dataset
         return LabelledFaces(self.images[kept], position[self.labels][kept], labels, dataset, self.split)
@@ -118,7 +121,11 @@ def load_faces(
     """
     if path.is_dir():
         return _load_folder(path, split, size_px, colour=colour)
-    arrays = read_cache(path)
+    return _of_cache(read_cache(path), path, split)
+
+
+def _of_cache(arrays: dict[str, NDArray[Any]], path: Path, split: str) -> LabelledFaces:
+    """The faces of one split with the cache's own classes."""
     chosen = _split_of(arrays, path, split)
     names = tuple(arrays["label_names"].tolist())
     return LabelledFaces(
@@ -170,7 +177,7 @@ def _named_faces(
     arrays: dict[str, NDArray[Any]], path: Path, split: str, task: str, labels: tuple[str, ...]
 ) -> LabelledFaces:
     """The cache's own classes; those of FER+ for a model of any classes that knows contempt."""
-    faces = load_faces(path, split)
+    faces = _of_cache(arrays, path, split)
     if task != OWN_CLASSES:
         return faces.in_order_of(labels)
     if "votes" in arrays and "contempt" in map(canonical, labels):

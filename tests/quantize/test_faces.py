@@ -9,6 +9,7 @@ import pytest
 
 from fer_edge.contract import ModelContract
 from fer_edge.errors import DataError, UsageError
+from fer_edge.faces import LabelledFaces
 
 from quantize.faces import open_faces
 from tests.export import small
@@ -93,3 +94,9 @@ def test_a_folder_keeps_its_colours_for_a_model_of_colour(tmp_path: Path, contra
 def test_more_calibration_faces_than_there_are_is_an_error_with_the_count(cache: Path, contract: ModelContract) -> None:
     with pytest.raises(DataError, match=r"expected at least 100000"):
         open_faces(cache, contract, 100_000, 0)
+
+
+def test_a_class_goes_to_its_very_word_before_one_that_means_the_same() -> None:
+    images, labels = np.zeros((2, 8, 8), np.uint8), np.array([0, 1])
+    faces = LabelledFaces(images, labels, ("happy", "Sadness"), "drawn", "all").in_order_of(("happy", "joy", "sad"))
+    assert faces.labels.tolist() == [0, 2]
