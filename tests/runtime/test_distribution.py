@@ -1,5 +1,6 @@
 """The distribution a board installs: the wheel carries models, licence and command, and asks for no torch."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,8 +17,11 @@ from tests.conftest import ROOT
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory, mediapipe_file: Path) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp("wheel")
+    # From a copy: setuptools writes beside the sources, and other tests read and write there at the same time.
+    sources = shutil.copytree(ROOT / "runtime", folder / "sources", ignore=shutil.ignore_patterns("build", "*.part"))
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
-    subprocess.run([*command, str(ROOT / "runtime")], check=True, capture_output=True, timeout=120)
+    built = subprocess.run([*command, str(sources)], capture_output=True, text=True, timeout=120)
+    assert built.returncode == 0, built.stderr
     (path,) = folder.glob("fer_edge-*-py3-none-any.whl")
     return zipfile.ZipFile(path)
 
