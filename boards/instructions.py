@@ -42,7 +42,7 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(InstructionRow))
 def read_instructions(path: Path = INSTRUCTIONS) -> list[InstructionRow]:
     """The rows of the CSV. Raises DataError naming what is wrong in it."""
     if not path.is_file():
-        raise DataError(f"{path} not found. Make it with `make instructions`.")
+        raise DataError(f"{path} not found. Make it with `make count-instructions`.")
     return read_csv(path, InstructionRow)
 
 

@@ -238,7 +238,7 @@ def sample_clips(judge: Detector, folder: Path = MEDIA) -> dict[str, list[Scene]
     paths = [folder / sample.filename for sample in SAMPLES]
     for path in paths:
         if not path.is_file():
-            raise UsageError(f"{path} not found. Bring it with `python -m boards media`.")
+            raise UsageError(f"{path} not found. Bring it with `fer-edge-lab media`.")
     clip = [Scene(image, outlines(judge, image)) for image in frames_of(paths[0])]
     photograph = np.asarray(cv2.imread(str(paths[1])), dtype=np.uint8)
     height = clip[0].image_bgr.shape[0]

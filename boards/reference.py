@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from fer_edge import cli
 from fer_edge.options import Key
 from fer_edge.options import keys as all_keys
 
-_NOTE = "This page is generated from the code by `python -m boards reference`; edit the code, not the page.\n"
-_WORKBENCH = ("train", "export", "export.adopt", "quantize", "quantize.detector", "boards")
-_QUANTIZE = ("inspect", "curve", "table", "compare", "simulate")
+from boards.lab import command_line
+
+_NOTE = "This page is generated from the code by `fer-edge-lab reference`; edit the code, not the page.\n"
 # argparse breaks lines by the width of the terminal.
 _WIDTH = "100"
 
@@ -83,16 +82,13 @@ def _default(value: object) -> str:
 
 
 def command_lines() -> str:
-    """Return the help of every command: `fer-edge` and its commands, then the workbench's."""
+    """Return the help of every command: `fer-edge` and its commands, then those of `fer-edge-lab`."""
     parts = ["# Command lines\n", _NOTE, "## The program: `fer-edge`\n"]
     with mock.patch.dict(os.environ, {"COLUMNS": _WIDTH}):
         for command in cli._COMMANDS:
             parts += _help(_parser_of(cli.main, [command]))
-        parts.append("## The workbench\n")
-        for module in _WORKBENCH:
-            main = importlib.import_module(f"{module}.__main__").main
-            for words in ([], *([word] for word in _QUANTIZE if module == "quantize")):
-                parts += _help(_parser_of(main, list(words)))
+        parts.append("## The workbench: `fer-edge-lab`\n")
+        parts += _help(command_line()[0])
     return "\n".join(parts)
 
 

@@ -78,7 +78,7 @@ def write_lock(path: Path, requirements: Sequence[str], target: Target) -> None:
         _download(resolve(requirements, target), target, Path(folder))
         wheels = sorted(Path(folder).glob("*.whl"))
         lines = [f"{_requirement(wheel)} --hash=sha256:{sha256_of(wheel)}" for wheel in wheels]
-    head = ["# made by `python -m boards lock`", f"{_ASKED}{' '.join(requirements)}"]
+    head = ["# made by `fer-edge-lab lock`", f"{_ASKED}{' '.join(requirements)}"]
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join([*head, *lines]) + "\n")
 
@@ -87,13 +87,13 @@ def check_lock(path: Path, requirements: Sequence[str]) -> None:
     """Raise UsageError unless `path` was made for these requirements."""
     asked = [line.removeprefix(_ASKED) for line in path.read_text().splitlines() if line.startswith(_ASKED)]
     if asked != [" ".join(requirements)]:
-        raise UsageError(f"{path} was made for {asked or 'nothing'}. Make it again with `python -m boards lock`.")
+        raise UsageError(f"{path} was made for {asked or 'nothing'}. Make it again with `fer-edge-lab lock`.")
 
 
 def download(lock: Path, target: Target, folder: Path) -> list[Path]:
     """Put every wheel of `lock` into `folder`; their paths, sorted. Raises UsageError naming what could not be had."""
     if not lock.is_file():
-        raise UsageError(f"{lock} not found. Make it with `python -m boards lock`.")
+        raise UsageError(f"{lock} not found. Make it with `fer-edge-lab lock`.")
     folder.mkdir(parents=True, exist_ok=True)
     _download(["--require-hashes", "-r", str(lock)], target, folder)
     return sorted(folder.glob("*.whl"))

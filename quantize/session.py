@@ -26,7 +26,7 @@ from quantize.work import WORK_FOLDER, WorkFolder
 
 
 def run_search(options: argparse.Namespace, counter: InstructionCounter | None = None) -> None:
-    """`python -m quantize SOURCE`. Raises GateError where a kind of file has no INT8 model to publish.
+    """`fer-edge-lab quantize SOURCE`. Raises GateError where a kind of file has no INT8 model to publish.
 
     `counter` counts instructions on the target's core; without one an Arm target's speed is not judged.
     """
@@ -45,8 +45,8 @@ def run_search(options: argparse.Namespace, counter: InstructionCounter | None =
     _print_outcome(outcome, materials, target)
     if outcome.refused or outcome.unmade:
         raise GateError(_refusal(outcome, materials))
-    if options.save_cache is not None:
-        materials.calibration.save(options.save_cache)
+    if options.save_calibration is not None:
+        materials.calibration.save(options.save_calibration)
 
 
 def _print_outcome(outcome: search.Outcome, materials: Materials, target: Target) -> None:
@@ -64,7 +64,7 @@ def _print_outcome(outcome: search.Outcome, materials: Materials, target: Target
 
 
 def run_inspection(options: argparse.Namespace) -> None:
-    """`python -m quantize inspect SOURCE`. Raises ModelError where there is no INT8 .onnx with its recipe."""
+    """`fer-edge-lab inspect SOURCE`. Raises ModelError where there is no INT8 .onnx with its recipe."""
     folder, made = int8_model(options.source)
     models = source.open_artefacts(folder)
     if made.replay is not None and options.faces.exists():
@@ -78,15 +78,15 @@ def run_inspection(options: argparse.Namespace) -> None:
 
 
 def run_curve(options: argparse.Namespace) -> None:
-    """`python -m quantize curve SOURCE`. Raises UsageError where there are no faces."""
-    models = source.open_source(options.source, options.out)
+    """`fer-edge-lab calibration-curve SOURCE`. Raises UsageError where there are no faces."""
+    models = source.open_source(options.source, options.artifacts)
     faces = open_faces(options.faces, models.contract, 1, 0)
     if faces is None:
         raise UsageError(f"no faces at {options.faces}. Run `make data FER2013=fer2013.csv` first.")
     recipe = recipes_for(TARGETS[DEFAULT_TARGET], "default")[0][0]
     points = curve.measure(models, faces, recipe, options.counts, options.seeds)
-    curve.write(points, options.csv)
-    print(f"{options.csv} and {options.csv.with_suffix('.png')}: {len(points)} models")
+    curve.write(points, options.out)
+    print(f"{options.out} and {options.out.with_suffix('.png')}: {len(points)} models")
 
 
 def _target(name: str) -> Target:
@@ -150,7 +150,7 @@ def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[
 def _materials(
     options: argparse.Namespace, models: FloatModels, target: Target, limits: Limits, recipes: tuple[Recipe, ...]
 ) -> Materials:
-    cache = options.cache or Path("models") / models.name / "calibration.json"
+    cache = options.calibration or Path("models") / models.name / "calibration.json"
     quantile = None if options.percentile is None else options.percentile / 100
     calibration_options = CalibrationOptions(options.faces, cache, options.count, options.seed, quantile)
     materials = gather(models, calibration_options, recipes, target, limits, _checkpoint(options, models))

@@ -40,7 +40,7 @@ def sample(name: str) -> Path:
     """A file `make test` fetches into media/; the test is skipped where it could not be had."""
     path = ROOT / "media" / name
     if not path.is_file():
-        pytest.skip(f"{path.relative_to(ROOT)} is absent; `make setup` and `python -m boards media` bring it")
+        pytest.skip(f"{path.relative_to(ROOT)} is absent; `make setup` and `fer-edge-lab media` bring it")
     return path
 
 

@@ -4,7 +4,6 @@ Commands that take hours, a network, a board or root are read by the very parser
 check here knows fails, so that nothing in the documentation goes unread.
 """
 
-import importlib
 import json
 import re
 import shutil
@@ -21,7 +20,9 @@ from fer_edge import __version__, cli, options
 from fer_edge.bench import command as bench_command
 from fer_edge.models import DEFAULT_MODEL
 
+from boards.lab import command_line
 from boards.profiles import load_profile
+from export.adopt.command import with_values_joined
 from tests import code_blocks
 from tests.code_blocks import Block, Command
 from tests.conftest import ROOT, sample
@@ -94,7 +95,7 @@ def test_toml_is_read(block: Block, folder: Path) -> None:
         (folder / "fer-edge.web-token").chmod(0o600)
         options.parse(cli._run_parser(), ["0", "--config", "fer-edge.toml"])
     for job in tables.get("job", ()):
-        _parsed_by("train", job["command"])
+        _lab(job["command"], folder)
 
 
 @pytest.mark.parametrize("block", named([*of("yaml"), *of("json")]))
@@ -140,21 +141,15 @@ def _fer_edge(words: list[str], folder: Path) -> None:
         options.parse(cli._run_parser(), words)
 
 
-def _python(words: list[str], folder: Path) -> None:
-    assert words[0] == "-m", words
-    _parsed_by(words[1], words[2:])
-
-
-def _parsed_by(package: str, words: list[str]) -> None:
+def _lab(words: list[str], folder: Path) -> None:
     """Read the words by the workbench's own parser, without running the job."""
-    module = importlib.import_module(f"{package}.__main__")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "run_reporting", lambda name, job: 0)
-        assert module.main(list(words)) == 0
+    command_line()[0].parse_args(with_values_joined(words))
 
 
 def _torchrun(words: list[str], folder: Path) -> None:
-    _python(words[words.index("-m") :], folder)
+    module = words.index("-m")
+    assert words[module + 1] == "boards.lab"
+    _lab(words[module + 2 :], folder)
 
 
 def _install_sh(words: list[str], folder: Path) -> None:
@@ -188,7 +183,7 @@ def _of_the_system(words: list[str], folder: Path) -> None:
 CHECKS: dict[str, Callable[[list[str], Path], None]] = {
     "make": _make,
     "fer-edge": _fer_edge,
-    "python": _python,
+    "fer-edge-lab": _lab,
     "torchrun": _torchrun,
     "install.sh": _install_sh,
     "scp": _names_a_bundle,

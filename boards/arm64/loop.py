@@ -121,7 +121,7 @@ def clip_frames(clip: Path, count: int) -> NDArray[np.uint8]:
         images.append(np.asarray(large[:, -_WIDTH_PX:], dtype=np.uint8))
     capture.release()
     if len(images) < count:
-        raise DataError(f"{clip}: {len(images)} frames, expected {count}. Bring it with `python -m boards media`.")
+        raise DataError(f"{clip}: {len(images)} frames, expected {count}. Bring it with `fer-edge-lab media`.")
     return np.stack(images)
 
 

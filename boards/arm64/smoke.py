@@ -124,7 +124,7 @@ def _wrong_count(row: InstructionRow, recorded: Sequence[InstructionRow]) -> str
         old for old in same if old.model == row.model
     ]
     if not known:
-        return f"{row.model}: no count recorded; `make instructions` records it"
+        return f"{row.model}: no count recorded; `make count-instructions` records it"
     ratio = row.instructions / known[-1].instructions
     if abs(ratio - 1) > _COUNT_TOLERANCE:
         return f"{row.model}: {row.instructions} instructions, {ratio:.3f} of the recorded {known[-1].instructions}"

@@ -1,6 +1,1 @@
-"""The commands of `python -m boards`, a file a subject; each has `register`, and imports its work when it runs."""
-
-import argparse
-from typing import TypeAlias
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""The commands of `fer-edge-lab` about boards; each has `register`, and imports its work when it runs."""

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from fer_edge.arguments import positive
 
-from boards.commands import Commands
+from train.command_line import Commands, add_faces, artifact_path
 
 
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
-    bench = commands.add_parser("bench", help="latency by stage and accuracy of every artefact in a folder")
-    bench.add_argument("folder", type=Path, help="an artefact folder such as artifacts/fer-base")
+    bench = commands.add_parser("bench", help="latency by stage and accuracy of every file of a model")
+    bench.add_argument("folder", type=artifact_path, help="name of a model in artifacts/, or a folder")
     bench.add_argument("--source", help="video, photo or folder for the whole loop")
-    bench.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"), help="labelled faces: cache or folder")
+    add_faces(bench, "labelled faces: cache or folder")
     bench.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
     bench.add_argument("-n", type=positive, default=300, help="measured repetitions")
     bench.add_argument("--warmup", type=positive, default=30)
@@ -37,7 +37,7 @@ def register(commands: Commands) -> None:
     margins.add_argument("model", type=Path, help="a classifier with a contract")
     alignment.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="classifiers with a contract")
     for parser in (margins, alignment):
-        parser.add_argument("--faces", type=Path, default=Path("data/fer2013.npz"))
+        add_faces(parser)
         parser.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
 
 

@@ -1,25 +1,38 @@
-"""`profiles`, `bundle`, `fleet-targets`, `lock`: what a board is, and everything it needs in one archive."""
+"""`boards`, `bundle`, `fleet`, `fleet-targets`, `lock`: what a board is, and everything it needs in one archive."""
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
-from boards.commands import Commands
+from fer_edge.errors import FerEdgeError, UsageError
+
+from train.command_line import ARTIFACTS, Commands
+
+
+class FleetError(FerEdgeError):
+    """Boards that Ansible could not install on; it has said which."""
+
+    exit_code = 1
 
 
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
-    profiles = commands.add_parser("profiles", help="print the table of boards")
+    profiles = commands.add_parser("boards", help="print the table of boards")
     profiles.set_defaults(run=_profiles)
 
     bundle = commands.add_parser("bundle", help="make dist/fer-edge-<version>-<board>.tar.gz")
-    bundle.add_argument("board", help="a profile's name; `profiles` lists them")
+    bundle.add_argument("board", help="a profile's name; `fer-edge-lab boards` lists them")
     bundle.add_argument("--model", default="fer-base")
-    bundle.add_argument("--artifacts", type=Path, default=Path("artifacts"))
+    bundle.add_argument("--artifacts", type=Path, default=ARTIFACTS)
     bundle.add_argument("--out", type=Path, default=Path("dist"))
     bundle.add_argument("--key", type=Path, help="OpenSSH private key that signs SHA256SUMS")
     bundle.add_argument("--detector-file", type=Path, help="a local copy of the detector's file")
     bundle.set_defaults(run=_bundle)
+
+    fleet = commands.add_parser("fleet", help="install bundles on the boards of an Ansible inventory; CSV into fleet/")
+    fleet.add_argument("inventory", type=Path, help="as boards/fleet/inventory.example.yml shows")
+    fleet.set_defaults(run=_fleet)
 
     targets = commands.add_parser("fleet-targets", help="scrape targets for Prometheus from an Ansible inventory")
     targets.add_argument("inventory", type=Path)
@@ -54,6 +67,15 @@ def _bundle(options: argparse.Namespace) -> None:
         print(f"warning: {request.model} was forced past its gate: {missed}", file=sys.stderr)
     archive = build_bundle(request)
     print(f"{archive}  {archive.stat().st_size / 1e6:.0f} MB  SHA-256 {sha256_of(archive)}")
+
+
+def _fleet(options: argparse.Namespace) -> None:
+    if not options.inventory.is_file():
+        raise UsageError(f"{options.inventory}: no such inventory. See boards/fleet/inventory.example.yml.")
+    program = Path(sys.executable).with_name("ansible-playbook")
+    finished = subprocess.run([program, "-i", options.inventory, "boards/fleet/site.yml"])
+    if finished.returncode:
+        raise FleetError(f"Ansible ended with {finished.returncode}: not every board is done.")
 
 
 def _targets(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_edge.arguments import positive
 
-from boards.commands import Commands
+from train.command_line import Commands
 
 PEERS = ("haar", "mtcnn", "opencv yunet")
 # These take a third of a second for a scene.
@@ -15,7 +15,7 @@ _SLOW = ("haar", "mtcnn")
 
 def register(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("detectors", help="recall and cost of face detectors, ours and others, same scenes")
+    parser = commands.add_parser("bench-detectors", help="recall and cost of face detectors on the same scenes")
     parser.add_argument("--repeats", type=positive, default=2, help="scenes of each photograph and change (default 2)")
     parser.add_argument("--empty", type=positive, default=1000, help="scenes without a face (default 1000)")
     parser.add_argument("--slow-each", type=positive, default=8, help="Haar and MTCNN see each n-th scene (default 8)")
@@ -25,7 +25,7 @@ def register(commands: Commands) -> None:
     parser.add_argument("--plot", type=Path, default=Path("docs/detectors.png"))
     parser.set_defaults(run=_detectors)
 
-    swing = commands.add_parser("following", help="faces lost under a swinging camera, followed and looked for")
+    swing = commands.add_parser("bench-following", help="faces lost under a swinging camera, followed and looked for")
     swing.add_argument("--pictures", type=Path, default=Path("build/detectors"), help="where photographs are kept")
     swing.add_argument("--out", type=Path, default=Path("docs/measured/following.csv"))
     swing.set_defaults(run=_following)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boards.commands import Commands
+from train.command_line import Commands, artifact_path
 
 if TYPE_CHECKING:
     from boards.instructions import InstructionRow
@@ -33,7 +33,7 @@ def register(commands: Commands) -> None:
     loop.set_defaults(run=_loop)
 
     smoke = commands.add_parser("arm64-smoke", help="the runtime on emulated cores: same faces, logits and counts")
-    smoke.add_argument("folder", type=Path, help="an artefact folder such as artifacts/fer-base")
+    smoke.add_argument("folder", type=artifact_path, help="name of a model in artifacts/, or a folder")
     smoke.add_argument("--photo", type=Path, default=Path("media/astronaut.png"))
     smoke.add_argument("--cpu", action="append", help="a core (default: cortex-a72 and -a76)")
     add_or_skip(smoke)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from boards.commands import Commands
+from train.command_line import Commands
 
 
 def register(commands: Commands) -> None:

@@ -7,19 +7,17 @@ from typing import Any
 
 from fer_edge.arguments import positive
 
-from boards.commands import Commands
-
-_FACES = Path("data/fer2013.npz")
+from train.command_line import Commands, add_faces
 
 
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
-    noise = commands.add_parser("noise", help="accuracy under six kinds of noise in five steps")
+    noise = commands.add_parser("bench-noise", help="accuracy under six kinds of noise in five steps")
     noise.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     noise.add_argument("--out", type=Path, default=Path("docs/measured/noise.csv"))
     noise.set_defaults(run=_noise)
 
-    peers = commands.add_parser("peers", help="other people's classifiers beside ours, same faces, one thread")
+    peers = commands.add_parser("bench-peers", help="other people's classifiers beside ours, same faces, one thread")
     peers.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="our files; ratios are to the first")
     peers.add_argument("--without", action="append", choices=["fer", "human"], default=[], help="leave one out")
     peers.add_argument("--out", type=Path, default=Path("docs/measured/peers.csv"))
@@ -32,7 +30,7 @@ def register(commands: Commands) -> None:
     privacy.set_defaults(run=_privacy)
 
     for parser in (noise, peers):
-        parser.add_argument("--faces", type=Path, default=_FACES, help="labelled faces: cache or folder")
+        add_faces(parser, "labelled faces: cache or folder")
         parser.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
         parser.add_argument("--count", type=positive, help="so many faces, balanced over the classes (default: all)")
 

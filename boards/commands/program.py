@@ -6,7 +6,7 @@ from pathlib import Path
 from fer_edge.arguments import positive, whole
 from fer_edge.errors import DataError
 
-from boards.commands import Commands
+from train.command_line import Commands
 
 _CLIP = Path("media/WolfgangLanger_Pexels.mp4")
 

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boards.commands import Commands
 from boards.commands.emulation import add_or_skip, skipping
+from train.command_line import Commands
 
 if TYPE_CHECKING:
     from boards.vm.report import Report
@@ -18,7 +18,7 @@ def register(commands: Commands) -> None:
     """Add the commands to the parser."""
     smoke = commands.add_parser("picamera-smoke", help="the real picamera2 on libcamera's virtual camera (root)")
     smoke.add_argument("--clip", type=Path, default=CLIP)
-    smoke.add_argument("--report", type=Path, default=REPORTS / "picamera.json")
+    smoke.add_argument("--out", type=Path, default=REPORTS / "picamera.json")
     add_or_skip(smoke)
     smoke.set_defaults(run=_smoke)
 
@@ -26,7 +26,7 @@ def register(commands: Commands) -> None:
     board.add_argument("board", help="x86-64, pi5 or pi4")
     board.add_argument("--archive", type=Path, help="the bundle (default: the board's in dist/)")
     board.add_argument("--clip", type=Path, default=CLIP)
-    board.add_argument("--report", type=Path, help="default: docs/measured/vm/BOARD.json")
+    board.add_argument("--out", type=Path, help="default: docs/measured/vm/BOARD.json")
     add_or_skip(board)
     board.set_defaults(run=_vm)
 
@@ -35,7 +35,7 @@ def _smoke(options: argparse.Namespace) -> None:
     from boards.vm import picamera
 
     with skipping(options, "picamera-smoke"):
-        _finish(picamera.smoke(options.clip), options.report)
+        _finish(picamera.smoke(options.clip), options.out)
 
 
 def _vm(options: argparse.Namespace) -> None:
@@ -49,7 +49,7 @@ def _vm(options: argparse.Namespace) -> None:
     archive = options.archive or Path("dist") / f"fer-edge-{__version__}-{options.board}.tar.gz"
     with skipping(options, f"vm {options.board}"):
         report = try_board(BOARDS[options.board], archive, options.clip)
-        _finish(report, options.report or REPORTS / f"{options.board}.json")
+        _finish(report, options.out or REPORTS / f"{options.board}.json")
 
 
 def _finish(report: "Report", path: Path) -> None:

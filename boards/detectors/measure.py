@@ -158,7 +158,7 @@ def _row(
 
 
 def _counted(counted: Sequence[InstructionRow], contender: Contender, cpu: str) -> float | None:
-    """Million instructions of a look at 640x480, where `python -m boards loop-instructions` counted it."""
+    """Million instructions of a look at 640x480, where `fer-edge-lab loop-instructions` counted it."""
     name = look_name(contender.name.split()[0], None if contender.name == "mediapipe" else contender.side_px)
     return next((row.instructions / 1e6 for row in counted if (row.model, row.cpu) == (name, cpu)), None)
 

@@ -1,1 +1,1 @@
-"""The published face detector as .tflite, float and INT8: `python -m quantize.detector`."""
+"""The published face detector as .tflite, float and INT8: `fer-edge-lab make-detector`."""

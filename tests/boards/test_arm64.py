@@ -7,7 +7,7 @@ import pytest
 
 from fer_edge.errors import UsageError
 
-from boards import __main__ as command
+from boards import lab as command
 from boards.arm64.chroot import fresh_chroot
 from boards.arm64.cores import CORES
 from boards.arm64.install import try_bundle

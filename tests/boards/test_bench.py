@@ -14,7 +14,7 @@ from fer_edge.errors import DataError, UsageError
 from fer_edge.faces import load_faces
 from fer_edge.models import DEFAULT_MODEL
 
-from boards import __main__ as command
+from boards import lab as command
 from boards.bench import BenchSettings, artefacts_in, bench_folder
 from boards.media import SAMPLES, fetch_samples
 

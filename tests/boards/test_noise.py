@@ -9,7 +9,7 @@ import pytest
 from fer_edge.faces import LabelledFaces
 from fer_edge.noise import NOISES
 
-from boards import __main__ as command
+from boards import lab as command
 from boards.noise import CLEAN, NOISE_COLUMNS, measure_noise, write_noise
 from tests.export.systems import exported_system
 
@@ -31,7 +31,7 @@ def test_a_model_of_another_task_has_no_noise_ladder_and_that_is_no_error(
     systems = tmp_path_factory.getbasetemp() / "systems"
     systems.mkdir(exist_ok=True)
     path = exported_system("identity_invariant", systems) / "identity_invariant.fp32.tflite"
-    words = ["noise", str(path), "--faces", str(tmp_path / "absent.npz"), "--out", str(tmp_path / "noise.csv")]
+    words = ["bench-noise", str(path), "--faces", str(tmp_path / "absent.npz"), "--out", str(tmp_path / "noise.csv")]
     assert command.main(words) == 0
     assert "identity_invariant.fp32.tflite: no noise ladder" in capsys.readouterr().out
     assert not (tmp_path / "noise.csv").exists()

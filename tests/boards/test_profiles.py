@@ -7,7 +7,7 @@ import pytest
 from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.errors import UsageError
 
-from boards import __main__ as command
+from boards import lab as command
 from boards.profiles import PROFILES, load_profile, profile_names, table
 from boards.wheels import Target, check_lock
 from tests.conftest import ROOT
@@ -28,7 +28,7 @@ def test_a_profile_loads_and_its_wheels_are_locked(name: str) -> None:
 
 
 def test_the_table_names_every_board(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["profiles"]) == 0
+    assert command.main(["boards"]) == 0
     printed = capsys.readouterr().out
     assert printed.strip() == table([load_profile(name) for name in NAMES])
     assert all(name in printed for name in NAMES)
@@ -114,5 +114,5 @@ def test_platform_tags_run_from_the_boards_glibc_to_the_oldest() -> None:
 
 def test_a_lock_made_for_other_versions_is_refused() -> None:
     profile = load_profile("pi4")
-    with pytest.raises(UsageError, match="Make it again with `python -m boards lock`"):
+    with pytest.raises(UsageError, match="Make it again with `fer-edge-lab lock`"):
         check_lock(ROOT / profile.lock(profile.system[0]), ["numpy==1.0"])

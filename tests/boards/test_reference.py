@@ -12,7 +12,7 @@ PAGES = {page.name: page.text for page in reference.pages()}
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_committed_page_is_that_of_the_code(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text() == PAGES[name], "run: python -m boards reference"
+    assert (ROOT / "docs" / name).read_text() == PAGES[name], "run: fer-edge-lab reference"
 
 
 def test_every_key_has_its_row_with_its_flag() -> None:
@@ -23,7 +23,7 @@ def test_every_key_has_its_row_with_its_flag() -> None:
 
 
 def test_commands_below_commands_are_there() -> None:
-    for command in ("fer-edge doctor", "python -m train fit", "python -m boards vm", "python -m quantize simulate"):
+    for command in ("fer-edge doctor", "fer-edge-lab train", "fer-edge-lab vm", "fer-edge-lab simulate-gate"):
         assert f"### `{command}`" in PAGES["reference-cli.md"]
 
 

@@ -12,7 +12,7 @@ from fer_edge.bench.sustained import SustainedRow, write_sustained
 from fer_edge.errors import DataError
 from fer_edge.noise import NOISES
 
-from boards import __main__ as command
+from boards import lab as command
 from boards.confusion import ConfusionRow, write_confusions
 from boards.detectors.measure import DetectorRow, write_detectors
 from boards.noise import NoiseRow, write_noise

@@ -63,7 +63,7 @@ def test_a_lock_for_other_requirements_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"absent\.txt not found\. Make it with `python -m boards lock`"):
+    with pytest.raises(UsageError, match=r"absent\.txt not found\. Make it with `fer-edge-lab lock`"):
         download(tmp_path / "absent.txt", BOARD, tmp_path)
 
 

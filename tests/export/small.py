@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from export import __main__ as command
+from boards import lab as command
 from train import architectures
 from train.data import pixels
 from train.fit import checkpoint
@@ -86,5 +86,5 @@ def exported(folder: Path) -> Path:
     """Train, save folder/small.safetensors and export it; the artefact folder. Done once for each `folder`."""
     path = folder / "small.safetensors"
     checkpoint.save(path, trained_state(), info())
-    assert command.main([str(path), "--out", str(folder / "artifacts")]) == 0
+    assert command.main(["export", str(path), "--out", str(folder / "artifacts")]) == 0
     return folder / "artifacts" / NAME

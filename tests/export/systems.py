@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from export import __main__ as command
+from boards import lab as command
 from train import architectures
 from train.fit import checkpoint, tasks
 from train.fit.checkpoint import CheckpointInfo
@@ -51,5 +51,5 @@ def exported_system(architecture: str, folder: Path) -> Path:
     )
     path = folder / f"{architecture}.safetensors"
     checkpoint.save(path, network_of(architecture).state_dict(), info)
-    assert command.main([str(path), "--out", str(folder / "artifacts")]) == 0
+    assert command.main(["export", str(path), "--out", str(folder / "artifacts")]) == 0
     return folder / "artifacts" / architecture

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fer_edge.classifier import Classifier
 from fer_edge.contract import parse_contract
 
-from export.adopt.__main__ import main
+from boards.lab import main
 from tests.conftest import ROOT
 from tests.export import strangers
 
@@ -41,7 +41,7 @@ def pictures(count: int, side: int) -> np.ndarray:
 
 
 def adopt(*words: object) -> int:
-    return main([str(word) for word in words])
+    return main(["adopt", *(str(word) for word in words)])
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +270,6 @@ def test_what_cannot_be_adopted_is_refused_in_one_line_with_the_reason(mobilenet
 
 
 def test_adopting_from_the_command_line(mobilenet, tmp_path) -> None:
-    command = [sys.executable, "-m", "export.adopt", str(mobilenet), "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "boards.lab", "adopt", str(mobilenet), "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and done.stderr.count("\n") == 1

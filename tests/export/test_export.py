@@ -18,7 +18,7 @@ from fer_edge.contract import METADATA_KEY, parse_contract
 from fer_edge.files import sha256_of
 from fer_edge.tflite_file import read_metadata
 
-from export import __main__ as command
+from boards import lab as command
 from export.golden import load_golden, synthetic_faces
 from export.metadata import put_in_tflite, read_tflite
 from tests.export import small
@@ -28,7 +28,7 @@ MODELS = ("small.fp32.onnx", "small.fp32.tflite")
 
 
 def run(*arguments: object) -> int:
-    return command.main([str(argument) for argument in arguments])
+    return command.main(["export", *(str(argument) for argument in arguments)])
 
 
 def left_in(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from fer_edge.classifier import Classifier
 
-from export.adopt.__main__ import main as adopt
+from boards.lab import main as lab
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="Keras is not installed")
@@ -47,7 +47,7 @@ def test_each_export_of_keras_computes_what_keras_does(model, form: str, suffix:
     model.export(str(path), format=form)
     labels = "angry,disgust,fear,happy,sad,surprise,neutral"
     words = ("--labels", labels, "--colour", "rgb", "--range", "0..255", "--licence", "MIT")
-    assert adopt([str(path), *words, "--out", str(tmp_path / "out")]) == 0
+    assert lab(["adopt", str(path), *words, "--out", str(tmp_path / "out")]) == 0
     faces = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
     truth = np.asarray(model(faces[..., ::-1].astype("float32")).detach())
     files = sorted((tmp_path / "out/mine").glob("mine.fp32.*[xe]"))

@@ -16,8 +16,7 @@ import torch
 from fer_edge.classifier import Classifier
 from fer_edge.faces import load_faces
 
-from export.adopt.__main__ import main as adopt
-from quantize.__main__ import main as quantize
+from boards.lab import main as lab
 from tests.conftest import ROOT
 
 LABELS = "angry,disgust,fear,happy,sad,surprise,neutral"
@@ -71,13 +70,13 @@ def test_the_tflite_of_fer_keeps_its_accuracy(judged, tmp_path: Path, capfd) -> 
     images, labels = judged
     before = float((by_hand(source, images).argmax(axis=1) == labels).mean())
     words = ("--labels", LABELS, "--licence", "MIT", "--faces", str(FACES), "--name", "fer")
-    assert adopt([str(source), *words, "--out", str(tmp_path / "out")]) == 0
+    assert lab(["adopt", str(source), *words, "--out", str(tmp_path / "out")]) == 0
     assert "grey, -1..1" in capfd.readouterr().out.splitlines()[1], "the range is found"
     model = Classifier(tmp_path / "out/fer/fer.fp32.tflite")
     after = float((model.classify(images).argmax(axis=1) == labels).mean())
     assert before > 0.6 and abs(before - after) <= 0.01, "its own file rounds activations as it goes"
     faces = ("--faces", str(FACES), "--count", "64", "--recipes", "tflite-minmax,tflite-fp16")
-    assert quantize([str(tmp_path / "out/fer"), *faces]) in (0, 1)
+    assert lab(["quantize", str(tmp_path / "out/fer"), *faces]) in (0, 1)
     with open(tmp_path / "out/fer/quantize.csv", newline="") as stream:
         rows = {row["recipe"]: row for row in csv.DictReader(stream)}
     assert float(rows["tflite-minmax"]["agreement"]) > 0.96
@@ -96,7 +95,7 @@ def test_what_the_face_comes_in_as_a_function_with_weights(judged, tmp_path: Pat
     )
     weights = root / "active_model.pth"
     always = ("--weights", str(weights), "--size", "48x48", "--licence", "MIT", "--name", "wtf", "--out", "out")
-    assert adopt(["wtf_entry:make", *always, "--labels", LABELS, "--faces", str(FACES)]) == 0
+    assert lab(["adopt", "wtf_entry:make", *always, "--labels", LABELS, "--faces", str(FACES)]) == 0
     images, labels = judged
     from wtf_entry import make
 
@@ -117,7 +116,7 @@ def test_labels_of_fer_in_another_order_are_refused(tmp_path: Path, capfd) -> No
         pytest.skip("FER2013 is absent")
     rotated = "disgust,fear,happy,sad,surprise,neutral,angry"
     words = ("--labels", rotated, "--range", "-1..1", "--licence", "MIT", "--faces", str(FACES))
-    assert adopt([str(source), *words, "--out", str(tmp_path / "out")]) == 2
+    assert lab(["adopt", str(source), *words, "--out", str(tmp_path / "out")]) == 2
     assert f"--labels {LABELS}" in capfd.readouterr().err
 
 

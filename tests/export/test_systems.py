@@ -11,7 +11,7 @@ from fer_edge.contract import lowest_schema
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.tasks import TASKS, VALUES
 
-from export import __main__ as command
+from boards import lab as command
 from export.contracts import float_contract
 from export.golden import load_golden
 from tests.export.small import info
@@ -78,7 +78,7 @@ def test_attributes_are_attached_to_a_trained_network_when_it_is_exported(folder
     )
     path = tmp_path / "affect.safetensors"
     checkpoint.save(path, network.state_dict(), header)
-    assert command.main([str(path), "--attached", "--out", str(tmp_path)]) == 0
+    assert command.main(["export", str(path), "--attached", "--out", str(tmp_path)]) == 0
     golden = load_golden(tmp_path / "affect-attached" / "golden.npz")
     faces = pixels.normalise(torch.from_numpy(golden.inputs)).unsqueeze(1)
     with torch.no_grad():
@@ -96,5 +96,5 @@ def test_a_network_without_attributes_has_none_to_attach(tmp_path: Path, capsys:
     path = tmp_path / "plain.safetensors"
     state = architectures.build("fer_residual", {"stem": 4, "widths": [4], "depths": [1]}).state_dict()
     checkpoint.save(path, state, info(arguments={"stem": 4, "widths": [4], "depths": [1]}))
-    assert command.main([str(path), "--attached", "--out", str(tmp_path)]) == 4
+    assert command.main(["export", str(path), "--attached", "--out", str(tmp_path)]) == 4
     assert "fer_residual has no attributes to attach" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quantize import __main__ as command
+from boards import lab as command
 from quantize import evaluate
 from quantize.measure import Runnable
 from tests.export import small
@@ -41,10 +41,10 @@ def faces(shared_folder: Path) -> Path:
 def quantized(exported: Path, faces: Path, shared_folder: Path) -> Path:
     """The artefact folder after quantizing with the faces; to be read only."""
     folder = Path(shutil.copytree(exported, shared_folder / "quantized" / exported.name))
-    arguments = [folder, "--faces", faces, "--count", COUNT, "--save-cache", shared_folder / "calibration.json"]
+    arguments = [folder, "--faces", faces, "--count", COUNT, "--save-calibration", shared_folder / "calibration.json"]
     # 140 drawn faces prove nothing: see test_gate.py.
     arguments.append("--accept-too-few")
-    assert command.main([str(argument) for argument in arguments]) == 0
+    assert command.main(["quantize", *(str(argument) for argument in arguments)]) == 0
     return folder
 
 

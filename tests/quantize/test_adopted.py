@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from fer_edge.classifier import Classifier
 from fer_edge.faces import load_faces
 
-from export.adopt.__main__ import main as adopt
-from quantize.__main__ import main as quantize
+from boards.lab import main as lab
 
 LABELS = ("left", "right", "top")
 
@@ -79,12 +78,12 @@ def adopted(tmp_path: Path, network: nn.Module, *words: str, nhwc: bool = False)
     axes = {"x": {0: "n"}}
     torch.onnx.export(network, (torch.zeros(shape),), path, dynamo=False, input_names=["x"], dynamic_axes=axes)
     always = ("--labels", ",".join(LABELS), "--licence", "MIT", "--out", str(tmp_path / "artifacts"))
-    assert adopt([str(path), *always, *words]) == 0
+    assert lab(["adopt", str(path), *always, *words]) == 0
     return tmp_path / "artifacts" / "mine"
 
 
 def search(folder: Path, faces: Path, *words: str) -> list[dict[str, str]]:
-    assert quantize([str(folder), "--faces", str(faces), "--accept-too-few", "--force", *words]) == 0
+    assert lab(["quantize", str(folder), "--faces", str(faces), "--accept-too-few", "--force", *words]) == 0
     with open(folder / "quantize.csv", newline="") as stream:
         return list(csv.DictReader(stream))
 
@@ -131,7 +130,7 @@ def test_a_tflite_alone_goes_through_the_search(faces: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_colours_in_the_other_order_are_noticed_before_anything_is_quantized(faces, tmp_path, capfd) -> None:
     folder = adopted(tmp_path, trained(0, 1), "--colour", "bgr", "--range", "0..1")
-    assert quantize([str(folder), "--faces", str(faces)]) == 4
+    assert lab(["quantize", str(folder), "--faces", str(faces)]) == 4
     assert "the colours in the other order" in capfd.readouterr().err
     assert not list(folder.glob("*int8*"))
 
@@ -149,5 +148,5 @@ def test_faces_cropped_too_wide_are_noticed(faces: Path, tmp_path: Path, capfd) 
             image[:, :7], image[:, 39:] = (0, 0, 255), (255, 255, 0)
             image[7:39, 7:39] = picture(label, generator)
             cv2.imwrite(str(wide / name / f"{number}.png"), image)
-    assert quantize([str(folder), "--faces", str(wide)]) == 4
+    assert lab(["quantize", str(folder), "--faces", str(wide)]) == 4
     assert "faces cropped" in capfd.readouterr().err

@@ -14,9 +14,10 @@ from fer_edge.fetch import PublishedFile, fetch_detector
 from fer_edge.frames import Box
 from fer_edge.tracker import intersection_over_union
 
+from boards.lab import main
 from export.detector import Network, float_tflite, read_yunet
 from export.metadata import put_text_in_tflite, read_tflite, write_tflite
-from quantize.detector.__main__ import _images, main
+from quantize.detector.job import _images
 from quantize.detector.make import MadeDetector, equalized, int8_tflite, make_detector
 from quantize.detector.scenes import BucketRecall, Portrait, portraits, recall_by_size, require_recall, scenes
 from quantize.errors import GateError
@@ -184,7 +185,7 @@ def test_a_made_file_with_an_output_cut_off_is_refused(made: MadeDetector, tmp_p
 @pytest.mark.parametrize("canvas", ["160", "160x100", "x", "0x0", "99999999x32", "-160x128"])
 def test_the_command_refuses_a_bad_canvas(canvas: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["--", canvas])
+        main(["make-detector", "--", canvas])
     assert ended.value.code == 2
     assert "multiples of 32" in capsys.readouterr().err
 
@@ -196,13 +197,13 @@ def test_the_command_names_a_picture_it_cannot_read(
     (tmp_path / "text.png").write_text("no picture")
     out = tmp_path / "out"
     words = ["--source", str(yunet_file), "--pictures", str(tmp_path / name), "--out", str(out)]
-    assert main(["96x64", *words]) == 2
+    assert main(["make-detector", "96x64", *words]) == 2
     assert name in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_the_command_takes_the_published_file_alone(made: MadeDetector, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["96x64", "--source", str(made.float_file)]) == 2
+    assert main(["make-detector", "96x64", "--source", str(made.float_file)]) == 2
     assert "expected the published .onnx" in capsys.readouterr().err
 
 
@@ -223,8 +224,8 @@ def test_videos_give_each_fortieth_frame(clip: Path) -> None:
 def test_without_a_canvas_the_command_makes_the_file_of_the_runtime(
     yunet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], clip: Path
 ) -> None:
-    monkeypatch.setattr("quantize.detector.__main__.DATA", tmp_path)
-    assert main(["--source", str(yunet_file)]) == 0
+    monkeypatch.setattr("quantize.detector.job.DATA", tmp_path)
+    assert main(["make-detector", "--source", str(yunet_file)]) == 0
     assert open_detector("auto", tmp_path / "yunet.int8.tflite").name == "yunet"
     told = capsys.readouterr().out
     assert all(f"canvas {size}" in told for size in ("64x64", "160x128", "320x256"))
@@ -233,9 +234,9 @@ def test_without_a_canvas_the_command_makes_the_file_of_the_runtime(
 def test_set_up_without_the_published_file_says_in_one_line_that_mediapipe_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("quantize.detector.__main__.fetch_detector", lambda name: fetch_detector(name, tmp_path))
+    monkeypatch.setattr("quantize.detector.job.fetch_detector", lambda name: fetch_detector(name, tmp_path))
     monkeypatch.setattr("fer_edge.fetch.YUNET", PublishedFile("http://127.0.0.1:9/absent.onnx", "0" * 64))
-    assert main(["--or-mediapipe"]) == 0
+    assert main(["make-detector", "--or-mediapipe"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 1 and "MediaPipe" in told[0]
-    assert main([]) == 2, "asked for by hand, it is an error"
+    assert main(["make-detector"]) == 2, "asked for by hand, it is an error"

@@ -7,7 +7,7 @@ import pytest
 
 from fer_edge.errors import UsageError
 
-from quantize import __main__ as command
+from boards import lab as command
 from quantize import simulate
 from quantize.report import markdown
 from tests.conftest import ROOT

@@ -13,8 +13,8 @@ import pytest
 from fer_edge.classifier import Classifier
 from fer_edge.faces import load_faces
 
+from boards import lab as command
 from export.metadata import put_in_onnx
-from quantize import __main__ as command
 from quantize.deployment import deployment_for
 from tests.export import small
 from tests.quantize.networks import foreign
@@ -29,7 +29,7 @@ FORMS = {
 
 
 def run(*words: object) -> int:
-    return command.main([str(word) for word in words])
+    return command.main(["quantize", *(str(word) for word in words)])
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

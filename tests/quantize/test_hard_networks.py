@@ -13,10 +13,10 @@ from fer_edge.classifier import Classifier
 from fer_edge.contract import InputSpec
 from fer_edge.faces import load_faces
 
+from boards import lab as command
 from export.contracts import float_contract
 from export.metadata import put_in_tflite
 from export.tflite_model import tflite_of
-from quantize import __main__ as command
 from quantize import tflite_graph, tflite_ptq
 from quantize.ranges import collect_ranges
 from quantize.recipes import AI_EDGE, Recipe
@@ -31,7 +31,7 @@ PIXELS = InputSpec(height_px=48, width_px=48, colour="grey", layout="NHWC", dtyp
 # below are forced and look at accuracy and form, and the gate's verdict may name speed and size, nothing else.
 def search(path: Path, faces: Path, *more: str) -> int:
     asked = ["--out", str(path.parent / "made"), "--faces", str(faces), "--count", "105"]
-    return command.main([str(path), *asked, "--recipes", "qdq-u8-quantile", *more])
+    return command.main(["quantize", str(path), *asked, "--recipes", "qdq-u8-quantile", *more])
 
 
 def row_of(path: Path) -> dict[str, str]:

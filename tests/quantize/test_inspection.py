@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quantize import __main__ as command
+from boards import lab as command
 
 
 def inspect(*arguments: object) -> int:
@@ -31,7 +31,7 @@ def test_every_layer_is_listed_with_its_noise_and_what_it_runs_on(
 
 
 def test_a_refused_model_can_be_inspected(artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    asked = [str(artefacts), "--faces", str(faces), "--count", "70", "--recipes", "qdq-u8-quantile"]
+    asked = ["quantize", str(artefacts), "--faces", str(faces), "--count", "70", "--recipes", "qdq-u8-quantile"]
     assert command.main(asked) == 1  # the faces are too few, so only the work folder knows it
     assert inspect(artefacts, "--faces", faces, "--count", 70) == 0
     assert "9 of 9 convolutions" in capfd.readouterr().out
@@ -51,7 +51,7 @@ def test_a_folder_without_int8_is_refused(artefacts: Path, capfd: pytest.Capture
 def test_the_curve_is_written_with_a_row_for_each_model(exported: Path, faces: Path, tmp_path: Path) -> None:
     table = tmp_path / "calibration.csv"
     arguments = ["curve", exported, "--faces", faces, "--counts", "32,64", "--seeds", "0", "--csv", table]
-    assert command.main([str(argument) for argument in arguments]) == 0
+    assert command.main(["quantize", *(str(argument) for argument in arguments)]) == 0
     head, *rows = table.read_text().splitlines()
     assert head == "model,method,count,seed,agreement,dataset,n"
     assert [row.split(",")[1:3] for row in rows] == [

@@ -18,9 +18,8 @@ from fer_edge.faces import load_faces
 from fer_edge.files import sha256_of
 from fer_edge.metrics import agreement
 
-from export import __main__ as export_command
+from boards import lab as command
 from export.metadata import read_tflite
-from quantize import __main__ as command
 from quantize import qdq_graph, tflite_graph
 from quantize.calibration import load_cache
 from quantize.report import COLUMNS
@@ -31,12 +30,12 @@ INT8 = ("small.int8.onnx", "small.int8.tflite")
 
 
 def run(*arguments: object) -> int:
-    """`python -m quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
-    return command.main([*(str(argument) for argument in arguments), "--accept-too-few"])
+    """`fer-edge-lab quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
+    return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"])
 
 
 def run_with_cache(artefacts: Path, cache: Path, *more: object) -> int:
-    return run(artefacts, "--faces", artefacts / "no-faces.npz", "--cache", cache, *more)
+    return run(artefacts, "--faces", artefacts / "no-faces.npz", "--calibration", cache, *more)
 
 
 def written(artefacts: Path) -> list[str]:
@@ -327,7 +326,7 @@ def test_a_senseless_count_or_seed_is_bad_usage(option: tuple, artefacts: Path, 
 
 def test_the_folder_may_be_the_current_one(artefacts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(artefacts)
-    assert run(".", "--faces", "none", "--cache", cache) == 0
+    assert run(".", "--faces", "none", "--calibration", cache) == 0
     assert written(artefacts) == sorted(name + part for name in INT8 for part in ("", ".json", ".recipe.json"))
 
 
@@ -348,9 +347,9 @@ def test_committed_models_pass_the_gate_on_fer2013_as_their_cache_says(path: Pat
         pytest.skip("FER2013 is absent; `make data FER2013=fer2013.csv` brings it")
     name, again = path.parent.name, tmp_path / "calibration.json"
     checkpoint = path.parent / f"{name}.safetensors"
-    assert export_command.main([str(checkpoint), "--out", str(tmp_path)]) == 0
-    words = [tmp_path / name, "--faces", fer2013, "--checkpoint", checkpoint, "--save-cache", again]
-    assert command.main([str(word) for word in words]) == 0
+    assert command.main(["export", str(checkpoint), "--out", str(tmp_path)]) == 0
+    words = [tmp_path / name, "--faces", fer2013, "--checkpoint", checkpoint, "--save-calibration", again]
+    assert command.main(["quantize", *(str(word) for word in words)]) == 0
     committed, made = (load_cache(p, sha256_of(checkpoint)) for p in (path, again))
     assert committed.description() == made.description()
     for kind in ("onnx", "tflite"):

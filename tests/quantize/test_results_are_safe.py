@@ -9,7 +9,7 @@ import pytest
 from fer_edge.errors import ModelError
 from fer_edge.files import sha256_of
 
-from quantize import __main__ as command
+from boards import lab as command
 from quantize.deployment import Deployment, deployment_for, read_deployments, write_deployments
 from quantize.report import read_cells
 from tests.quantize.networks import foreign
@@ -17,7 +17,7 @@ from tests.quantize.test_search import blanked
 
 
 def run(*words: object) -> int:
-    return command.main([*(str(word) for word in words), "--accept-too-few"])
+    return command.main(["quantize", *(str(word) for word in words), "--accept-too-few"])
 
 
 def contents(folder: Path, pattern: str) -> dict[str, bytes]:

@@ -17,10 +17,10 @@ from fer_edge.classifier import Classifier
 from fer_edge.errors import ModelError
 from fer_edge.faces import load_faces
 
+from boards import lab as command
 from export.contracts import float_contract
 from export.metadata import put_in_onnx
 from export.onnx_model import onnx_of
-from quantize import __main__ as command
 from quantize import publish, tflite_ptq
 from quantize.counter import InstructionCounter
 from quantize.measure import is_correlated
@@ -33,8 +33,8 @@ from train.fit import checkpoint
 
 
 def run(*arguments: object, counter: InstructionCounter | None = None) -> int:
-    """`python -m quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
-    return command.main([*(str(argument) for argument in arguments), "--accept-too-few"], counter)
+    """`fer-edge-lab quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
+    return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"], counter)
 
 
 def counting(float_count: int, int8_count: int) -> InstructionCounter:
@@ -182,7 +182,7 @@ def test_a_killed_search_leaves_no_final_name_and_resumes(artefacts: Path, faces
     recipes = ["--recipes", "qdq-u8-quantile,qdq-u8-minmax,qdq-u8-convs"]
     arguments = [str(artefacts), "--faces", str(faces), "--count", "70", *recipes]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "runtime")))}
-    job = subprocess.Popen([sys.executable, "-m", "quantize", *arguments], cwd=ROOT, env=environment)
+    job = subprocess.Popen([sys.executable, "-m", "boards.lab", "quantize", *arguments], cwd=ROOT, env=environment)
     work = artefacts / ".search"
 
     def trials() -> list[Path]:
@@ -239,8 +239,8 @@ def test_a_float_onnx_of_the_users_own_with_a_folder_of_faces(exported: Path, ow
     # Its ranges, kept, are enough where the faces are not.
     saved = tmp_path / "ranges.json"
     asked = ("--out", tmp_path / "made", "--recipes", "qdq-u8-quantile")
-    assert run(mine, *asked, "--faces", own_faces, "--save-cache", saved) == 0
-    assert run(mine, *asked, "--faces", "none", "--cache", saved) == 0
+    assert run(mine, *asked, "--faces", own_faces, "--save-calibration", saved) == 0
+    assert run(mine, *asked, "--faces", "none", "--calibration", saved) == 0
     made_without = Classifier(made / "mine.int8.onnx").contract.quantization
     assert made_without is not None
     assert (made_without.max_accuracy_drop_points, made_without.min_agreement) == (None, 0.8)
@@ -356,7 +356,7 @@ def test_recipes_that_need_faces_are_left_out_with_a_word(
     artefacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipes = "qdq-u8-quantile,qdq-u8-entropy,nncf"
-    assert run(artefacts, "--faces", "none", "--cache", cache, "--recipes", recipes) == 0
+    assert run(artefacts, "--faces", "none", "--calibration", cache, "--recipes", recipes) == 0
     output = capfd.readouterr().out
     assert "left out qdq-u8-entropy: needs faces" in output
     assert "left out nncf: needs faces" in output
@@ -376,7 +376,7 @@ def test_a_recipe_that_cannot_be_made_is_a_row_and_the_others_go_on(
     # As ai-edge-quantizer and LiteRT fail on networks they do not know.
     monkeypatch.setattr(tflite_ptq, "quantized", broken)
     recipes = "qdq-u8-quantile,tflite-quantile"
-    assert run(artefacts, "--faces", "none", "--cache", cache, "--recipes", recipes) == 1
+    assert run(artefacts, "--faces", "none", "--calibration", cache, "--recipes", recipes) == 1
     assert "could not be made: div.cc" in capfd.readouterr().err
     assert {row["recipe"]: row["verdict"][:5] for row in rows_of(artefacts)}["tflite-quantile"] == "fail:"
     assert int8_files(artefacts) == [f"small.int8.onnx{part}" for part in ("", ".json", ".recipe.json")]

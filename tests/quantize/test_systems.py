@@ -11,7 +11,7 @@ from fer_edge.classifier import Classifier
 from fer_edge.faces import LabelledFaces, ValuedFaces, load_task_faces
 from fer_edge.metrics import concordance
 
-from quantize import __main__ as command
+from boards import lab as command
 from quantize import search
 from quantize.calibration import CalibrationOptions
 from quantize.gate import Limits
@@ -114,9 +114,9 @@ def test_scores_of_values_by_hand() -> None:
 @pytest.mark.slow
 def test_networks_are_compared_side_by_side_whatever_the_gate_says(folder: Path, faces: Path, tmp_path: Path) -> None:
     path = exported_system("xception", folder).parent.parent / "xception.safetensors"
-    places = ["--artefacts", str(tmp_path / "a"), "--out", str(tmp_path / "x.csv")]
+    places = ["--artifacts", str(tmp_path / "a"), "--out", str(tmp_path / "x.csv")]
     words = [str(path), "--faces", str(faces), "--count", "32", *places]
-    assert command.main(["compare", *words]) == 0
+    assert command.main(["compare-int8", *words]) == 0
     with open(tmp_path / "x.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["file"] for row in rows] == ["xception.int8.onnx", "xception.int8.tflite"]
@@ -124,4 +124,4 @@ def test_networks_are_compared_side_by_side_whatever_the_gate_says(folder: Path,
         drop = 100 * (float(row["float"]) - float(row["int8"]))
         assert float(row["drop_points"]) == pytest.approx(drop, abs=0.02)
         assert (tmp_path / "a" / "xception" / row["file"]).is_file()
-    assert command.main(["compare", str(tmp_path / "absent.safetensors"), "--out", str(tmp_path / "y.csv")]) == 4
+    assert command.main(["compare-int8", str(tmp_path / "absent.safetensors"), "--out", str(tmp_path / "y.csv")]) == 4

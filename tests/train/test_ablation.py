@@ -7,8 +7,8 @@ import pytest
 
 from fer_edge.errors import UsageError
 
+from boards import lab as command
 from tests.conftest import ROOT
-from train import __main__ as command
 from train.data import cache
 from train.data.fer2013 import Fer2013
 from train.fit import checkpoint, loop, recipe
@@ -59,8 +59,8 @@ def test_the_table_has_the_mean_of_the_seeds_and_resumes(
     plan_path: Path, tiny: Fer2013, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache.save(tiny, tmp_path / "data.npz")
-    words = ["ablate", str(plan_path), "--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path / "runs")]
-    assert command.main([*words, "--output", str(tmp_path / "out.csv"), "--jobs", "2"]) == 0
+    words = ["ablate", str(plan_path), "--faces", str(tmp_path / "data.npz"), "--runs", str(tmp_path / "runs")]
+    assert command.main([*words, "--out", str(tmp_path / "out.csv"), "--jobs", "2"]) == 0
     with open(tmp_path / "out.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["row"] for row in rows] == ["as it is", "Half the width"]
@@ -78,7 +78,7 @@ def test_the_table_has_the_mean_of_the_seeds_and_resumes(
     assert [checkpoint.load(path).info.name for path in kept] == ["plan-as-it-is-seed0", "plan-half-the-width-seed0"]
     states = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/ablation-plan/*/state.pt")}
     assert len(states) == 4
-    assert command.main([*words, "--output", str(tmp_path / "out.csv")]) == 0
+    assert command.main([*words, "--out", str(tmp_path / "out.csv")]) == 0
     assert states == {path: path.stat().st_mtime_ns for path in states}
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from fer_edge.errors import DataError, UsageError
 
+from boards import lab as command
 from tests.conftest import ROOT
-from train import __main__ as command
 from train import architectures
 from train.data import cache
 from train.data.fer2013 import EXPRESSIONS, SPLITS, Fer2013
@@ -173,7 +173,7 @@ def test_answers_for_other_faces_or_labels_are_refused(tiny: Fer2013, teacher: P
 
 
 def test_a_file_that_holds_no_answers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="python -m train answers"):
+    with pytest.raises(DataError, match="fer-edge-lab answers"):
         answers.read_answers(tmp_path / "absent.npz")
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(DataError, match="not a file of stored answers"):
@@ -194,11 +194,11 @@ def test_the_command_writes_the_file(
     arguments = [
         "answers",
         str(teacher),
-        "--output",
+        "--out",
         str(output),
         "--views",
         "2",
-        "--cache",
+        "--faces",
         str(tmp_path / "data.npz"),
     ]
     assert command.main(arguments) == 0

@@ -53,7 +53,7 @@ def run(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_teacher_trains_an_epoch_a_call_under_a_time_limit(machine: Path) -> None:
-    fit = ["-m", "train", "fit", "fer-teacher", "--runs", "runs", "--models", "trained", "--minutes", "0"]
+    fit = ["-m", "boards.lab", "train", "fer-teacher", "--runs", "runs", "--models", "trained", "--minutes", "0"]
     first, second = run(machine, *fit), run(machine, *fit)
     for epoch, done in enumerate((first, second), start=1):
         assert done.returncode == 2, done.stderr[-2000:]
@@ -66,14 +66,14 @@ def test_a_teacher_trains_an_epoch_a_call_under_a_time_limit(machine: Path) -> N
 @pytest.mark.slow
 def test_a_student_of_stored_answers_is_trained_and_published(machine: Path) -> None:
     teacher = "models/fer-nano/fer-nano.safetensors"
-    answered = run(machine, "-m", "train", "answers", teacher, "--output", "answers.npz", "--views", "2", "--bf16")
+    answered = run(machine, "-m", "boards.lab", "answers", teacher, "--out", "answers.npz", "--views", "2", "--bf16")
     assert answered.returncode == 0, answered.stderr[-2000:]
     (machine / "student.toml").write_text(
         'name = "student"\narchitecture = "fer_residual"\n[arguments]\nstem = 4\nwidths = [4, 8]\ndepths = [1, 1]\n'
         '[schedule]\nepochs = 2\nbatch = 14\nprecision = "bf16"\n[distillation]\nanswers = "answers.npz"\n'
         '[noise]\nshare = 0.5\nkinds = ["jpeg", "blur"]\n'
     )
-    fit = run(machine, "-m", "train", "fit", "student.toml", "--runs", "runs", "--models", "trained")
+    fit = run(machine, "-m", "boards.lab", "train", "student.toml", "--runs", "runs", "--models", "trained")
     assert fit.returncode == 0, fit.stderr[-2000:]
     assert checkpoint.load(machine / "trained" / "student" / "student.safetensors").info.name == "student"
 

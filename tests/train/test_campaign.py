@@ -10,9 +10,9 @@ import pytest
 
 from fer_edge.errors import UsageError
 
+from boards import lab as command
 from tests.conftest import ROOT
 from tests.waiting import eventually
-from train import __main__ as command
 from train.fit import campaign
 
 
@@ -27,8 +27,8 @@ def plan(tmp_path: Path, text: str) -> Path:
     return path
 
 
-HELP = 'command = ["fit", "--help"]\n'
-FAILS = 'command = ["fit", "no-such-recipe"]\n'
+HELP = 'command = ["train", "--help"]\n'
+FAILS = 'command = ["train", "no-such-recipe"]\n'
 
 
 def test_jobs_run_once_and_leave_their_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,7 @@ def test_what_waits_for_a_failed_job_is_left_out_and_the_others_run(
     )
     assert command.main(["campaign", str(path), "--folder", str(tmp_path / "c")]) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("train: failed: bad, after.")
+    assert captured.err.startswith("fer-edge-lab campaign: failed: bad, after.")
     assert "good: done" in captured.out
     assert "no-such-recipe" in (tmp_path / "c" / "logs" / "bad.log").read_text()
     assert not (tmp_path / "c" / "logs" / "after.log").exists()
@@ -82,7 +82,7 @@ def test_a_stopped_campaign_stops_its_jobs_and_goes_on_later(tmp_path: Path) -> 
     )
     path, log = plan(tmp_path, f'[[job]]\nname = "a"\n{HELP}'), tmp_path / "c" / "logs" / "a.log"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    start = [sys.executable, "-m", "train", "campaign", str(path), "--folder", str(tmp_path / "c")]
+    start = [sys.executable, "-m", "boards.lab", "campaign", str(path), "--folder", str(tmp_path / "c")]
     with subprocess.Popen(start, env=environment, cwd=ROOT) as process:
         eventually(lambda: log.is_file() and "begun" in log.read_text(), "it does not begin", process=process)
         process.terminate()

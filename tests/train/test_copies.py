@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from boards import lab as command
 from tests.conftest import ROOT
 from tests.train.test_xception import faces
-from train import __main__ as command
 from train.data import cache
 from train.data.fer2013 import EXPRESSIONS, Fer2013
 from train.fit.evaluate import Candidate
@@ -46,7 +46,7 @@ def test_they_are_measured_apart(sharing: Fer2013) -> None:
 
 def test_the_command_writes_a_row_a_model(sharing: Fer2013, default_model: Path, tmp_path: Path) -> None:
     cache.save(sharing, tmp_path / "data.npz")
-    words = ["copies", str(default_model), "--cache", str(tmp_path / "data.npz"), "--output", str(tmp_path / "c.csv")]
+    words = ["copies", str(default_model), "--faces", str(tmp_path / "data.npz"), "--out", str(tmp_path / "c.csv")]
     assert command.main(words) == 0
     with open(tmp_path / "c.csv", newline="") as stream:
         (row,) = csv.DictReader(stream)
@@ -57,8 +57,8 @@ def test_a_split_without_copies_is_one_line(
     sharing: Fer2013, default_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache.save(sharing, tmp_path / "data.npz")
-    words = ["copies", str(default_model), "--cache", str(tmp_path / "data.npz"), "--split", "PrivateTest"]
-    assert command.main([*words, "--output", str(tmp_path / "c.csv")]) == 2
+    words = ["copies", str(default_model), "--faces", str(tmp_path / "data.npz"), "--split", "PrivateTest"]
+    assert command.main([*words, "--out", str(tmp_path / "c.csv")]) == 2
     assert "0 of 14 faces have a copy in Training" in capsys.readouterr().err
     assert not (tmp_path / "c.csv").exists()
 

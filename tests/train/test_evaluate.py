@@ -9,7 +9,7 @@ import pytest
 from fer_edge.classifier import Classifier
 from fer_edge.errors import UsageError
 
-from train import __main__ as command
+from boards import lab as command
 from train import architectures
 from train.data import cache
 from train.data.fer2013 import Fer2013
@@ -29,17 +29,17 @@ def weights(tmp_path: Path) -> Path:
 
 def test_evaluating_twice_keeps_one_row_a_split(weights: Path, tiny: Fer2013, tmp_path: Path) -> None:
     cache.save(tiny, tmp_path / "data.npz")
-    words = ["evaluate", str(weights), "--cache", str(tmp_path / "data.npz")]
+    words = ["evaluate", str(weights), "--faces", str(tmp_path / "data.npz")]
     for split in ("PublicTest", "PublicTest", "PrivateTest"):
-        assert command.main([*words, "--split", split, "--results", str(tmp_path / "results.csv")]) == 0
+        assert command.main([*words, "--split", split, "--out", str(tmp_path / "results.csv")]) == 0
     with open(tmp_path / "results.csv", newline="") as stream:
         assert [row["split"] for row in csv.DictReader(stream)] == ["PublicTest", "PrivateTest"]
 
 
 def test_a_deployable_file_is_measured_as_the_board_runs_it(default_model: Path, tiny: Fer2013, tmp_path: Path) -> None:
     cache.save(tiny, tmp_path / "data.npz")
-    words = ["evaluate", str(default_model), "--cache", str(tmp_path / "data.npz"), "--split", "PublicTest"]
-    assert command.main([*words, "--results", str(tmp_path / "results.csv")]) == 0
+    words = ["evaluate", str(default_model), "--faces", str(tmp_path / "data.npz"), "--split", "PublicTest"]
+    assert command.main([*words, "--out", str(tmp_path / "results.csv")]) == 0
     with open(tmp_path / "results.csv", newline="") as stream:
         (row,) = csv.DictReader(stream)
     classifier, chosen = Classifier(default_model), tiny.usage == 1
@@ -53,8 +53,8 @@ def test_a_file_of_another_checkpoint_is_not_measured_beside_it(
     weights: Path, default_model: Path, tiny: Fer2013, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache.save(tiny, tmp_path / "data.npz")
-    words = ["evaluate", str(weights), str(default_model), "--cache", str(tmp_path / "data.npz")]
-    assert command.main([*words, "--results", str(tmp_path / "results.csv")]) == 2
+    words = ["evaluate", str(weights), str(default_model), "--faces", str(tmp_path / "data.npz")]
+    assert command.main([*words, "--out", str(tmp_path / "results.csv")]) == 2
     assert "Run `make export quantize` again" in capsys.readouterr().err
     assert not (tmp_path / "results.csv").exists()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from train import __main__ as command
+from boards import lab as command
 from train.data import cache
 from train.data.fer2013 import Fer2013
 from train.fit import checkpoint
@@ -28,7 +28,7 @@ def test_teachers_then_students(tiny: Fer2013, tmp_path: Path, capsys: pytest.Ca
     for name, width in (("large", 12), ("student", 6)):
         (tmp_path / f"{name}.toml").write_text(RECIPE.format(name=name, width=width))
     words = ["family", "--teacher", str(tmp_path / "large.toml"), "--seeds", "2"]
-    words += ["--students", str(tmp_path / "student.toml"), "--cache", str(tmp_path / "data.npz")]
+    words += ["--students", str(tmp_path / "student.toml"), "--faces", str(tmp_path / "data.npz")]
     words += ["--runs", str(tmp_path / "runs"), "--models", str(tmp_path / "models")]
     assert command.main(words) == 0
     teachers = [checkpoint.load(tmp_path / f"runs/teachers/large-seed{s}/large-seed{s}.safetensors") for s in (0, 1)]

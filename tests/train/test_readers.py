@@ -14,7 +14,7 @@ from fer_edge.errors import DataError
 from fer_edge.frames import Box
 from fer_edge.tasks import FER_PLUS
 
-from train import __main__ as command
+from boards import lab as command
 from train.data import annotated, cache
 from train.data.annotated import ACTION_UNITS
 from train.data.fer2013 import EXPRESSIONS
@@ -372,12 +372,12 @@ def test_a_folder_that_is_no_dataset_is_refused(reader: object, tmp_path: Path) 
 def test_the_command_caches_what_training_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "affectnet").mkdir()
     root = write_affectnet(tmp_path / "affectnet")
-    assert command.main(["annotations", "affectnet", str(root), "--cache", str(tmp_path / "a.npz")]) == 0
+    assert command.main(["annotations", "affectnet", str(root), "--out", str(tmp_path / "a.npz")]) == 0
     data, read = cache.load_any(tmp_path / "a.npz"), affectnet.read(root)
     assert data.dataset == "AffectNet"
     np.testing.assert_array_equal(data.images, read.images)
     np.testing.assert_array_equal(data.truth("valence-arousal"), read.truth("valence-arousal"))
-    assert command.main(["annotations", "imagenet", str(root), "--cache", str(tmp_path / "b.npz")]) == 2
+    assert command.main(["annotations", "imagenet", str(root), "--out", str(tmp_path / "b.npz")]) == 2
     with pytest.raises(DataError, match="holds AffectNet, expected FER2013"):
         cache.load(tmp_path / "a.npz")
     with pytest.raises(DataError, match="AffectNet has no annotation for action-units"):

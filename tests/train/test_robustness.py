@@ -9,7 +9,7 @@ import pytest
 from fer_edge.errors import UsageError
 from fer_edge.noise import NOISES, STEPS
 
-from train import __main__ as command
+from boards import lab as command
 from train import architectures
 from train.data import cache
 from train.data.fer2013 import EXPRESSIONS, Fer2013
@@ -52,8 +52,8 @@ def test_the_command_writes_table_and_picture(
     small = Recipe("small", "fer_residual", {"stem": 4, "widths": [4], "depths": [1]})
     state = architectures.build(small.architecture, small.arguments).state_dict()
     checkpoint.save(tmp_path / "small.safetensors", state, publish.info_of(small))
-    words = ["robustness", str(tmp_path / "small.safetensors"), "--cache", str(tmp_path / "data.npz")]
-    assert command.main([*words, "--output", str(tmp_path / "r.csv")]) == 0
+    words = ["robustness", str(tmp_path / "small.safetensors"), "--faces", str(tmp_path / "data.npz")]
+    assert command.main([*words, "--out", str(tmp_path / "r.csv")]) == 0
     with open(tmp_path / "r.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert {(row["split"], row["n"], row["dataset"]) for row in rows} == {("PublicTest", "14", "FER2013")}

@@ -12,7 +12,7 @@ import torch
 
 from fer_edge.errors import ModelError, UsageError
 
-from train import __main__ as command
+from boards import lab as command
 from train import architectures
 from train.architectures.saliency_cnn import DifferenceOfGaussians, gaussian_kernel, prior_of
 from train.data import cache
@@ -170,9 +170,9 @@ def test_the_overlay_is_a_picture(teacher: Path, tmp_path: Path, capsys: pytest.
     checkpoint.save(guided, state, publish.info_of(GUIDED))
     face, drawn = tmp_path / "face.png", tmp_path / "overlay.png"
     cv2.imwrite(str(face), np.random.default_rng(0).integers(0, 256, (60, 60), dtype=np.uint8))
-    assert command.main(["overlay", str(guided), str(face), "--output", str(drawn)]) == 0
+    assert command.main(["overlay", str(guided), str(face), "--out", str(drawn)]) == 0
     assert cv2.imread(str(drawn)).shape == (384, 384, 3)
-    assert command.main(["overlay", str(teacher), str(face), "--output", str(drawn)]) == ModelError.exit_code
+    assert command.main(["overlay", str(teacher), str(face), "--out", str(drawn)]) == ModelError.exit_code
     assert command.main(["overlay", str(guided), str(tmp_path / "absent.png")]) == 2
     assert "predicts no saliency" in capsys.readouterr().err
 
@@ -185,7 +185,7 @@ def test_maps_are_measured_beside_the_mean_of_all(
     state = architectures.build(recipe.architecture, recipe.arguments).state_dict()
     checkpoint.save(path, state, publish.info_of(recipe))
     cache.save(dataclasses.replace(tiny, images=np.repeat(tiny.images[:1], len(tiny.images), 0)), tmp_path / "d.npz")
-    assert command.main(["maps", str(path), "--cache", str(tmp_path / "d.npz"), "--output", str(output)]) == 0
+    assert command.main(["maps", str(path), "--faces", str(tmp_path / "d.npz"), "--out", str(output)]) == 0
     with open(output, newline="") as stream:
         own, mean = csv.DictReader(stream)
     assert (own["map"], mean["map"], own["truth"]) == ("its own", "the mean map", "evidence of teacher")

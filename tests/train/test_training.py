@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from fer_edge.errors import ModelError, UsageError
 
+from boards import lab as command
 from tests.waiting import TIMEOUT_S, eventually
-from train import __main__ as command
 from train import architectures
 from train.data import cache
 from train.data.fer2013 import EXPRESSIONS, Fer2013
@@ -94,10 +94,10 @@ def torchrun(tmp_path: Path, tiny: Fer2013, sections: str) -> subprocess.Complet
         'name = "shared"\narchitecture = "fer_residual"\n[arguments]\nstem = 4\nwidths = [4, 8]\ndepths = [1, 1]\n'
         f"[schedule]\nepochs = 2\nbatch = 14\n{sections}"
     )
-    places = ["--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path), "--models", str(tmp_path / "models")]
+    places = ["--faces", str(tmp_path / "data.npz"), "--runs", str(tmp_path), "--models", str(tmp_path / "models")]
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
-        [*start, "-m", "train", "fit", str(recipe), *places],
+        [*start, "-m", "boards.lab", "train", str(recipe), *places],
         capture_output=True,
         text=True,
         timeout=250,
@@ -193,8 +193,8 @@ def test_sigkill_loses_no_finished_epoch(tiny: Fer2013, tmp_path: Path) -> None:
         'name = "killed"\narchitecture = "fer_residual"\n[arguments]\nstem = 4\nwidths = [4, 8]\ndepths = [1, 1]\n'
         "[schedule]\nepochs = 40\nbatch = 14\n"
     )
-    places = ["--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path), "--models", str(tmp_path / "models")]
-    words = [sys.executable, "-m", "train", "fit", str(recipe), *places]
+    places = ["--faces", str(tmp_path / "data.npz"), "--runs", str(tmp_path), "--models", str(tmp_path / "models")]
+    words = [sys.executable, "-m", "boards.lab", "train", str(recipe), *places]
     state = tmp_path / "killed" / "state.pt"
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         eventually(state.is_file, "no epoch was finished", process=process, timeout_s=250)
@@ -563,7 +563,7 @@ def test_arguments_an_architecture_cannot_be_built_with_are_refused(arguments: d
 
 
 def test_errors_are_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert command.main(["fit", "no-such-recipe"]) == 2
+    assert command.main(["train", "no-such-recipe"]) == 2
     assert command.main(["data", str(tmp_path / "absent.csv")]) == 2
     assert command.main(["evaluate", str(tmp_path / "absent.safetensors")]) == 4
     lines = capsys.readouterr().err.splitlines()

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from fer_edge.errors import ModelError, UsageError
 
-from train import __main__ as command
+from boards import lab as command
 from train import architectures
 from train.architectures.xception import Block, MaxPool
 from train.data import cache, duplicates
@@ -211,7 +211,7 @@ def write_recipe(path: Path) -> Path:
 
 def test_the_command_validates_publishes_and_resumes(tiny: Fer2013, tmp_path: Path) -> None:
     cache.save(tiny, tmp_path / "data.npz")
-    places = ["--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path / "runs"), "--models", str(tmp_path / "m")]
+    places = ["--faces", str(tmp_path / "data.npz"), "--runs", str(tmp_path / "runs"), "--models", str(tmp_path / "m")]
     words = ["kfold", str(write_recipe(tmp_path / "x.toml")), "--folds", "2", *places]
     assert command.main(words) == 0
     folder = tmp_path / "runs" / "tiny-xception"
@@ -273,7 +273,7 @@ def test_the_ensemble_can_teach_a_student(tiny: Fer2013, tmp_path: Path) -> None
         'name = "student"\narchitecture = "fer_residual"\n[arguments]\nstem = 4\nwidths = [4]\ndepths = [1]\n'
         "[schedule]\nepochs = 1\nbatch = 14\n"
     )
-    places = ["--cache", str(tmp_path / "data.npz"), "--runs", str(tmp_path / "runs"), "--models", str(tmp_path / "m")]
+    places = ["--faces", str(tmp_path / "data.npz"), "--runs", str(tmp_path / "runs"), "--models", str(tmp_path / "m")]
     recipe = write_recipe(tmp_path / "x.toml")
     assert command.main(["kfold", str(recipe), "--folds", "2", "--student", str(student), *places]) == 0
     name = "student-of-tiny-xception"  # the student's own recipe may have a model, too

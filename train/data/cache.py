@@ -30,7 +30,7 @@ def load(path: Path = DEFAULT_CACHE) -> Fer2013:
     """Read the cache of FER2013 back. Raises DataError saying how to make it when it is not there or damaged."""
     data = load_any(path)
     if not isinstance(data, Fer2013):
-        raise DataError(f"{path}: holds {data.dataset}, expected FER2013. Name its cache with --cache.")
+        raise DataError(f"{path}: holds {data.dataset}, expected FER2013. Name its cache with --faces.")
     return data
 
 

@@ -116,7 +116,7 @@ def _continued(found: Answers, expected: Answers, path: Path) -> Answers:
         if getattr(found, name) != getattr(expected, name):
             raise UsageError(
                 f"{path}: its {name} are {getattr(found, name)}, expected {getattr(expected, name)}. Name another "
-                "--output, or remove the file."
+                "--out, or remove the file."
             )
     return found
 
@@ -144,7 +144,7 @@ def _write(path: Path, answers: Answers) -> None:
 def read_answers(path: Path) -> Answers:
     """Read a file of answers. Raises DataError where it is absent, or none."""
     if not path.is_file():
-        raise DataError(f"stored answers not found: {path}. Make them with `python -m train answers`.")
+        raise DataError(f"stored answers not found: {path}. Make them with `fer-edge-lab answers`.")
     remedy = "Make it again."
     arrays = read_arrays(path, DataError, what="a file of stored answers", remedy=remedy)
     try:

@@ -126,7 +126,7 @@ class ClipAttributes:
 class FaceResAttributes:
     """Gender and age by FaceRes's two other layers, skin tone by the pixels, and identity as FaceRes's embedding.
 
-    `weights` is the file `python -m train pretrained faceres` writes. Gender is the probability of a man, age the
+    `weights` is the file `fer-edge-lab pretrained faceres` writes. Gender is the probability of a man, age the
     expected one in years; of the embedding those directions are kept in which the faces at hand differ most. Raises
     ModelError.
     """
@@ -142,7 +142,7 @@ class FaceResAttributes:
             self._network.load_state_dict({**self._network.state_dict(), **body})
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
             raise ModelError(
-                f"{weights}: not FaceRes's weights ({error}). Make them with `python -m train pretrained faceres`."
+                f"{weights}: not FaceRes's weights ({error}). Make them with `fer-edge-lab pretrained faceres`."
             ) from None
         self._batch = batch
 
@@ -182,7 +182,7 @@ class TableAttributes:
     """Attributes computed before and kept in a file, found by a digest of the pixels. Raises DataError."""
 
     def __init__(self, path: Path) -> None:
-        remedy = "Make one with `python -m train attributes`."
+        remedy = "Make one with `fer-edge-lab attributes`."
         arrays = read_arrays(path, DataError, what="a table of attributes", remedy=remedy)
         digests, values, names = (arrays.get(name, np.zeros(())) for name in ("digests", "values", "names"))
         if values.dtype.kind not in "fiu" or (*digests.shape, *names.shape) != values.shape or values.ndim != 2:

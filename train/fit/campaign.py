@@ -1,10 +1,10 @@
 """A campaign: many trainings from one plan, a few at a time, continued where a stopped machine left them.
 
-A plan is a TOML file of jobs. Each job is arguments of `python -m train`, and names the jobs it waits for:
+A plan is a TOML file of jobs. Each job is arguments of `fer-edge-lab`, and names the jobs it waits for:
 
     [[job]]
     name = "answers"
-    command = ["answers", "models/faceres/faceres.safetensors", "--output", "answers/family.npz"]
+    command = ["answers", "models/faceres/faceres.safetensors", "--out", "answers/family.npz"]
     needs = ["faceres"]
 
 A job that ended well leaves a file in FOLDER/done and is not run again; its output goes to FOLDER/logs. Every job
@@ -38,7 +38,7 @@ class CampaignError(FerEdgeError):
 
 @dataclass(frozen=True)
 class Job:
-    """Arguments of `python -m train`, and the names of the jobs that must end first."""
+    """Arguments of `fer-edge-lab`, and the names of the jobs that must end first."""
 
     name: Name
     command: tuple[Annotated[str, Text(4096)], ...]
@@ -124,7 +124,7 @@ def _started(job: Job, folder: Path, at_once: int) -> Iterator[subprocess.Popen[
     """The job as a process, stopped at the end where it still runs."""
     threads = str(max((os.cpu_count() or 1) // at_once, 1))
     environment = {"OMP_NUM_THREADS": threads, **os.environ}  # what the user set holds
-    start = ["nice", "-n", str(_NICENESS), sys.executable, "-m", "train", *job.command]
+    start = ["nice", "-n", str(_NICENESS), sys.executable, "-m", "boards.lab", *job.command]
     with open(folder / "logs" / f"{job.name}.log", "ab") as log:
         process = subprocess.Popen(
             start, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment

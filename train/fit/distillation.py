@@ -79,7 +79,7 @@ def open_lessons(
     if stored.faces_sha256 != digest(data.images[data.usage == SPLITS.index("Training")]):
         raise UsageError(
             f"{settings.answers}: made for other faces than the Training split of {data.dataset}. Make it again with "
-            "`python -m train answers`."
+            "`fer-edge-lab answers`."
         )
     targets = stored.lessons(settings.temperature, settings.consensus)
     return StoredLessons(stored.places().to(device), targets.to(device))

@@ -1,6 +1,6 @@
 """Large teachers first, then the deployable students they teach: what the family needs of a GPU, in one command.
 
-`python -m train family`, or `torchrun --nproc-per-node N -m train family`; every run resumes where it was stopped.
+`fer-edge-lab family`, or `torchrun --nproc-per-node N -m boards.lab family`; every run resumes where it was stopped.
 """
 
 import dataclasses

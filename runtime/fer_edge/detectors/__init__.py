@@ -67,7 +67,7 @@ class DetectorFile:
     """A published detector file. `sha256s` are the contents known to work; `remedy` is the command that brings it.
 
     `notice` says whose it is, before the text of the licence. `made_filename` is the .tflite that
-    `python -m quantize.detector` makes of it, which is used where it is there.
+    `fer-edge-lab make-detector` makes of it, which is used where it is there.
     """
 
     name: str

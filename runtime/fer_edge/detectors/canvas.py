@@ -34,7 +34,7 @@ def _stepped(side: float) -> int:
 
 
 def with_canvas(data: bytes, canvas: Canvas, where: str) -> bytes:
-    """The .tflite of `python -m quantize.detector` with an input of `canvas`. Raises ModelError where it is not one."""
+    """The .tflite of `fer-edge-lab make-detector` with an input of `canvas`. Raises ModelError where it is not one."""
     shape = input_shape(data, where)
     if len(shape) != 4 or shape[3] != 3 or not all(STEP_PX <= side <= _MOST_PX for side in shape[1:3]):
         raise ModelError(f"{where}: input {shape}, expected a picture, its sides multiples of {STEP_PX}. Is it YuNet?")

@@ -1,7 +1,7 @@
 """YuNet's network on one canvas: pixels in, faces out.
 
 Published: 1x3xSxS BGR float 0..255, letterboxed; class and object scores, boxes and keypoints, (1, cells, values) for
-each of the strides 8, 16 and 32. Made here (`python -m quantize.detector`): 1xHxWx3 BGR, float or int8 (the pixel minus
+each of the strides 8, 16 and 32. Made here (`fer-edge-lab make-detector`): 1xHxWx3 BGR, float or int8 (the pixel minus
 128); the same as maps (1, rows, columns, values), with logits in place of scores.
 
 Score is sqrt(class * object); box centre is (column + dx, row + dy) * stride, size is exp(d) * stride. Keypoints are

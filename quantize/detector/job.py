@@ -1,8 +1,6 @@
-"""`python -m quantize.detector`: make the runtime's INT8 .tflite of the published YuNet, or files of given canvases."""
+"""The job of `fer-edge-lab make-detector`: find the published file, read pictures to calibrate on, make, report."""
 
 import argparse
-import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -11,59 +9,20 @@ from typing import Any
 import cv2
 
 from fer_edge.detectors import DATA, DETECTOR_FILES, checked_file, open_detector
-from fer_edge.errors import DataError, UsageError, run_reporting
+from fer_edge.errors import DataError, UsageError
 from fer_edge.fetch import fetch_detector
 
 from quantize.detector.make import make_detector, make_for_runtime
 from quantize.detector.scenes import BucketRecall, portraits
 
 _YUNET = DETECTOR_FILES["yunet"]
-_MEDIA = [Path("media/astronaut.png"), Path("media/WolfgangLanger_Pexels.mp4")]
 _VIDEOS = (".mp4", ".avi", ".mkv", ".mov")
 # Neighbouring frames of a video show the same face in the same light.
 _EACH_NTH_FRAME = 40
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Make the files of every canvas asked for; the exit code."""
-    options = _parser().parse_args(arguments)
-    return run_reporting("quantize.detector", lambda: _make(options))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m quantize.detector", description=__doc__)
-    parser.add_argument(
-        "canvases",
-        nargs="*",
-        type=_canvas,
-        metavar="WIDTHxHEIGHT",
-        help="make float and INT8 files of this size, as 160x128, in place of the runtime's; multiples of 32",
-    )
-    parser.add_argument("--source", type=Path, metavar="FILE", help="published .onnx (default: the fetched one)")
-    parser.add_argument(
-        "--pictures",
-        type=Path,
-        nargs="+",
-        default=_MEDIA,
-        metavar="PATH",
-        help="photographs and videos, or folders of them, to calibrate on: those with one face are used",
-    )
-    parser.add_argument("--out", type=Path, default=Path("artifacts/detectors"), metavar="FOLDER", help="of canvases")
-    parser.add_argument(
-        "--or-mediapipe", action="store_true", help="end well, saying so, where the published file cannot be had"
-    )
-    return parser
-
-
-def _canvas(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    sides = (int(found[1]), int(found[2])) if found else (0, 0)
-    if min(sides) < 32 or any(side % 32 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected WIDTHxHEIGHT in multiples of 32, as 160x128")
-    return sides
-
-
-def _make(options: argparse.Namespace) -> None:
+def make(options: argparse.Namespace) -> None:
+    """Make the files of every canvas asked for, or the one of the runtime."""
     source = _source(options)
     if source is None:
         return
@@ -123,7 +82,3 @@ def _frames(path: Path) -> Iterator[Any]:
             return
         if index % _EACH_NTH_FRAME == 0:
             yield video.retrieve()[1]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`python -m export.adopt FILE`: another person's network becomes an artifact folder, with contract and both formats.
+"""`adopt FILE`: another person's network becomes an artifact folder, with contract and both formats.
 
 FILE is a float .onnx, .tflite or .pt2 (torch.export), or module:function with --weights. What the file does not say is
 asked for by name; with --faces, colour and range are measured.
@@ -8,38 +8,21 @@ Exit codes: 0 adopted, 1 a file that was made differs from the original, 2 an an
 
 import argparse
 import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_edge.errors import UsageError, run_reporting
+from fer_edge.errors import UsageError
+
+from train.command_line import ARTIFACTS, Commands, add_out
 
 if TYPE_CHECKING:
     from export.adopt.adoption import Adopted
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Parse and run; the exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(_with_values_joined(words))
-    return run_reporting("adopt", lambda: _run(options))
-
-
-def _with_values_joined(words: list[str]) -> list[str]:
-    """`--range -1..1` as one word, which argparse would take for two flags; means may be negative too."""
-    joined: list[str] = []
-    for word in words:
-        if joined and joined[-1] in ("--range", "--mean", "--std") and re.match(r"-\d", word):
-            joined[-1] += f"={word}"
-        else:
-            joined.append(word)
-    return joined
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m export.adopt", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def register(commands: Commands) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("adopt", help="another person's network as an artifact folder", description=__doc__)
     add = parser.add_argument
     add("source", metavar="FILE", help=".onnx, .tflite, .pt2, or module:function")
     add("--name", help="of the model and its folder (default: the file's)")
@@ -59,8 +42,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--trained-on", default="unknown", metavar="TEXT", help="for the contract")
     add("--faces", type=Path, help="labelled faces: a cache of `make data`, or a folder with a sub-folder a label")
     add("--split", default="PublicTest", help="split of the cache (default PublicTest)")
-    add("--out", type=Path, default=Path("artifacts"), help="folder of the model folders")
-    return parser
+    add_out(parser, ARTIFACTS, "folder of the model folders")
+    parser.set_defaults(run=_run)
+
+
+def with_values_joined(words: Sequence[str]) -> list[str]:
+    """`--range -1..1` as one word, which argparse would take for two flags; means may be negative too."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in ("--range", "--mean", "--std") and re.match(r"-\d", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -123,7 +117,3 @@ def _print(adopted: "Adopted") -> None:
             f"({figures.dataset} {figures.split}, fed {adopted.feeding})"
         )
     print(f"next: make quantize MODEL={adopted.contract.name}, or fer-edge photo.jpg --model {path}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,81 @@
+"""`fer-edge-lab`: the workbench, from a dataset to a board, on one command line."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fer_edge import __version__
+from fer_edge.errors import UsageError, run_reporting
+
+import export.adopt.command
+import export.command
+import quantize.commands
+import train.commands
+from boards.commands import bench, bundle, detectors, emulation, figures, jobs, measure, program, vm
+from quantize.counter import InstructionCounter
+from train.command_line import Commands
+
+PROGRAM = "fer-edge-lab"
+_HELP = """From a trained network to a verified board. A model is named as in models/ and artifacts/:
+
+  fer-edge-lab export fer-base      float files of a checkpoint
+  fer-edge-lab quantize fer-base    INT8 files that keep its accuracy
+  fer-edge-lab bench fer-base       their latency and accuracy
+  fer-edge-lab bundle pi5           all that a board needs, in dist/
+"""
+
+
+def main(arguments: Sequence[str] | None = None, counter: InstructionCounter | None = None) -> int:
+    """Parse and run one command; its exit code. `counter` counts instructions in the place of the emulator."""
+    words = export.adopt.command.with_values_joined(sys.argv[1:] if arguments is None else arguments)
+    parser, commands = command_line(counter or _count)
+    if words and not words[0].startswith("-") and words[0] not in commands.names:
+        return run_reporting(PROGRAM, lambda: _refuse(words[0], commands.names))
+    options = parser.parse_args(words)
+    return run_reporting(f"{PROGRAM} {options.command}", lambda: options.run(options))
+
+
+def _refuse(word: str, names: Sequence[str]) -> None:
+    near = difflib.get_close_matches(word, names, n=1)
+    meant = f"; the nearest is {near[0]}" if near else ""
+    raise UsageError(f"no command {word!r}{meant}. `{PROGRAM} --help` lists them.")
+
+
+def command_line(counter: InstructionCounter | None = None) -> tuple[argparse.ArgumentParser, Commands]:
+    """Return the parser of every command, and the commands; `run` in its namespace is what to do."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage="%(prog)s COMMAND ...",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = Commands(parser)
+    commands.begin_group("Conversion")
+    export.command.register(commands)
+    export.adopt.command.register(commands)
+    quantize.commands.register(commands, counter)
+    commands.begin_group("Measurements")
+    for subject in (bench, measure, detectors, program):
+        subject.register(commands)
+    commands.begin_group("Boards")
+    for subject in (bundle, emulation, vm):
+        subject.register(commands)
+    train.commands.register(commands)
+    commands.begin_group("Many models, tables and pages")
+    for subject in (jobs, figures):
+        subject.register(commands)
+    parser.epilog = f"{commands.listing().lstrip()}\n\n{PROGRAM} COMMAND --help says more."
+    return parser, commands
+
+
+def _count(models: Sequence[Path], cpu: str) -> dict[Path, int]:
+    from boards.arm64.counting import count_or_skip
+
+    return count_or_skip(models, cpu)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
