@@ -1,4 +1,4 @@
-# Every job of the workbench has a target here: `make help` lists them, `make JOB OPTIONS="..."` passes more words.
+# Every job of the workbench has a target here: `make help` lists them, `make JOB OPTIONS="..."` passes more words to the last.
 # Most targets are the command of the same name of `fer-edge-lab`, which has the options; the variables:
 #   MODEL=fer-base          the model to work on; RECIPE=... names it as well
 #   FER2013=fer2013.csv     where FER2013 is (CSV, zip or image folder); FERPLUS=fer2013new.csv adds the FER+ votes
@@ -62,7 +62,7 @@ demo bench load screenshots vm arm64-smoke arm64-install picamera-smoke bench-de
 arm64-smoke: | artifacts/$(MODEL)/SHA256SUMS
 artifacts/$(MODEL)/SHA256SUMS: ; $(LAB) export $(MODEL) && $(LAB) quantize $(MODEL)
 $(if $(FER2013),train kfold ablation evaluate quantize search: data)
-$(OF_LAB): $(READY) ; $(LAB) $@ $(ARGS) $(OPTIONS)
+$(OF_LAB): $(READY) ; $(LAB) $@ $(ARGS) $(if $(filter $@,$(lastword $(MAKECMDGOALS))),$(OPTIONS))
 
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup# one thread each: what computes shares the machine with what waits
 test: private DO = $(PYTEST) -m "not slow" $(OPTIONS) ## run the tests that take a moment (6 minutes on two cores)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_edge.errors import UsageError
 from fer_edge.tables import build, read_toml
 
 from train.command_line import MEASURED, MODELS
@@ -46,4 +47,4 @@ class Groups:
 
 def load_groups() -> Groups:
     """Read models/groups.toml. Raises UsageError where it is not there or not as it should be."""
-    return build(Groups, read_toml(FILE), str(FILE))
+    return build(Groups, read_toml(FILE), str(FILE), UsageError)
