@@ -4,7 +4,6 @@ A classifier trained on FER2013's own framing keeps it when the template is wher
 on average: `mean_template`, from faces of Training. PublicTest says whether alignment is worth it.
 """
 
-import csv
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
@@ -16,10 +15,10 @@ import numpy as np
 from fer_edge.classifier import Classifier
 from fer_edge.contract import FaceCrop, ModelContract, TemplatePoint
 from fer_edge.crop import crop_faces
+from fer_edge.csv_tables import write_csv
 from fer_edge.detectors import Detector
 from fer_edge.errors import DataError
 from fer_edge.faces import LabelledFaces
-from fer_edge.files import atomic_write
 from fer_edge.frames import Keypoints
 
 from boards.margins import FACE_PX, FRAME_PX, pasted_and_found
@@ -136,13 +135,5 @@ def _mean(values: list[float]) -> float:
 
 
 def write_alignment(path: Path, rows: list[AlignmentRow]) -> None:
-    """The rows as CSV, atomically; fractions with four decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(AlignmentRow)], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            turned = {"turn_deg": f"{row.turn_deg:g}", "eyes_turned_deg": f"{row.eyes_turned_deg:.1f}"}
-            cells = dataclasses.asdict(row) | turned
-            writer.writerow(
-                {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in cells.items()}
-            )
+    """Write the rows as CSV, atomically."""
+    write_csv(path, AlignmentRow, rows)

@@ -4,7 +4,6 @@ The figures go to docs/measured/loop.csv.
 """
 
 import contextlib
-import csv
 import json
 import os
 import platform
@@ -13,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -22,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.board import board_info
+from fer_edge.csv_tables import write_csv
 from fer_edge.errors import DataError
-from fer_edge.files import atomic_write
 from fer_edge.sources.ffmpeg import open_capture
 
 from boards.workers import DEFAULT, OURS, PEER, SHAPE
@@ -187,38 +186,5 @@ def _size_mb(folder: Path) -> float:
 
 
 def write_loop(path: Path, rows: Sequence[LoopRow]) -> None:
-    """Write the CSV atomically."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(LoopRow)])
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in asdict(row).items()} for row in rows)
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else value
-
-
-def table(path: Path) -> str:
-    """Markdown of the CSV that `write_loop` wrote."""
-    with open(path, newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    heads = ["", "p50 of processor time, ms", "times fer, median frame", "times fer, all frames", "RSS, MB"]
-    made = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in rows:
-        cells = [row["contestant"], f"{float(row['cpu_p50_ms']):.1f}", f"{float(row['times_peer_cpu']):.1f}"]
-        cells.append(f"{float(row['times_peer_cpu_all']):.1f}")
-        made.append("| " + " | ".join([*cells, f"{float(row['rss_mb']):.0f}"]) + " |")
-    return "\n".join(made)
-
-
-def lines(rows: Sequence[LoopRow]) -> Iterator[str]:
-    """The figures for the terminal."""
-    times = f"{'min':>8}{'p50':>8}{'p95':>8}{'p99':>8}{'cpu p50':>9} ms"
-    yield f"{'contestant':22}{times} {'x fer':>7}{'x cpu':>7}{'x all':>7} {'RSS MB':>7} {'start s':>8}"
-    for row in rows:
-        times = f"{row.min_ms:8.2f}{row.p50_ms:8.2f}{row.p95_ms:8.2f}{row.p99_ms:8.2f}{row.cpu_p50_ms:9.2f}"
-        size = "" if row.installed_mb is None else f"  {row.installed_mb:.0f} MB installed"
-        ratios = f"{row.times_peer:7.1f}{row.times_peer_cpu:7.1f}{row.times_peer_cpu_all:7.1f}"
-        yield f"{row.contestant:22}{times}    {ratios} {row.rss_mb:7.0f} {row.start_s:8.2f}{size}"
+    """Write the rows as CSV, atomically."""
+    write_csv(path, LoopRow, rows)

@@ -1,7 +1,5 @@
 """Who was taken for whom: one CSV row a pair of classes."""
 
-import csv
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.bench import BenchRow
+from fer_edge.csv_tables import columns_of, write_csv
 from fer_edge.faces import LabelledFaces
-from fer_edge.files import atomic_write
 from fer_edge.metrics import confusion_matrix
 
 
@@ -27,7 +25,7 @@ class ConfusionRow:
     count: int
 
 
-CONFUSION_COLUMNS = tuple(field.name for field in dataclasses.fields(ConfusionRow))
+CONFUSION_COLUMNS = columns_of(ConfusionRow)
 
 
 def confusion_rows(row: BenchRow, faces: LabelledFaces, probabilities: np.ndarray) -> list[ConfusionRow]:
@@ -43,7 +41,4 @@ def confusion_rows(row: BenchRow, faces: LabelledFaces, probabilities: np.ndarra
 
 def write_confusions(path: Path, rows: Iterable[ConfusionRow]) -> None:
     """Write the rows as CSV, atomically."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, CONFUSION_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)
+    write_csv(path, ConfusionRow, rows)

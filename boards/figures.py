@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.bench import BenchRow, read_rows
+from fer_edge.csv_tables import csv_cells
 from fer_edge.errors import DataError
-from fer_edge.tables import csv_cells
 
 from boards.instructions import INSTRUCTIONS, InstructionRow, read_instructions
 from boards.report.reading import read_measured

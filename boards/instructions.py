@@ -4,15 +4,12 @@ Counted under emulation, so they are exact for the instruction stream and say no
 clock. One row a model file, engine and core; a row is found by the SHA-256 of the file.
 """
 
-import csv
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_edge.csv_tables import columns_of, read_csv, write_csv
 from fer_edge.errors import DataError
-from fer_edge.files import atomic_write
-from fer_edge.tables import read_csv
 
 INSTRUCTIONS = Path("boards/instructions.csv")
 
@@ -36,7 +33,7 @@ class InstructionRow:
         return self.model_sha256, self.engine, self.cpu
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(InstructionRow))
+COLUMNS = columns_of(InstructionRow)
 
 
 def read_instructions(path: Path = INSTRUCTIONS) -> list[InstructionRow]:
@@ -48,11 +45,7 @@ def read_instructions(path: Path = INSTRUCTIONS) -> list[InstructionRow]:
 
 def write_instructions(rows: Iterable[InstructionRow], path: Path = INSTRUCTIONS) -> None:
     """Write the rows, atomically, in the order of model, engine and core."""
-    ordered = sorted(rows, key=lambda row: (row.model, row.engine, row.cpu, row.model_sha256))
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in ordered)
+    write_csv(path, InstructionRow, sorted(rows, key=lambda row: (row.model, row.engine, row.cpu, row.model_sha256)))
 
 
 def merged(old: Iterable[InstructionRow], new: Iterable[InstructionRow]) -> list[InstructionRow]:

@@ -19,7 +19,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,8 +30,8 @@ import numpy as np
 
 from fer_edge import __version__
 from fer_edge.board import board_info
+from fer_edge.csv_tables import write_csv
 from fer_edge.errors import DataError, UsageError
-from fer_edge.files import atomic_write
 from fer_edge.sinks.track_events import TrackEvents
 
 _SCRAPE_S = 5.0
@@ -382,13 +382,8 @@ def _events_in(results: Sequence[dict[str, Any]]) -> int:
 
 
 def write_load(path: Path, rows: Sequence[LoadRow]) -> None:
-    """Write the CSV atomically."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, [item.name for item in fields(LoadRow)])
-        writer.writeheader()
-        for row in rows:
-            cells = {name: "" if value is None else value for name, value in asdict(row).items()}
-            writer.writerow({n: f"{value:.2f}" if isinstance(value, float) else value for n, value in cells.items()})
+    """Write the rows as CSV, atomically."""
+    write_csv(path, LoadRow, rows)
 
 
 _TABLE = {

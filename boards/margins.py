@@ -4,7 +4,6 @@ A FER2013 face is pasted into a larger picture and detected there; its crop is c
 classifier says of the FER2013 face itself. The margin with the best agreement is the detector's own.
 """
 
-import csv
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from tqdm import tqdm
 from fer_edge.classifier import Classifier
 from fer_edge.contract import ModelContract
 from fer_edge.crop import crop_faces
+from fer_edge.csv_tables import write_csv
 from fer_edge.detectors import Detector
 from fer_edge.errors import DataError
 from fer_edge.faces import LabelledFaces
-from fer_edge.files import atomic_write
 from fer_edge.frames import Detection
 
 MARGINS = (-0.10, -0.06, -0.04, -0.02, 0.0, 0.02, 0.04, 0.06, 0.08, 0.10, 0.14, 0.20)
@@ -99,12 +98,5 @@ def _pasted(face: np.ndarray, turn_deg: float) -> np.ndarray:
 
 
 def write_margins(path: Path, rows: list[MarginRow]) -> None:
-    """The rows as CSV, atomically; fractions with four decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(MarginRow)])
-        writer.writeheader()
-        for row in rows:
-            cells = dataclasses.asdict(row)
-            writer.writerow(
-                {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in cells.items()}
-            )
+    """Write the rows as CSV, atomically."""
+    write_csv(path, MarginRow, rows)

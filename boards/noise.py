@@ -5,8 +5,6 @@ Expressions", IEEE Access 2024; their levels are not public, so these are ours. 
 and for positive (happy) against negative (angry, disgust, fear, sad); faces that are neither do not count there.
 """
 
-import csv
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,9 @@ import numpy as np
 
 from fer_edge.bench.accuracy import probabilities_of
 from fer_edge.classifier import Classifier
+from fer_edge.csv_tables import columns_of, write_csv
 from fer_edge.faces import LabelledFaces
-from fer_edge.files import atomic_write, sha256_of
+from fer_edge.files import sha256_of
 from fer_edge.metrics import classification_metrics
 from fer_edge.noise import NOISES, STEPS, add_noise
 from fer_edge.noise import level as level_of
@@ -44,7 +43,7 @@ class NoiseRow:
     macro_f1: float
 
 
-NOISE_COLUMNS = tuple(field.name for field in dataclasses.fields(NoiseRow))
+NOISE_COLUMNS = columns_of(NoiseRow)
 
 
 def measure_noise(model: Path, faces: LabelledFaces, progress: Callable[..., Iterable] = iter) -> Iterator[NoiseRow]:
@@ -86,10 +85,5 @@ def _tasks(
 
 
 def write_noise(path: Path, rows: Iterable[NoiseRow]) -> None:
-    """Write the rows as CSV, atomically; fractions with four decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, NOISE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            scores = {"accuracy": f"{row.accuracy:.4f}", "macro_f1": f"{row.macro_f1:.4f}"}
-            writer.writerow({**dataclasses.asdict(row), **scores})
+    """Write the rows as CSV, atomically."""
+    write_csv(path, NoiseRow, rows)

@@ -5,7 +5,6 @@ dimmed, noisy, partly covered, cut, ...) and go through the runtime. A frame is 
 face can be seen in what is shown.
 """
 
-import csv
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.classifier import Classifier
+from fer_edge.csv_tables import columns_of, read_csv, write_csv
 from fer_edge.detectors import Detector
 from fer_edge.errors import UsageError
-from fer_edge.files import atomic_write
 from fer_edge.frames import Box, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
-from fer_edge.tables import read_csv
 
 from boards.media import MEDIA, SAMPLES
 
@@ -62,7 +60,7 @@ class PrivacyRow:
     hidden_p95: float
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(PrivacyRow))
+COLUMNS = columns_of(PrivacyRow)
 
 
 def outlines(judge: Detector, image_bgr: Picture) -> tuple[NDArray[np.float64], ...]:
@@ -268,13 +266,8 @@ def measure_all(
 
 
 def write_privacy(path: Path, rows: Iterable[PrivacyRow]) -> None:
-    """Write the rows as CSV, atomically; parts of the picture with three decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            shares = {"hidden_median": f"{row.hidden_median:.3f}", "hidden_p95": f"{row.hidden_p95:.3f}"}
-            writer.writerow({**dataclasses.asdict(row), **shares})
+    """Write the rows as CSV, atomically."""
+    write_csv(path, PrivacyRow, rows)
 
 
 def table(path: Path) -> str:

@@ -1,9 +1,8 @@
 """Cost of INT8 for several networks, side by side, passed by the gate or not: one row a network and engine."""
 
-import csv
 from pathlib import Path
 
-from fer_edge.files import atomic_write
+from fer_edge.csv_tables import write_cells
 
 from quantize import search
 from quantize.calibration import CalibrationOptions
@@ -16,13 +15,9 @@ from quantize.source import open_source
 _FIELDS = ("model", "file", "engine", "float", "int8", "drop_points", "agreement", "n", "size_kb", "latency_ratio")
 
 
-def compare_all(checkpoints: list[Path], faces: Path, artefacts: Path, count: int | None, out: Path) -> None:
+def compare_all(checkpoints: list[Path], faces: Path, artifacts: Path, count: int | None, out: Path) -> None:
     """Write the rows of every checkpoint to the CSV `out`. Raises what the stages raise."""
-    rows = [row for path in checkpoints for row in compare(path, faces, artefacts, count)]
-    with atomic_write(out) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, _FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_cells(out, _FIELDS, [row for path in checkpoints for row in compare(path, faces, artifacts, count)])
 
 
 def compare(checkpoint: Path, faces: Path, artefacts: Path, count: int | None = None) -> list[dict[str, str]]:

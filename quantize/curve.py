@@ -1,6 +1,5 @@
 """How many calibration faces are enough: agreement with float against their number, as CSV and plot."""
 
-import csv
 import dataclasses
 import tempfile
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
+from fer_edge.csv_tables import write_csv
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
 
@@ -71,10 +71,7 @@ def measure(
 
 def write(points: list[Point], path: Path) -> None:
     """Write the points as CSV, and beside it a plot of the same name: the mean over seeds, the span shaded."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(Point)])
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(point) for point in points)
+    write_csv(path, Point, points)
     _draw(points, path.with_suffix(".png"))
 
 

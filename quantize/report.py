@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_edge.csv_tables import columns_of, csv_cells, write_cells
 from fer_edge.errors import DataError
-from fer_edge.files import atomic_write
-from fer_edge.tables import csv_cells
 
 from quantize.gate import Miss, Verdict
 from quantize.materials import Materials
@@ -57,7 +56,7 @@ class Row:
     deploy: str = ""
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+COLUMNS = columns_of(Row)
 
 
 def float_row(suffix: str, measured: Measurements, materials: Materials) -> Row:
@@ -124,16 +123,12 @@ def read_cells(path: Path) -> list[dict[str, str]]:
 
 def write_csv(path: Path, rows: Sequence[Row], kept: Sequence[dict[str, str]] = ()) -> None:
     """Write the rows, then those `kept` of earlier searches, atomically; what was not measured is left empty."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: _cell(name, value) for name, value in vars(row).items()})
-        writer.writerows(kept)
+    written = ({name: _cell(name, value) for name, value in vars(row).items()} for row in rows)
+    write_cells(path, COLUMNS, [*written, *kept])
 
 
 def _cell(name: str, value: object) -> object:
-    return round(value, _DIGITS[name]) if isinstance(value, float) else value
+    return str(round(value, _DIGITS[name])) if isinstance(value, float) else value
 
 
 def verdict_text(verdict: Verdict | None) -> str:

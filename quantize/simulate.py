@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fer_edge.classifier import Classifier
+from fer_edge.csv_tables import write_csv
 from fer_edge.errors import UsageError
 from fer_edge.faces import LabelledFaces, load_task_faces
-from fer_edge.files import atomic_write
 
 from quantize.gate import Limits, Verdict, quality_misses
 from quantize.losses import losses
@@ -121,10 +121,7 @@ def _verdicts(own: NDArray[np.float32], outputs: NDArray[np.float32], truth: Lab
 
 def write(frequencies: Sequence[Frequency], path: Path) -> None:
     """Write one row a file and number of faces, atomically."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in dataclasses.fields(Frequency)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(frequency) for frequency in frequencies)
+    write_csv(path, Frequency, frequencies)
 
 
 def table(path: Path) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fer_edge.csv_tables import read_csv
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
-from fer_edge.tables import read_csv
 
 PICTURES = Path(__file__).parent / "pictures.csv"
 _FOR_ANY_MACHINE = ("--python-version", "3.11", "--platform", "manylinux_2_28_x86_64")

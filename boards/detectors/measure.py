@@ -1,14 +1,13 @@
 """Every detector on every scene, in turns: docs/measured/detectors.csv, and the table made of it."""
 
-import csv
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from fer_edge.board import board_info
-from fer_edge.files import atomic_write
+from fer_edge.csv_tables import columns_of, write_csv
 
 from boards.detectors.collect import collect, picture_sources
 from boards.detectors.contenders import Answer, Contender
@@ -66,7 +65,7 @@ class DetectorRow:
     cpu: str
 
 
-COLUMNS = tuple(field.name for field in fields(DetectorRow))
+COLUMNS = columns_of(DetectorRow)
 _SIZES = tuple(f"{low}-{high}" for low, high in pairwise(BUCKETS_PX))
 HEADS = ("detector", "by", "threshold", *_SIZES, *CHANGES[1:], "false", "ms", "A72", "A76")
 """Columns of `cells_of`: shares of faces found, false boxes in 1000, and the cost of a scene."""
@@ -164,12 +163,8 @@ def _counted(counted: Sequence[InstructionRow], contender: Contender, cpu: str) 
 
 
 def write_detectors(path: Path, rows: Iterable[DetectorRow]) -> None:
-    """Write the CSV atomically; shares with three decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: _cell(value) for name, value in asdict(row).items()})
+    """Write the rows as CSV, atomically."""
+    write_csv(path, DetectorRow, rows)
 
 
 def _cell(value: object) -> object:

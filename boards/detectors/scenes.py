@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.csv_tables import read_csv
 from fer_edge.frames import Box
-from fer_edge.tables import read_csv
 
 TRUTH = Path(__file__).parent / "truth.csv"
 WIDTH_PX, HEIGHT_PX = 640, 480

@@ -1,7 +1,5 @@
 """A camera that swings over photographs of several people: what following loses, and how often it looks."""
 
-import csv
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.csv_tables import columns_of, write_csv
 from fer_edge.detectors import Detector, FollowingDetector, open_detector
-from fer_edge.files import atomic_write
 from fer_edge.finder import FaceFinder
 from fer_edge.frames import Box, Detection, Frame
 from fer_edge.looking_range import range_of
@@ -76,7 +74,7 @@ class SwingRow:
     cuts: float
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(SwingRow))
+COLUMNS = columns_of(SwingRow)
 
 
 def clips_of(folder: Path) -> dict[int, list[list[SwingFrame]]]:
@@ -180,13 +178,8 @@ def _hits(detector: Detector, policy: Policy, clip: Sequence[SwingFrame]) -> int
 
 
 def write_swing(path: Path, rows: Iterable[SwingRow]) -> None:
-    """Write the CSV atomically; shares with four decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            shares = {name: f"{getattr(row, name):.4f}" for name in ("recall", "looks", "cuts")}
-            writer.writerow({**dataclasses.asdict(row), **shares})
+    """Write the rows as CSV, atomically."""
+    write_csv(path, SwingRow, rows)
 
 
 def swing_table(rows: Sequence[SwingRow]) -> str:

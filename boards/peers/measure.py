@@ -1,17 +1,15 @@
 """The comparison: every contender on every face, in turn, so that what slows the machine slows them all."""
 
 import contextlib
-import csv
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fer_edge.csv_tables import columns_of, write_csv
 from fer_edge.errors import DataError
 from fer_edge.faces import LabelledFaces
-from fer_edge.files import atomic_write
 from fer_edge.metrics import classification_metrics
 
 from boards.peers.contenders import CLASSES, Contender
@@ -41,7 +39,7 @@ class PeerRow:
     size_ratio: float
 
 
-PEER_COLUMNS = tuple(field.name for field in dataclasses.fields(PeerRow))
+PEER_COLUMNS = columns_of(PeerRow)
 
 
 def compare(
@@ -100,10 +98,5 @@ def _row(
 
 
 def write_peers(path: Path, rows: Iterable[PeerRow]) -> None:
-    """Write the rows as CSV, atomically; floats carry four decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, PEER_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            cells = dataclasses.asdict(row).items()
-            writer.writerow({key: f"{value:.4f}" if isinstance(value, float) else value for key, value in cells})
+    """Write the rows as CSV, atomically."""
+    write_csv(path, PeerRow, rows)

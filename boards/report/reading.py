@@ -9,8 +9,9 @@ from typing import Any
 
 from fer_edge.bench import BenchRow
 from fer_edge.bench.sustained import SustainedRow
+from fer_edge.csv_tables import csv_header, read_csv
 from fer_edge.errors import DataError
-from fer_edge.tables import csv_header, read_csv, shown
+from fer_edge.tables import shown
 
 from boards.confusion import ConfusionRow
 from boards.detectors.measure import DetectorRow

@@ -1,4 +1,4 @@
-"""Strict tables: TOML, JSON and CSV that people or other programs wrote, read into frozen dataclasses.
+"""Strict tables: TOML and JSON that people or other programs wrote, read into frozen dataclasses.
 
 Every refusal is one line with the file, the place in it, what was expected and what was found. Texts and numbers are
 bounded before anything else sees them. `error` says what a refusal is raised as: UsageError, DataError or ModelError.
@@ -6,12 +6,10 @@ bounded before anything else sees them. `error` says what a refusal is raised as
 A field of a dataclass may be bounded by its annotation: `Annotated[int, Range(1, 8)]`, `Annotated[str, Text(64)]`.
 """
 
-import csv
 import dataclasses
 import datetime
 import difflib
 import importlib
-import io
 import json
 import math
 import re
@@ -19,13 +17,13 @@ import sys
 import types
 import typing
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from fer_edge.errors import DataError, FerEdgeError, UsageError
-from fer_edge.files import open_regular, read_bytes
+from fer_edge.errors import FerEdgeError, UsageError
+from fer_edge.files import read_bytes
 from fer_edge.redaction import HIDDEN
 
 Refusal = type[FerEdgeError]
@@ -34,7 +32,8 @@ Row = TypeVar("Row")
 _SHOWN_CHARS = 40
 # TOML's reader takes time by the square of the nesting, so what people write by hand is held to what people write.
 _TEXT_BYTES = 1 << 18
-_CSV_BYTES, _HEADER_BYTES = 1 << 26, 1 << 16
+_JSON_BYTES = 1 << 26
+_WHOLE = re.compile(r"[-+]?[0-9]{1,16}", re.ASCII)
 _DEEPEST = 32
 # Whole numbers that a double holds exactly; JSON and TOML writers agree on no larger ones.
 _GREATEST_WHOLE = 2**53
@@ -42,7 +41,6 @@ _GREATEST_WHOLE = 2**53
 _JOINERS = ("\u200c", "\u200d")
 # What tomllib quotes of a file: a letter, or the name of a table, which may be a secret in the wrong place.
 _QUOTED_BY_TOML = re.compile(r"""(['\"]).{2,}\1""", re.DOTALL)
-_WHOLE = re.compile(r"[-+]?[0-9]{1,16}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def parse_toml(text: str, where: str, error: Refusal = UsageError) -> dict[str, 
     except RecursionError:
         raise error(f"{where}: not valid TOML: nested too deeply.") from None
     except ValueError as problem:
-        raise error(f"{where}: not valid TOML: {_cut(_QUOTED_BY_TOML.sub(HIDDEN, str(problem)))}.") from None
+        raise error(f"{where}: not valid TOML: {cut(_QUOTED_BY_TOML.sub(HIDDEN, str(problem)))}.") from None
     if _too_deep(tables):
         raise error(f"{where}: not valid TOML: nested too deeply.")
     return tables
@@ -148,7 +146,7 @@ def parse_toml(text: str, where: str, error: Refusal = UsageError) -> dict[str, 
 
 def read_json(path: Path, error: Refusal) -> Any:
     """The value of a JSON file. Raises `error`."""
-    return parse_json(read_text(path, error, limit_bytes=_CSV_BYTES), str(path), error)
+    return parse_json(read_text(path, error, limit_bytes=_JSON_BYTES), str(path), error)
 
 
 def parse_json(text: str, where: str, error: Refusal) -> Any:
@@ -158,7 +156,7 @@ def parse_json(text: str, where: str, error: Refusal) -> Any:
     except RecursionError:
         raise error(f"{where}: not JSON: nested too deeply.") from None
     except ValueError as problem:
-        raise error(f"{where}: not JSON: {_cut(problem)}.") from None
+        raise error(f"{where}: not JSON: {cut(problem)}.") from None
     if _too_deep(value):
         raise error(f"{where}: not JSON: nested too deeply.")
     return value
@@ -196,7 +194,8 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _cut(problem: object) -> str:
+def cut(problem: object) -> str:
+    """Return what a library said, on one line and short, without its full stop."""
     text = " ".join(str(problem).split()).rstrip(".")
     return text if len(text) <= 200 else f"{text[:200]}..."
 
@@ -208,6 +207,11 @@ def build(kind: type[Row], table: object, where: str, error: Refusal, remedy: st
     bounds; `where` names the table.
     """
     return _Builder(error, f" {remedy}" if remedy else "").section(kind, table, where)
+
+
+def checked(hint: Any, value: object, where: str, error: Refusal) -> Any:
+    """Return `value` as the type `hint` has it. Raises `error` naming `where`, as `build` does for a field."""
+    return _Builder(error, "").value(hint, value, where)
 
 
 @dataclass(frozen=True)
@@ -296,95 +300,3 @@ class _Builder:
 
     def refused(self, message: str) -> FerEdgeError:
         return self.error(message + self.remedy)
-
-
-def csv_header(path: Path, error: Refusal = DataError) -> list[str]:
-    """The names of a CSV file's columns, whatever may be wrong behind them; none where it is no CSV. Raises `error`."""
-    with open_regular(path, error) as stream:
-        text = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
-    try:
-        return next(csv.reader(io.StringIO(text, newline="")), [])
-    except csv.Error:
-        return []
-
-
-def csv_cells(path: Path, error: Refusal = DataError) -> Iterator[tuple[str, dict[str, str]]]:
-    """Every row of a CSV file by its columns, with the place to name in messages: "FILE, row 2". Raises `error`.
-
-    The columns are those of its first row; every other row has a cell for each of them.
-    """
-    header, rows = _csv(path, error)
-    for where, cells in rows:
-        yield where, dict(zip(header, cells, strict=True))
-
-
-def read_csv(path: Path, kind: type[Row], error: Refusal = DataError) -> list[Row]:
-    """The rows of a CSV file whose columns are the fields of the dataclass `kind`, in any order. Raises `error`."""
-    header, rows = _csv(path, error)
-    hints = typing.get_type_hints(kind, include_extras=True)
-    differences = {
-        "missing": [name for name in hints if name not in header],
-        "unknown": [shown(name) for name in header if name not in hints],
-    }
-    if any(differences.values()):
-        text = "; ".join(f"{word} {', '.join(names[:8])}" for word, names in differences.items() if names)
-        raise error(f"{path}: other columns than expected: {text}.")
-    return [_row(kind, hints, dict(zip(header, cells, strict=True)), where, error) for where, cells in rows]
-
-
-def row_of(kind: type[Row], cells: Mapping[str, str], where: str, error: Refusal = DataError) -> Row:
-    """The dataclass `kind` from the cells of its fields; an empty one is None where that is allowed. Raises `error`."""
-    return _row(kind, typing.get_type_hints(kind, include_extras=True), cells, where, error)
-
-
-def _row(kind: type[Row], hints: dict[str, Any], cells: Mapping[str, str], where: str, error: Refusal) -> Row:
-    value = _Builder(error, "").value
-    return kind(**{name: value(hint, _cell(hint, cells[name]), f"{where}: {name}") for name, hint in hints.items()})
-
-
-def _cell(hint: Any, text: str) -> object:
-    """The value a cell stands for, for the builder to judge: of the type `hint` asks for where `text` can be that."""
-    kinds = [hint, *typing.get_args(hint)]
-    kinds += [kind for one in kinds for kind in typing.get_args(one)]
-    if text == "" and type(None) in kinds:
-        return None
-    if bool in kinds:
-        return {"True": True, "False": False}.get(text, text)
-    if int in kinds:
-        return int(text) if _WHOLE.fullmatch(text) else text
-    if float in kinds:
-        try:
-            return float(text) if "_" not in text else text
-        except ValueError:
-            return text
-    return text
-
-
-def _csv(path: Path, error: Refusal) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
-    """The columns of a CSV file, and its rows with their places."""
-    lines = _csv_lines(path, error)
-    header = next(lines, ("", []))[1]
-    if repeated := next((name for name in header if header.count(name) > 1), None):
-        raise error(f"{path}: column {shown(repeated)} is there twice.")
-    return header, _whole_rows(lines, len(header), error)
-
-
-def _whole_rows(
-    lines: Iterator[tuple[str, list[str]]], columns: int, error: Refusal
-) -> Iterator[tuple[str, list[str]]]:
-    for where, cells in lines:
-        if len(cells) != columns:
-            raise error(f"{where}: {len(cells)} cells, expected {columns}. Is the row cut off?")
-        yield where, cells
-
-
-def _csv_lines(path: Path, error: Refusal) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a CSV file, numbered from 1; empty ones are passed over."""
-    reader = csv.reader(io.StringIO(read_text(path, error, limit_bytes=_CSV_BYTES), newline=""))
-    number = 0
-    try:
-        for number, cells in enumerate(reader, start=1):
-            if cells:
-                yield f"{path}, row {number}", cells
-    except csv.Error as problem:
-        raise error(f"{path}, row {number + 1}: not CSV: {_cut(problem)}.") from None

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fer_edge.csv_tables import read_csv
 from fer_edge.errors import UsageError
 from fer_edge.frames import Box, Detection
 from fer_edge.looking_range import SIDES_PX
-from fer_edge.tables import read_csv
 
 from boards.detectors.collect import PictureSource, collect, picture_sources
 from boards.detectors.contenders import Answer, Contender, peer

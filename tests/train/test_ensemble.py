@@ -52,7 +52,7 @@ def test_models_of_different_tasks_make_no_group(tiny: Fer2013) -> None:
 
 def test_the_table_and_the_file_say_the_same(tiny: Fer2013, tmp_path: Path) -> None:
     rows = ensemble.measure([candidate("a", 0.9, tiny)], tiny)
-    ensemble.write_csv(tmp_path / "ensemble.csv", rows)
+    ensemble.write(tmp_path / "ensemble.csv", rows)
     text = (tmp_path / "ensemble.csv").read_text()
     assert text == "group,members,n,accuracy,macro_f1,gain\na,1,14,1.0000,1.0000,0.0000\n"
     assert ensemble.table(rows).splitlines()[-1] == "| a | 100.00% | 100.00% | +0.00 |"

@@ -50,7 +50,7 @@ def test_each_model_is_judged_by_both_label_sets(tiny: Fer2013, tmp_path: Path) 
     assert by["happy", "FER2013"].accuracy == pytest.approx(1 / 7)
     assert by["surprise", "FER2013"].accuracy == pytest.approx(1 / 7)  # contempt does not count there
     assert by["surprise", "FER+ majority"].accuracy == 0  # and here it is what the model said
-    label_sets.write_csv(tmp_path / "x.csv", rows)
+    label_sets.write(tmp_path / "x.csv", rows)
     assert len((tmp_path / "x.csv").read_text().splitlines()) == 5
     assert label_sets.table(rows).count("| `happy.safetensors` |") == 1
 

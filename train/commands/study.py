@@ -82,7 +82,7 @@ def _robustness(options: argparse.Namespace) -> None:
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     rows = robustness.measure(candidates, cache.load_any(options.faces), seed=options.seed)
-    robustness.write_csv(options.out, rows)
+    robustness.write(options.out, rows)
     robustness.plot(rows, options.out.with_suffix(".png"))
     print(robustness.table(rows))
 
@@ -95,7 +95,7 @@ def _probe(options: argparse.Namespace) -> None:
     if options.kind not in probe.PROBES:
         raise UsageError(f"--kind is {options.kind!r}, expected {' or '.join(probe.PROBES)}.")
     rows = [row for path in options.models for row in probe.measure(path, data, source, options.kind)]
-    probe.write_csv(options.out, rows)
+    probe.write(options.out, rows)
     print(probe.table(rows))
 
 
@@ -104,7 +104,7 @@ def _maps(options: argparse.Namespace) -> None:
 
     data = cache.load_any(options.faces)
     rows = [row for path in options.models for row in maps.measure(path, data, options.teacher)]
-    maps.write_csv(options.out, rows)
+    maps.write(options.out, rows)
     print(maps.table(rows))
 
 
@@ -121,7 +121,7 @@ def _copies(options: argparse.Namespace) -> None:
 
     data = cache.load(options.faces)
     rows = copies.measure([evaluate.open_candidate(path) for path in options.models], data, options.split)
-    copies.write_csv(options.out, rows)
+    copies.write(options.out, rows)
     print(copies.table(rows))
 
 
@@ -131,7 +131,7 @@ def _ensemble(options: argparse.Namespace) -> None:
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     rows = ensemble.measure(candidates, cache.load_any(options.faces), largest=options.largest)
-    ensemble.write_csv(options.out, rows)
+    ensemble.write(options.out, rows)
     print(ensemble.table(rows))
 
 
@@ -141,5 +141,5 @@ def _labelsets(options: argparse.Namespace) -> None:
 
     candidates = [evaluate.open_candidate(path) for path in options.models]
     rows = label_sets.measure(candidates, cache.load(options.faces), options.split)
-    label_sets.write_csv(options.out, rows)
+    label_sets.write(options.out, rows)
     print(label_sets.table(rows))

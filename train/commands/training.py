@@ -156,7 +156,7 @@ def _ablate(options: argparse.Namespace) -> None:
     plan = ablation.load_plan(options.plan)
     results = ablation.run_plan(plan, options.faces, options.runs, jobs=options.jobs)
     output = options.out or Path("docs/ablations") / plan.name / "ablation.csv"
-    ablation.write_csv(output, results)
+    ablation.write(output, results)
     print(ablation.table(output))
 
 
@@ -197,5 +197,5 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _cost(options: argparse.Namespace) -> None:
     from train.fit import cost
 
-    cost.write_csv(options.out, options.models)
+    cost.write_costs(options.out, options.models)
     print(options.out.read_text(), end="")

@@ -1,6 +1,5 @@
 """Cost of a network: parameters, and multiplications for one face."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_edge.files import atomic_write
+from fer_edge.csv_tables import write_cells
 
 from train.data.fer2013 import SIDE_PX
 from train.fit import checkpoint
@@ -41,12 +40,10 @@ def cost_of(network: nn.Module) -> Cost:
     return Cost(parameters, counter.get_total_flops() // 2)
 
 
-def write_csv(path: Path, models: Sequence[Path]) -> None:
+def write_costs(path: Path, models: Sequence[Path]) -> None:
     """One line a checkpoint: model, parameters, mmac. Raises ModelError for a file that is none."""
-    loaded = [checkpoint.load(model) for model in models]
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("model", "parameters", "mmac"))
-        for one in loaded:
-            cost = cost_of(one.network)
-            writer.writerow((one.info.name, cost.parameters, f"{cost.mmac:.1f}"))
+    rows = []
+    for one in [checkpoint.load(model) for model in models]:
+        cost = cost_of(one.network)
+        rows.append({"model": one.info.name, "parameters": cost.parameters, "mmac": cost.mmac})
+    write_cells(path, ("model", "parameters", "mmac"), rows, {"mmac": 1})

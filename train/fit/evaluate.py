@@ -3,7 +3,6 @@
 Training and selection see Training and PublicTest only; PrivateTest is read here alone, once a model is done.
 """
 
-import csv
 import datetime
 import fcntl
 import os
@@ -14,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.classifier import Classifier
+from fer_edge.csv_tables import csv_cells, csv_header, write_cells
 from fer_edge.errors import DataError, ModelError, UsageError
-from fer_edge.files import atomic_write
 from fer_edge.metrics import ClassificationMetrics, classification_metrics
-from fer_edge.tables import csv_cells, csv_header
 
 from train.data.annotated import Faces
 from train.data.fer2013 import SPLITS
@@ -211,10 +209,7 @@ def _replace_row(path: Path, row: dict[str, str]) -> None:
         rows = [cells for _, cells in csv_cells(path)]
     same = ("checkpoint_sha256", "file", "dataset", "split")
     rows = [old for old in rows if any(old.get(key) != row[key] for key in same)]
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(columns), restval="")
-        writer.writeheader()
-        writer.writerows([*rows, row])
+    write_cells(path, list(columns), [*rows, row])
 
 
 def _row(result: Evaluation | FigureEvaluation) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The training loop: one recipe, one run folder, resumable after a kill with the result of an unbroken run."""
 
-import csv
 import dataclasses
 import fcntl
 import json
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fer_edge.csv_tables import write_cells
 from fer_edge.errors import DataError, FerEdgeError, UsageError
 from fer_edge.files import atomic_write
 
@@ -392,8 +392,5 @@ def _completed(stored: str, path: Path) -> str:
 
 def write_log(path: Path, logs: list[EpochLog]) -> None:
     """The run's log as CSV, one row an epoch."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(logs[0].row()))
-        writer.writeheader()
-        for entry in logs:
-            writer.writerow({key: round(value, 6) for key, value in entry.row().items()})
+    columns = list(logs[0].row())
+    write_cells(path, columns, (entry.row() for entry in logs), dict.fromkeys(columns, 6))

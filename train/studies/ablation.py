@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from fer_edge.csv_tables import write_cells
 from fer_edge.errors import UsageError
-from fer_edge.files import atomic_write
 from fer_edge.tables import Range, build, read_toml
 
 from train import architectures
@@ -168,12 +168,9 @@ def _epochs_to(logs: list[loop.EpochLog], accuracy: float) -> int | None:
     return next((log.epoch for log in logs if log.figures["accuracy"] >= accuracy), None)
 
 
-def write_csv(path: Path, results: list[RowResult]) -> None:
+def write(path: Path, results: list[RowResult]) -> None:
     """The figures as CSV, one line a row; accuracy, macro-F1 (in [0, 1]) and epochs are means over the seeds."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, _FIELDS)
-        writer.writeheader()
-        writer.writerows(_fields(result) for result in results)
+    write_cells(path, _FIELDS, (_fields(result) for result in results))
 
 
 def _fields(result: RowResult) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 The published splits are what everybody's figures are of, so they stay as they are; this says how far they flatter.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.csv_tables import write_csv
 from fer_edge.errors import UsageError
-from fer_edge.files import atomic_write
 
 from train.data import duplicates
 from train.data.fer2013 import SPLITS, Fer2013
@@ -76,14 +75,9 @@ def _measured(candidate: Candidate, data: Fer2013, split: str, met: NDArray[np.b
     )
 
 
-def write_csv(path: Path, rows: list[CopiesRow]) -> None:
+def write(path: Path, rows: list[CopiesRow]) -> None:
     """One line a row, atomically."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, _FIELDS)
-        writer.writeheader()
-        for row in rows:
-            figures = {name: f"{getattr(row, name):.4f}" for name in ("accuracy_with_copy", "accuracy_without")}
-            writer.writerow({**vars(row), **figures})
+    write_csv(path, CopiesRow, rows)
 
 
 def table(rows: list[CopiesRow]) -> str:

@@ -1,16 +1,15 @@
 """Which teachers are worth having: accuracy on PublicTest of every small group of models that answer together."""
 
-import csv
 import itertools
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.csv_tables import write_csv
 from fer_edge.errors import UsageError
-from fer_edge.files import atomic_write
 from fer_edge.metrics import classification_metrics
 
 from train.data.annotated import Faces
@@ -62,14 +61,9 @@ def _mirrored_mean(candidate: Candidate, images: NDArray[np.uint8]) -> NDArray[n
     return (candidate.answers(images) + candidate.answers(mirrored)) / 2
 
 
-def write_csv(path: Path, rows: Sequence[GroupRow]) -> None:
+def write(path: Path, rows: Sequence[GroupRow]) -> None:
     """All rows, accuracies with four digits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([field.name for field in fields(GroupRow)])
-        for row in rows:
-            writer.writerow([f"{value:.4f}" if isinstance(value, float) else value for value in astuple(row)])
+    write_csv(path, GroupRow, rows)
 
 
 def table(rows: Sequence[GroupRow]) -> str:

@@ -5,7 +5,6 @@ are those of its last epoch, because choosing an epoch by the fold would measure
 fold and measures the ensemble.
 """
 
-import csv
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from fer_edge.csv_tables import write_cells
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
 from fer_edge.metrics import ClassificationMetrics, classification_metrics, softmax
@@ -143,10 +143,7 @@ def write(result: CrossValidation, folder: Path) -> Path:
         _row(result, "ensemble", "PublicTest", result.ensemble),
     ]
     path = folder / "folds.csv"
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, _FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_cells(path, _FIELDS, rows)
     return path
 
 

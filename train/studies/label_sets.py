@@ -4,16 +4,15 @@ The two answer nearly the same question; they differ by contempt, which FER2013 
 of eight is judged on FER2013's labels without its contempt; one of seven never names it, and is wrong where FER+ does.
 """
 
-import csv
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.csv_tables import write_csv
 from fer_edge.errors import UsageError
-from fer_edge.files import atomic_write
 from fer_edge.metrics import classification_metrics
 from fer_edge.tasks import FER_PLUS
 
@@ -83,14 +82,9 @@ def _measured(candidate: Candidate, data: Fer2013, split: str) -> list[LabelSetR
     return rows
 
 
-def write_csv(path: Path, rows: Sequence[LabelSetRow]) -> None:
+def write(path: Path, rows: Sequence[LabelSetRow]) -> None:
     """All rows, accuracies with four digits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([field.name for field in fields(LabelSetRow)])
-        for row in rows:
-            writer.writerow([f"{value:.4f}" if isinstance(value, float) else value for value in astuple(row)])
+    write_csv(path, LabelSetRow, rows)
 
 
 def table(rows: Sequence[LabelSetRow]) -> str:

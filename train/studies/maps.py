@@ -4,7 +4,6 @@ Beside each model stands the mean of all true maps, the same for every picture: 
 It was made of the very maps it is measured by, which favours it.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fer_edge.files import atomic_write
+from fer_edge.csv_tables import write_cells
 
 from train.data.annotated import Faces
 from train.data.fer2013 import SPLITS
@@ -63,15 +62,11 @@ def _indicators(task: SaliencyTask, answers: NDArray[np.float32], truth: NDArray
     return {name: figures[name] for name in _INDICATORS}
 
 
-def write_csv(path: Path, rows: list[MapRow]) -> None:
+def write(path: Path, rows: list[MapRow]) -> None:
     """One line a row, atomically."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, _FIELDS)
-        writer.writeheader()
-        for row in rows:
-            figures = {name: f"{value:.4f}" for name, value in row.indicators.items()}
-            head = {name: getattr(row, name) for name in ("model", "map", "truth", "dataset", "n")}
-            writer.writerow({**head, "split": "PublicTest", **figures})
+    head = ("model", "map", "truth", "dataset", "n")
+    cells = [{**{name: getattr(row, name) for name in head}, "split": "PublicTest", **row.indicators} for row in rows]
+    write_cells(path, _FIELDS, cells)
 
 
 def table(rows: list[MapRow]) -> str:

@@ -5,7 +5,6 @@ layers, which finds what was only bent out of a line's sight. R2 is the share of
 explains: 0 is what knowing nothing gives, and below 0 counts as 0.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
+from fer_edge.csv_tables import write_cells
 from fer_edge.errors import ModelError
-from fer_edge.files import atomic_write
 
 from train.data.annotated import Faces
 from train.data.fer2013 import SPLITS
@@ -112,12 +111,9 @@ def _regression(kind: str) -> Pipeline:
     return make_pipeline(StandardScaler(), network)
 
 
-def write_csv(path: Path, rows: list[ProbeRow]) -> None:
+def write(path: Path, rows: list[ProbeRow]) -> None:
     """One line a row, atomically."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, _FIELDS)
-        writer.writeheader()
-        writer.writerows({**vars(row), "split": "PublicTest", "r2": f"{row.r2:.4f}"} for row in rows)
+    write_cells(path, _FIELDS, ({**vars(row), "split": "PublicTest"} for row in rows))
 
 
 def table(rows: list[ProbeRow]) -> str:

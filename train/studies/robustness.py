@@ -4,13 +4,13 @@ Oh and Kim (2024) find up to 15 % more robustness by training under noise, and n
 This measures both on PublicTest: every kind of noise, every step, and the gain over the first model in points.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from fer_edge.csv_tables import write_cells
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
 from fer_edge.metrics import classification_metrics
@@ -72,17 +72,13 @@ def gains(rows: list[RobustnessRow]) -> dict[RobustnessRow, float]:
     return {row: 100 * (row.accuracy - base[row.noise, row.step]) for row in rows}
 
 
-def write_csv(path: Path, rows: list[RobustnessRow]) -> None:
+def write(path: Path, rows: list[RobustnessRow]) -> None:
     """One line a row, atomically."""
-    gained = gains(rows)
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, _FIELDS)
-        writer.writeheader()
-        for row in rows:
-            figures = {"accuracy": f"{row.accuracy:.4f}", "macro_f1": f"{row.macro_f1:.4f}"}
-            strength = level(row.noise, row.step) if row.step else 0
-            derived = {"split": "PublicTest", "level": strength, "gain_points": f"{gained[row]:.2f}"}
-            writer.writerow({**vars(row), **derived, **figures})
+    gained, cells = gains(rows), []
+    for row in rows:
+        strength = level(row.noise, row.step) if row.step else 0
+        cells.append({**vars(row), "split": "PublicTest", "level": str(strength), "gain_points": gained[row]})
+    write_cells(path, _FIELDS, cells, {"gain_points": 2})
 
 
 def table(rows: list[RobustnessRow]) -> str:

@@ -1,15 +1,12 @@
 """The benchmark's CSV: one row a stage, columns fixed by COLUMNS. What was not measured is empty, never estimated."""
 
-import csv
-import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge import __version__
+from fer_edge.csv_tables import columns_of, read_csv, write_csv
 from fer_edge.errors import DataError
-from fer_edge.files import atomic_write
-from fer_edge.tables import read_csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +48,12 @@ class BenchRow:
     started_at: str
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(BenchRow))
+COLUMNS = columns_of(BenchRow)
 
 
 def write_rows(path: Path, rows: Iterable[BenchRow]) -> None:
     """Write the CSV atomically. Floats carry four decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in dataclasses.asdict(row).items()} for row in rows)
+    write_csv(path, BenchRow, rows)
 
 
 def read_rows(path: Path) -> list[BenchRow]:
@@ -67,9 +61,3 @@ def read_rows(path: Path) -> list[BenchRow]:
     if not path.is_file():
         raise DataError(f"{path} not found. Make it with `make bench`.")
     return read_csv(path, BenchRow)
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else value

@@ -3,8 +3,6 @@
 Its own CSV, one row a minute, because the benchmark's has no column for time.
 """
 
-import csv
-import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import numpy as np
 from fer_edge.bench.measure import Progress, now
 from fer_edge.bench.power import power_probe
 from fer_edge.board import BoardState, board_info, board_state
-from fer_edge.files import atomic_write
+from fer_edge.csv_tables import columns_of, write_csv
 
 _SAMPLE_EVERY_S = 1.0
 _MINUTE_S = 60.0
@@ -44,7 +42,7 @@ class SustainedRow:
     started_at: str
 
 
-SUSTAINED_COLUMNS = tuple(field.name for field in dataclasses.fields(SustainedRow))
+SUSTAINED_COLUMNS = columns_of(SustainedRow)
 
 
 @dataclass(frozen=True)
@@ -117,9 +115,4 @@ def slowdown(rows: list[SustainedRow]) -> float:
 
 def write_sustained(path: Path, rows: Iterable[SustainedRow]) -> None:
     """Write the rows as CSV, atomically; floats carry four decimals."""
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, SUSTAINED_COLUMNS)
-        writer.writeheader()
-        for row in rows:
-            cells = dataclasses.asdict(row).items()
-            writer.writerow({key: f"{value:.4f}" if isinstance(value, float) else value for key, value in cells})
+    write_csv(path, SustainedRow, rows)
