@@ -4,6 +4,7 @@ The figures go to docs/measured/loop.csv.
 """
 
 import contextlib
+import csv
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,3 +189,27 @@ def _size_mb(folder: Path) -> float:
 def write_loop(path: Path, rows: Sequence[LoopRow]) -> None:
     """Write the rows as CSV, atomically."""
     write_csv(path, LoopRow, rows)
+
+
+def table(path: Path) -> str:
+    """Markdown of the CSV that `write_loop` wrote."""
+    with open(path, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    heads = ["", "p50 of processor time, ms", "times fer, median frame", "times fer, all frames", "RSS, MB"]
+    made = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        cells = [row["contestant"], f"{float(row['cpu_p50_ms']):.1f}", f"{float(row['times_peer_cpu']):.1f}"]
+        cells.append(f"{float(row['times_peer_cpu_all']):.1f}")
+        made.append("| " + " | ".join([*cells, f"{float(row['rss_mb']):.0f}"]) + " |")
+    return "\n".join(made)
+
+
+def lines(rows: Sequence[LoopRow]) -> Iterator[str]:
+    """The figures for the terminal."""
+    times = f"{'min':>8}{'p50':>8}{'p95':>8}{'p99':>8}{'cpu p50':>9} ms"
+    yield f"{'contestant':22}{times} {'x fer':>7}{'x cpu':>7}{'x all':>7} {'RSS MB':>7} {'start s':>8}"
+    for row in rows:
+        times = f"{row.min_ms:8.2f}{row.p50_ms:8.2f}{row.p95_ms:8.2f}{row.p99_ms:8.2f}{row.cpu_p50_ms:9.2f}"
+        size = "" if row.installed_mb is None else f"  {row.installed_mb:.0f} MB installed"
+        ratios = f"{row.times_peer:7.1f}{row.times_peer_cpu:7.1f}{row.times_peer_cpu_all:7.1f}"
+        yield f"{row.contestant:22}{times}    {ratios} {row.rss_mb:7.0f} {row.start_s:8.2f}{size}"

@@ -34,7 +34,6 @@ def register(commands: Commands, counter: InstructionCounter | None) -> None:
 def _register_quantize(commands: Commands, counter: InstructionCounter | None) -> None:
     parser = commands.add_parser("quantize", help="the fastest INT8 that keeps its accuracy", description=_QUANTIZE)
     _add_source(parser)
-    parser.add_argument("--checkpoint", type=checkpoint_path, help="refuse artifacts that were exported from another")
     add_out(parser, ARTIFACTS, "where a folder is made for a checkpoint or .onnx")
     _add_calibration(parser)
     parser.add_argument("--target", help="x86, armv8, armv8.2-dot or jetson-trt (x86)")
@@ -112,6 +111,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", type=artifact_path, help="name or folder in artifacts/, checkpoint, or float .onnx with a contract"
     )
+    parser.add_argument("--checkpoint", type=checkpoint_path, help="refuse artifacts that were exported from another")
     add_faces(parser, "face cache of `make data`, or a folder with one sub-folder of images a class")
 
 

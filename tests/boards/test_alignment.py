@@ -40,7 +40,7 @@ def test_a_row_for_each_turn_with_what_alignment_adds(
     write_alignment(tmp_path / "alignment.csv", rows)
     with open(tmp_path / "alignment.csv", newline="") as stream:
         read = list(csv.DictReader(stream))
-    assert [row["turn_deg"] for row in read] == ["0", "-15"]
+    assert [float(row["turn_deg"]) for row in read] == [0, -15]
     assert float(read[1]["eyes_turned_deg"]) == pytest.approx(-15, abs=6)
 
 

@@ -39,6 +39,6 @@ def test_rows_are_written_and_shown(tmp_path: Path) -> None:
     write_loop(tmp_path / "loop.csv", rows)
     with open(tmp_path / "loop.csv", newline="") as stream:
         read = list(csv.DictReader(stream))
-    assert [row["installed_mb"] for row in read] == ["", "250.000"]
+    assert [row["installed_mb"] for row in read] == ["", "250.0000"]
     assert float(read[1]["times_peer"]) == pytest.approx(12)
     assert "| as it runs | 5.0 | 12.0 | 12.0 | 80 |" in table(tmp_path / "loop.csv")

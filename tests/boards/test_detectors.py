@@ -197,7 +197,7 @@ def test_a_run_has_a_row_at_the_own_threshold_and_one_at_twenty_false_boxes(tmp_
     with open(tmp_path / "detectors.csv", newline="") as stream:
         read = list(csv.DictReader(stream))
     assert tuple(read[0]) == COLUMNS
-    assert (read[2]["side_px"], read[2]["recall_10_20"], read[2]["cpu_ms_p50"]) == ("", "", "90.000")
+    assert (read[2]["side_px"], read[2]["recall_10_20"], read[2]["cpu_ms_p50"]) == ("", "", "90.0000")
     assert "| eager 192 | its own threshold | 0.40 |" in table(rows)
     plot_recall(rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"

@@ -121,7 +121,7 @@ def test_rows_are_written_as_they_are_read(tmp_path: Path, clip_frames, judges, 
     row = measure([Scene(clip_frames[0], ())], pipeline, judges["mediapipe"], ("clip", "none"))
     write_privacy(tmp_path / "x.csv", [row])
     (read,) = csv.DictReader((tmp_path / "x.csv").open())
-    assert read["hidden_median"] == "1.000", "the start of a source is hidden"
+    assert read["hidden_median"] == "1.0000", "the start of a source is hidden"
     assert (read["detector"], read["judge"], read["with_face"]) == ("mediapipe", "yunet", "0")
 
 

@@ -149,7 +149,7 @@ def test_other_tables_are_checked_too(measured: Path) -> None:
     ("before", "after", "message"),
     [
         (b"Raspberry Pi 5", "Raspbérry Pi 5".encode("latin-1"), "line 2: byte 0xE9 is not UTF-8. Save the file as"),
-        (b"2026-11-22T10:00:00+00:00\r\n", b"2026,1\r\n", "row 2: 34 cells, expected 33"),
+        (b"2026-11-22T10:00:00+00:00\n", b"2026,1\n", "row 2: 34 cells, expected 33"),
         (b",classify,", b"," + b"x" * 140_000 + b",", "row 2: not CSV: field larger than field limit"),
         (b",500.0000,", b",nan,", "row 2: fps is nan, expected a finite number"),
         (b",500.0000,", b",1_0,", "row 2: fps is '1_0', expected a number"),

@@ -189,7 +189,7 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(
     bad = tmp_path / "bad.safetensors"
     _damaged(bad, damage, checkpoint_path)
     assert run(bad, "--out", tmp_path / "out") == 4
-    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("export: ")]
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("fer-edge-lab export: ")]
     assert len(errors) == 1
     assert [name for name in left_in(tmp_path / "out") if "." in name] == []
 

@@ -50,8 +50,8 @@ def test_a_folder_without_int8_is_refused(artefacts: Path, capfd: pytest.Capture
 
 def test_the_curve_is_written_with_a_row_for_each_model(exported: Path, faces: Path, tmp_path: Path) -> None:
     table = tmp_path / "calibration.csv"
-    arguments = ["curve", exported, "--faces", faces, "--counts", "32,64", "--seeds", "0", "--csv", table]
-    assert command.main(["quantize", *(str(argument) for argument in arguments)]) == 0
+    arguments = ["calibration-curve", exported, "--faces", faces, "--counts", "32,64", "--seeds", "0", "--out", table]
+    assert command.main([str(argument) for argument in arguments]) == 0
     head, *rows = table.read_text().splitlines()
     assert head == "model,method,count,seed,agreement,dataset,n"
     assert [row.split(",")[1:3] for row in rows] == [

@@ -217,7 +217,7 @@ def test_neither_faces_nor_cache_stops_with_instructions(
 ) -> None:
     assert run_with_cache(artefacts, tmp_path / "no-cache.json") == 2
     error = capfd.readouterr().err
-    assert error.startswith("quantize: nothing to calibrate with")
+    assert error.startswith("fer-edge-lab quantize: nothing to calibrate with")
     assert error.count("\n") == 1
     assert "make data FER2013=" in error
     assert written(artefacts) == []
@@ -252,7 +252,9 @@ def test_a_damaged_cache_is_refused(
     bad = tmp_path / "calibration.json"
     bad.write_text(json.dumps(change(json.loads(cache.read_text()))))
     assert run_with_cache(artefacts, bad) == 4
-    assert len([line for line in capfd.readouterr().err.splitlines() if line.startswith("quantize: ")]) == 1
+    assert (
+        len([line for line in capfd.readouterr().err.splitlines() if line.startswith("fer-edge-lab quantize: ")]) == 1
+    )
     assert written(artefacts) == []
 
 
@@ -275,7 +277,7 @@ def test_a_damaged_artefact_is_refused_in_one_line(
         path.write_bytes({"empty": b"", "garbage": b"garbage" * 99, "truncated": content[: len(content) // 2]}[damage])
     assert run_with_cache(artefacts, cache) == 4
     output = capfd.readouterr()
-    assert output.err.startswith("quantize: ")
+    assert output.err.startswith("fer-edge-lab quantize: ")
     assert output.err.count("\n") == 1
     assert file in output.err
     assert written(artefacts) == []

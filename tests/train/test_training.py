@@ -568,4 +568,4 @@ def test_errors_are_one_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]
     assert command.main(["evaluate", str(tmp_path / "absent.safetensors")]) == 4
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
-    assert all(line.startswith("train: ") for line in lines)
+    assert all(line.startswith("fer-edge-lab ") for line in lines)
