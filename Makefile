@@ -26,9 +26,9 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # the stages read each other's files; inside a stage the libraries use the cores
-PLAIN := media systems figures remeasure count-instructions bench-detectors report boards load screenshots# without variables
+PLAIN := media systems figures remeasure count-instructions bench-detectors report boards load screenshots outdated# without variables
 OF_LAB := data train kfold ablation evaluate export adopt quantize search inspect calibration-curve release-model bench bench-noise bench-peers \
-	bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets demo $(PLAIN)
+	bundle arm64-smoke arm64-install picamera-smoke vm fleet fleet-targets demo release $(PLAIN)
 TASKS := test test-all coverage mutants test-tflite-runtime docs fuzz lint format
 .PHONY: help setup clean $(TASKS) $(OF_LAB)
 
@@ -57,6 +57,7 @@ arm64-install: private ARGS = $(BOARD) ## BOARD's bundle in an emulated chroot: 
 picamera-smoke: private ARGS = $(OR_SKIP) ## the real picamera2 on libcamera's virtual camera, in a chroot (root, minutes)
 vm: private ARGS = $(BOARD) ## BOARD's bundle on a whole board in QEMU: x86-64, pi5 or pi4 (root, up to an hour)
 fleet fleet-targets: private ARGS = $(or $(INVENTORY),INVENTORY) ## install on the boards of INVENTORY with Ansible; make them scrape targets of Prometheus
+release: private ARGS = $(or $(VERSION),VERSION) $(BOARD:%=--board %) ## wheel, sdist, bundle, checksums and notes of VERSION in dist/release/
 demo: private ARGS = $(MODEL) ## the whole chain on a sample clip: export, quantize, run
 demo bench load screenshots vm arm64-smoke arm64-install picamera-smoke bench-detectors test coverage: media
 arm64-smoke: | artifacts/$(MODEL)/SHA256SUMS
@@ -74,7 +75,6 @@ docs: private DO = $(RUN) -m mkdocs build --strict --quiet && echo build/site/in
 fuzz: private DO = nice -n 10 $(RUN) -m tests.fuzz --n $(or $(N),30000) --seed $(or $(SEED),0) ## mutated inputs for every reader of what others wrote: N=300000 SEED=0
 lint: private DO = .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy ## ruff format, ruff check, mypy strict on runtime/
 format: private DO = .venv/bin/ruff format . && .venv/bin/ruff check --fix . ## let ruff put the code in order
-# Removes what the targets made, but not .venv, data/ or runs/.
 clean: ; rm -rf artifacts demo dist build
 test-all: test
 $(TASKS): $(READY) ; $(DO)

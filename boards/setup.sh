@@ -10,7 +10,7 @@ fi
   fail "the workbench needs Python 3.11; say PYTHON=python3.11 (and remove $venv)"
 echo "setting up $venv: about 2 GB, a few minutes the first time"
 "$run" -m pip install --quiet --upgrade 'pip>=25.1'
-"$run" -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev --group docs --group examples
+"$run" -m pip install -c constraints.txt --group train --group onnx --group tflite --group dev --group docs --group release --group examples
 "$run" -m pip install --quiet --no-deps --group alone
 PYTHONWARNINGS=ignore "$run" -m pip install --quiet --no-deps --editable runtime --editable .
 "$run" -m fer_edge models --fetch mediapipe

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, UsageError
 
-from train.command_line import ARTIFACTS, Commands
+from train.command_line import ARTIFACTS, Commands, add_out
 
 
 class FleetError(FerEdgeError):
@@ -39,6 +39,16 @@ def register(commands: Commands) -> None:
     targets.add_argument("--out", type=Path, default=Path("boards/fleet/monitoring/targets.json"))
     targets.add_argument("--port", type=int, default=9100, help="of [metrics] address (default: 9100)")
     targets.set_defaults(run=_targets)
+
+    release = commands.add_parser("release", help="packages, bundles, checksums and notes of a version")
+    release.add_argument("version", help="as runtime/pyproject.toml and CHANGELOG.md have it")
+    release.add_argument("--board", action="append", metavar="BOARD", help="a board that gets a bundle (default: pi5)")
+    release.add_argument("--model", default="fer-base")
+    add_out(release, "dist/release", "folder of the releases")
+    release.set_defaults(run=_release)
+
+    outdated = commands.add_parser("outdated", help="pins of the workbench that the index has newer versions of")
+    outdated.set_defaults(run=_outdated)
 
     lock = commands.add_parser("lock", help="resolve the boards' wheels anew and write boards/locks/")
     lock.set_defaults(run=_lock)
@@ -83,6 +93,22 @@ def _targets(options: argparse.Namespace) -> None:
 
     count = write_targets(options.inventory, options.out, options.port)
     print(f"{options.out}: {count} boards")
+
+
+def _release(options: argparse.Namespace) -> None:
+    from boards.release import Release, make_release
+
+    release = Release(options.version, tuple(options.board or ["pi5"]), options.model)
+    print(*make_release(release, options.out), sep="\n")
+
+
+def _outdated(options: argparse.Namespace) -> None:
+    from boards.outdated import outdated
+
+    rows = outdated()
+    for row in rows:
+        print(f"{row.name:32}{row.pinned:20}{row.newest}")
+    print(f"{len(rows)} pins are not the newest")
 
 
 def _lock(options: argparse.Namespace) -> None:
