@@ -36,8 +36,8 @@ class BenchSettings:
     split: str = "PublicTest"
 
 
-def artefacts_in(folder: Path) -> list[Path]:
-    """Every model file of an artefact folder. Raises UsageError when there is none."""
+def artifacts_in(folder: Path) -> list[Path]:
+    """Every model file of an artifact folder. Raises UsageError when there is none."""
     paths = sorted(path for path in folder.glob("*") if path.suffix in (".onnx", ".tflite"))
     if not paths:
         raise UsageError(f"no .onnx or .tflite in {folder}. Make them with `make export quantize`.")
@@ -46,15 +46,15 @@ def artefacts_in(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class FolderBench:
-    """Measurements of a folder: the benchmark's rows, and where there are labels, who was taken for whom."""
+    """Measurements of a folder: the benchmark's rows, and where there are labels, the confusion matrix."""
 
     rows: list[BenchRow]
     confusions: list[ConfusionRow]
 
 
 def bench_folder(folder: Path, settings: BenchSettings) -> FolderBench:
-    """Classifier rows for every artefact, with accuracy where there is data, then the whole loop by stage."""
-    paths, rows, confusions = artefacts_in(folder), [], []
+    """Classifier rows for every artifact, with accuracy where there is data, then the whole loop by stage."""
+    paths, rows, confusions = artifacts_in(folder), [], []
     for path in paths:
         classifier = Classifier(path, threads=settings.threads)
         row = bench_classifier(

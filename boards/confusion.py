@@ -1,4 +1,4 @@
-"""Who was taken for whom: one CSV row a pair of classes."""
+"""The confusion matrix of a model: one CSV row a pair of true and predicted class."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

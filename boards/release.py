@@ -19,7 +19,7 @@ from fer_edge.files import sha256_of
 from boards.bundle import BundleRequest, build_bundle
 from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import load_profile
-from export.artefacts import staged
+from export.artifacts import staged
 
 CHANGELOG = Path("CHANGELOG.md")
 _PROJECT = Path("runtime/pyproject.toml")

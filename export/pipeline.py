@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from fer_edge.contract import ModelContract
 
-from export.artefacts import GOLDEN, contract_path, model_path, recipe_path, staged, write_checksums, write_contract
+from export.artifacts import GOLDEN, contract_path, model_path, recipe_path, staged, write_checksums, write_contract
 from export.contracts import float_contract
 from export.golden import Golden, golden_of
 from export.metadata import put_in_onnx, put_in_tflite

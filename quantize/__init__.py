@@ -1,1 +1,1 @@
-"""From float artefacts to verified INT8 ones: calibration, post-training quantization, and the gate they must pass."""
+"""From float artifacts to verified INT8 ones: calibration, post-training quantization, and the gate they must pass."""

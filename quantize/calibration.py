@@ -113,7 +113,7 @@ def calibrate(
         if asked not in (None, found):
             raise UsageError(
                 f"{options.cache} was made with {name} {found}, not {asked}, and there are no faces at {options.faces} "
-                f"to calibrate anew. Leave out --{option}, or run `make data FER2013=fer2013.csv` first."
+                f"to calibrate again. Leave out --{option}, or run `make data FER2013=fer2013.csv` first."
             )
     return cached
 
@@ -175,7 +175,7 @@ def load_cache(path: Path, sha256: str) -> Calibration:
     cached = Calibration(**{**vars(stored), "ranges": ranges})
     if cached.checkpoint_sha256 != sha256:
         raise ModelError(
-            f"{path}: made for the checkpoint {cached.checkpoint_sha256[:12]}, but the artefacts come from "
+            f"{path}: made for the checkpoint {cached.checkpoint_sha256[:12]}, but the artifacts come from "
             f"{sha256[:12]}. Run `make data FER2013=fer2013.csv` and `make quantize` to calibrate this one."
         )
     return cached

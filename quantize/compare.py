@@ -20,12 +20,12 @@ def compare_all(checkpoints: list[Path], faces: Path, artifacts: Path, count: in
     write_cells(out, _FIELDS, [row for path in checkpoints for row in compare(path, faces, artifacts, count)])
 
 
-def compare(checkpoint: Path, faces: Path, artefacts: Path, count: int | None = None) -> list[dict[str, str]]:
-    """Rows of one checkpoint, an engine each; its files stay in `artefacts`/<name>. Raises what the stages raise.
+def compare(checkpoint: Path, faces: Path, artifacts: Path, count: int | None = None) -> list[dict[str, str]]:
+    """Rows of one checkpoint, an engine each; its files stay in `artifacts`/<name>. Raises what the stages raise.
 
     `count` is the number of calibration faces, None for the default.
     """
-    opened, target = open_source(checkpoint, artefacts), TARGETS[DEFAULT_TARGET]
+    opened, target = open_source(checkpoint, artifacts), TARGETS[DEFAULT_TARGET]
     recipes = recipes_for(target, DEFAULT)[0]
     calibration_options = CalibrationOptions(faces, opened.folder / "no-cache.json", count)
     materials = gather(opened, calibration_options, recipes, target, Limits(), checkpoint)

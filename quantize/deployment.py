@@ -1,4 +1,4 @@
-"""deploy.json of an artefact folder: for every target and kind of file, the one to put on a board, and why."""
+"""deploy.json of an artifact folder: for every target and kind of file, the one to put on a board, and why."""
 
 import json
 from dataclasses import asdict, dataclass

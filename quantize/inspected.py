@@ -6,7 +6,7 @@ from pathlib import Path
 from fer_edge.errors import ModelError
 from fer_edge.files import sha256_of
 
-from export.artefacts import model_path, recipe_path
+from export.artifacts import model_path, recipe_path
 from quantize import inspection
 from quantize.backends import ranges_for
 from quantize.materials import Materials
@@ -53,7 +53,7 @@ def of_trial(trial: Trial) -> Inspected:
 
 
 def int8_model(path: Path) -> tuple[Path, Inspected]:
-    """The artefact folder and the INT8 .onnx meant by `path`: a file, or a folder's winner or best refused one.
+    """The artifact folder and the INT8 .onnx meant by `path`: a file, or a folder's winner or best refused one.
 
     Raises ModelError where there is none with its recipe.
     """

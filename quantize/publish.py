@@ -12,7 +12,7 @@ from fer_edge.contract import Measurement, ModelContract, Quantization, ValueMea
 from fer_edge.faces import LabelledFaces, ValuedFaces
 from fer_edge.files import sha256_of
 
-from export.artefacts import model_path, recipe_path, staged, write_contract
+from export.artifacts import model_path, recipe_path, staged, write_contract
 from export.contracts import PRODUCER, build_date
 from export.metadata import put_in_onnx, put_in_tflite
 from quantize.deployment import DEPLOY_NAME, Deployment, read_deployments, write_deployments

@@ -66,7 +66,7 @@ def _print_outcome(outcome: search.Outcome, materials: Materials, target: Target
 def run_inspection(options: argparse.Namespace) -> None:
     """`fer-edge-lab inspect SOURCE`. Raises ModelError where there is no INT8 .onnx with its recipe."""
     folder, made = int8_model(options.source)
-    models = source.open_artefacts(folder)
+    models = source.open_artifacts(folder)
     if made.replay is not None and options.faces.exists():
         _as_made(options, made.replay)
     materials = _materials(options, models, TARGETS[DEFAULT_TARGET], Limits(), (made.recipe,))

@@ -1,4 +1,4 @@
-"""The float models to quantize: an artefact folder, a checkpoint, or a float ONNX that carries a contract."""
+"""The float models to quantize: an artifact folder, a checkpoint, or a float ONNX that carries a contract."""
 
 import functools
 import tempfile
@@ -16,7 +16,7 @@ from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import sha256_of
 
 from export import pipeline as export_pipeline
-from export.artefacts import CHECKSUMS, GOLDEN, model_path, staged, write_contract
+from export.artifacts import CHECKSUMS, GOLDEN, model_path, staged, write_contract
 from export.golden import Golden, load_golden, sized_faces
 from export.metadata import put_in_onnx
 from export.parity import check_parity
@@ -28,7 +28,7 @@ from quantize.tflite_graph import FloatModel
 
 @dataclass(frozen=True)
 class FloatModels:
-    """The float half of an artefact folder, opened and found to be of one checkpoint.
+    """The float half of an artifact folder, opened and found to be of one checkpoint.
 
     `classifiers`: "onnx" and "tflite", those there are. `golden`: (n, h, w) or (n, h, w, 3) uint8.
     """
@@ -70,24 +70,24 @@ class FloatModels:
 
 
 def open_source(path: Path, out: Path) -> FloatModels:
-    """Open an artefact folder; a .safetensors or .onnx first becomes one under `out`.
+    """Open an artifact folder; a .safetensors or .onnx first becomes one under `out`.
 
     Raises ModelError where something is missing, damaged, without contract or of different checkpoints.
     """
     if path.suffix == ".safetensors":
         name = export_pipeline.export(path, out).models[0].path.parent.name
-        return open_artefacts(out / name)
+        return open_artifacts(out / name)
     if path.suffix == ".onnx":
         folder = path.resolve().parent
         if path.resolve() == model_path(folder, folder.name, "fp32", "onnx") and (folder / GOLDEN).is_file():
-            return open_artefacts(folder)  # the float half of an artefact folder, which is here already
-        return open_artefacts(adopt(path, out))
+            return open_artifacts(folder)  # the float half of an artifact folder, which is here already
+        return open_artifacts(adopt(path, out))
     if path.suffix == ".tflite":
-        raise ModelError(f"{path}: INT8 is made from a float ONNX, a checkpoint or an artefact folder. Name one.")
-    return open_artefacts(path)
+        raise ModelError(f"{path}: INT8 is made from a float ONNX, a checkpoint or an artifact folder. Name one.")
+    return open_artifacts(path)
 
 
-def open_artefacts(folder: Path) -> FloatModels:
+def open_artifacts(folder: Path) -> FloatModels:
     """Open what `export` or `adopt` wrote. Raises ModelError as `open_source` does."""
     name = folder.resolve().name
     if folder.name != name:  # such as ".", beside which nothing can be staged
@@ -101,7 +101,7 @@ def open_artefacts(folder: Path) -> FloatModels:
             del paths[suffix]
     missing = [path for path in paths.values() if not path.is_file()]
     if missing:
-        raise ModelError(f"{missing[0]} not found. Make it with `make export`, or name another artefact folder.")
+        raise ModelError(f"{missing[0]} not found. Make it with `make export`, or name another artifact folder.")
     models = {suffix: Classifier(path) for suffix, path in paths.items()}
     if len({model.contract.checkpoint_sha256 for model in models.values()}) > 1:
         raise ModelError(f"{folder}: the two float models are of different checkpoints. Run `make export` again.")
@@ -117,7 +117,7 @@ def require_checkpoint(models: FloatModels, checkpoint: Path) -> None:
 
 
 def adopt(path: Path, out: Path) -> Path:
-    """Make an artefact folder of a float ONNX from elsewhere: simplified, BatchNorm folded, with golden vectors.
+    """Make an artifact folder of a float ONNX from elsewhere: simplified, BatchNorm folded, with golden vectors.
 
     Raises ModelError where it has no fitting contract, is not float, or does not survive simplifying; UsageError where
     a model of another origin lies under its name.

@@ -43,7 +43,7 @@ class SmokeResult:
 
 
 def smoke_models(folder: Path) -> list[Path]:
-    """The four artefacts of a model: float and INT8 for both engines. Raises UsageError when one is missing."""
+    """The four artifacts of a model: float and INT8 for both engines. Raises UsageError when one is missing."""
     expected = [folder / f"{folder.name}.{kind}" for kind in ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")]
     missing = [path.name for path in expected if not path.is_file()]
     if missing:

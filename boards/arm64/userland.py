@@ -83,7 +83,7 @@ def lock_of(core: Core) -> Path:
 def make_root(core: Core, root: Path) -> Path:
     """Unpack Debian's packages into `root`, complete or not at all, with what Linux would show of the core.
 
-    A root made of another list of packages is made anew.
+    A root made of another list of packages is made again.
     """
     stamp = root / ".packages"
     if not stamp.is_file() or stamp.read_text() != " ".join(_PACKAGES):

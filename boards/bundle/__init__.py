@@ -76,7 +76,7 @@ def build_bundle(request: BundleRequest) -> Path:
 def model_file(request: BundleRequest) -> Path:
     """The file that `quantize` found the best for the board's target, INT8 or not (deploy.json).
 
-    Without such an outcome the artefact the profile asks for; the package's own where artifacts/ has none. Raises
+    Without such an outcome the artifact the profile asks for; the package's own where artifacts/ has none. Raises
     UsageError where there is none, ModelError where it is not the file that was measured.
     """
     chosen = deployed(request)

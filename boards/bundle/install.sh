@@ -128,12 +128,12 @@ check_machine() {
     machine=$(uname -m)
     [ "$machine" = "$ARCH" ] || fail "this bundle is for $ARCH, this machine is $machine. Take another BOARD."
     python=$(python3 -I -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail "no python3 here: apt install python3"
-    wanted='' needs_glibc=''
+    versions='' needs_glibc=''
     for pair in $PYTHONS; do
-        wanted="$wanted ${pair%:*}"
+        versions="$versions ${pair%:*}"
         [ "${pair%:*}" != "$python" ] || needs_glibc=${pair#*:}
     done
-    [ -n "$needs_glibc" ] || fail "this bundle is for Python$wanted, this machine has $python."
+    [ -n "$needs_glibc" ] || fail "this bundle is for Python$versions, this machine has $python."
     glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2) || glibc=''
     [ -n "$glibc" ] || fail "glibc $needs_glibc or newer is needed; this system has another C library."
     is_older "$glibc" "$needs_glibc" && fail "glibc $needs_glibc or newer is needed, this machine has $glibc."

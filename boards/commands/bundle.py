@@ -50,7 +50,7 @@ def register(commands: Commands) -> None:
     outdated = commands.add_parser("outdated", help="pins of the workbench that the index has newer versions of")
     outdated.set_defaults(run=_outdated)
 
-    lock = commands.add_parser("lock", help="resolve the boards' wheels anew and write boards/locks/")
+    lock = commands.add_parser("lock", help="resolve the boards' wheels again and write boards/locks/")
     lock.set_defaults(run=_lock)
 
 

@@ -1,4 +1,4 @@
-"""Jobs of several commands over many models: release, systems, every figure anew. Their names: models/groups.toml."""
+"""Jobs of several commands over many models: release, systems, every figure again. Their names: models/groups.toml."""
 
 import argparse
 import os
@@ -42,7 +42,7 @@ def register(commands: Commands) -> None:
     systems.set_defaults(run=_systems)
     count = commands.add_parser("count-instructions", help="instructions of every model in artifacts/, and of the loop")
     count.set_defaults(run=_count_instructions)
-    remeasure = commands.add_parser("remeasure", help="every figure of docs/ anew, for all of artifacts/")
+    remeasure = commands.add_parser("remeasure", help="regenerate every figure of docs/ from all of artifacts/")
     remeasure.set_defaults(run=_remeasure)
 
 

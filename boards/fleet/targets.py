@@ -15,7 +15,7 @@ PORT = 9100
 def write_targets(inventory: Path, out: Path, port: int = PORT) -> int:
     """Write a target for every host of the inventory that has `fer_edge_board`; return how many there are.
 
-    Labels: board (the host's name) and profile; host variables fer_edge_metrics_port and fer_edge_wave are taken over.
+    Labels: board (the host's name) and profile; host variables fer_edge_metrics_port and fer_edge_wave are copied.
     Raises UsageError for an inventory that Ansible cannot read or that has no board.
     """
     targets = [_target(name, facts, port) for name, facts in sorted(_hosts(inventory).items())]

@@ -1,4 +1,4 @@
-"""The wheels of every board and of the emulated userlands, exact to the byte; `write_locks` makes them anew."""
+"""The wheels of every board and of the emulated userlands, exact to the byte; `write_locks` makes them again."""
 
 from pathlib import Path
 

@@ -55,7 +55,7 @@ class EngineChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """Which artefact of a model is bundled: fp16 is the float file, halved by TensorRT on the board."""
+    """Which artifact of a model is bundled: fp16 is the float file, halved by TensorRT on the board."""
 
     precision: Literal["int8", "fp16", "fp32"]
 
@@ -144,7 +144,7 @@ class Profile:
 
     @property
     def model_suffix(self) -> str:
-        """End of the artefact's name, such as "int8.tflite"."""
+        """End of the artifact's name, such as "int8.tflite"."""
         precision = "int8" if self.model.precision == "int8" else "fp32"
         return f"{precision}.{self.file_type}"
 

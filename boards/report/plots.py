@@ -168,7 +168,7 @@ def noise(measured: Measured, path: Path) -> bool:
 
 
 def confusions(measured: Measured, path: Path) -> bool:
-    """Who was taken for whom, in per cent of the true class; of the INT8 TFLite files where there are any."""
+    """Confusion matrices, in per cent of the true class; of the INT8 TFLite files where there are any."""
     models = sorted({row.model for row in measured.confusions})
     models = [model for model in models if model.endswith(".int8.tflite")] or models
     if not models:

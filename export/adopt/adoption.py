@@ -28,7 +28,7 @@ from export.adopt.conversion import tflite_of_network
 from export.adopt.folding import keep_one_output, onnx_with_scaling, tflite_with_scaling
 from export.adopt.measuring import Way, best_way, measured, predicted, require_right_labels
 from export.adopt.network import Network
-from export.artefacts import GOLDEN, contract_path, model_path, staged, write_contract
+from export.artifacts import GOLDEN, contract_path, model_path, staged, write_contract
 from export.contracts import PRODUCER, build_date
 from export.golden import Golden, sized_faces
 from export.metadata import put_in_onnx, put_in_tflite

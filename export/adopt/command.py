@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _print(adopted: "Adopted") -> None:
-    from export.artefacts import model_path
+    from export.artifacts import model_path
 
     for way in adopted.ways:
         print(f"  {way.accuracy:7.2%}  {way.feeding}")

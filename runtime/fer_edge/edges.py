@@ -71,7 +71,7 @@ class EdgeWatch:
         return self._gate.moved(image_bgr) or not 0 <= time_s - self._looked_at_s < _LOOK_S
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Reset."""
         self._gate.forget()
         self._looked = False
         self._looked_at_s = float("-inf")

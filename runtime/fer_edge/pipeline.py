@@ -83,7 +83,7 @@ class Pipeline:
         return self.finder.failures
 
     def forget(self) -> None:
-        """Begin anew: the next frame has nothing to do with those before."""
+        """Reset: the next frame has nothing to do with those before."""
         self._tracker.forget()
         self._areas.forget()
         self._cuts.forget()

@@ -53,7 +53,7 @@ class DetectionSchedule:
             self._gate.accept()
 
     def forget(self) -> None:
-        """Begin anew: the next picture is looked at."""
+        """Reset: the next picture is looked at."""
         self._since = None
         if self._gate is not None:
             self._gate.forget()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 @dataclass
-class _Mood:
+class _TrackState:
     """State of one track: its average, and the label it shows."""
 
     average: NDArray[np.float32]
@@ -24,7 +24,7 @@ class HysteresisSmoother:
 
     def __init__(self, share: float = 0.35, hysteresis: float = 0.1) -> None:
         self._share, self._hysteresis = share, hysteresis
-        self._moods: dict[int, _Mood] = {}
+        self._states: dict[int, _TrackState] = {}
 
     def update(
         self, track_ids: list[int], probabilities: NDArray[np.float32], alive: Set[int]
@@ -33,22 +33,22 @@ class HysteresisSmoother:
 
         Tracks no longer `alive` are forgotten.
         """
-        self._moods = {track_id: mood for track_id, mood in self._moods.items() if track_id in alive}
+        self._states = {track_id: state for track_id, state in self._states.items() if track_id in alive}
         for track_id, row in zip(track_ids, probabilities, strict=True):
-            self._moods[track_id] = self._next(self._moods.get(track_id), row)
-        moods = [self._moods[track_id] for track_id in track_ids]
-        averages = np.stack([mood.average for mood in moods]) if moods else probabilities
-        return averages, [mood.label for mood in moods]
+            self._states[track_id] = self._next(self._states.get(track_id), row)
+        states = [self._states[track_id] for track_id in track_ids]
+        averages = np.stack([state.average for state in states]) if states else probabilities
+        return averages, [state.label for state in states]
 
     def recall(self, track_id: int) -> tuple[NDArray[np.float32], int] | None:
         """Average (labels,) and label of a face as they were last, None for one that is not known."""
-        mood = self._moods.get(track_id)
-        return None if mood is None else (mood.average, mood.label)
+        state = self._states.get(track_id)
+        return None if state is None else (state.average, state.label)
 
-    def _next(self, before: _Mood | None, row: NDArray[np.float32]) -> _Mood:
+    def _next(self, before: _TrackState | None, row: NDArray[np.float32]) -> _TrackState:
         if before is None:
-            return _Mood(row, int(np.argmax(row)))
+            return _TrackState(row, int(np.argmax(row)))
         average = before.average + self._share * (row - before.average)
         best = int(np.argmax(average))
         stays = average[best] - average[before.label] < self._hysteresis
-        return _Mood(average, before.label if stays else best)
+        return _TrackState(average, before.label if stays else best)

@@ -57,7 +57,7 @@ def test_a_model_that_needs_more_instructions_than_recorded_is_noticed(a72: User
         smoke(a72, [default_model], sample("astronaut.png"), recorded)
 
 
-def test_missing_artefacts_are_named_with_the_target_that_makes_them(tmp_path: Path) -> None:
+def test_missing_artifacts_are_named_with_the_target_that_makes_them(tmp_path: Path) -> None:
     (tmp_path / "fer-x").mkdir()
     with pytest.raises(UsageError, match=r"fer-x\.fp32\.tflite, .* not found\. Make it with `make export quantize`"):
         smoke_models(tmp_path / "fer-x")

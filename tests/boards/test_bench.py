@@ -15,14 +15,14 @@ from fer_edge.faces import load_faces
 from fer_edge.models import DEFAULT_MODEL
 
 from boards import lab as command
-from boards.bench import BenchSettings, artefacts_in, bench_folder
+from boards.bench import BenchSettings, artifacts_in, bench_folder
 from boards.media import SAMPLES, fetch_samples
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
 @pytest.fixture
-def artefacts(default_model: Path, tmp_path: Path) -> Path:
+def artifacts(default_model: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "artifacts"
     folder.mkdir()
     shutil.copy(default_model, folder)
@@ -41,7 +41,7 @@ def faces_folder(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
-def test_bench_writes_csv_and_plot(artefacts: Path, clip: Path, mediapipe_file: Path, tmp_path: Path) -> None:
+def test_bench_writes_csv_and_plot(artifacts: Path, clip: Path, mediapipe_file: Path, tmp_path: Path) -> None:
     names = ("label_names", "split_names", "images", "labels", "splits")
     values = (
         np.array(LABELS),
@@ -51,9 +51,9 @@ def test_bench_writes_csv_and_plot(artefacts: Path, clip: Path, mediapipe_file: 
         np.zeros(7, np.int64),
     )
     np.savez(tmp_path / "faces.npz", **dict(zip(names, values, strict=True)))
-    words = ["bench", str(artefacts), "--source", str(clip), "--faces", str(tmp_path / "faces.npz")]
+    words = ["bench", str(artifacts), "--source", str(clip), "--faces", str(tmp_path / "faces.npz")]
     assert command.main([*words, "-n", "6", "--warmup", "2"]) == 0
-    with open(artefacts / "bench.csv", newline="") as stream:
+    with open(artifacts / "bench.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert tuple(rows[0]) == COLUMNS
     assert rows[0]["stage"] == "classify"
@@ -69,36 +69,36 @@ def test_bench_writes_csv_and_plot(artefacts: Path, clip: Path, mediapipe_file: 
         "total",
     ]
     assert {row["source"] for row in rows[1:]} == {clip.name}
-    assert cv2.imread(str(artefacts / "bench.png")).shape[0] > 200
+    assert cv2.imread(str(artifacts / "bench.png")).shape[0] > 200
 
 
 def test_without_data_accuracy_stays_empty_and_no_plot_is_made(
-    artefacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["bench", str(artefacts), "--faces", str(tmp_path / "absent.npz"), "-n", "3", "--warmup", "1"]
+    words = ["bench", str(artifacts), "--faces", str(tmp_path / "absent.npz"), "-n", "3", "--warmup", "1"]
     assert command.main(words) == 0
     assert "accuracy stays empty" in capsys.readouterr().out
-    with open(artefacts / "bench.csv", newline="") as stream:
+    with open(artifacts / "bench.csv", newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert row["accuracy"] == row["macro_f1"] == row["dataset"] == ""
-    assert not (artefacts / "bench.png").exists()
+    assert not (artifacts / "bench.png").exists()
 
 
-def test_faces_of_other_classes_are_refused(artefacts: Path, tmp_path: Path) -> None:
+def test_faces_of_other_classes_are_refused(artifacts: Path, tmp_path: Path) -> None:
     faces = tmp_path / "pets"
     for name in ("cat", "dog"):
         (faces / name).mkdir(parents=True)
         cv2.imwrite(str(faces / name / "1.png"), np.zeros((48, 48), np.uint8))
     with pytest.raises(DataError, match="class 'cat' is none of the model's"):
-        bench_folder(artefacts, BenchSettings(source=None, faces=faces, n=2, warmup=1))
+        bench_folder(artifacts, BenchSettings(source=None, faces=faces, n=2, warmup=1))
 
 
-def test_a_users_folder_of_faces_is_measured_whatever_its_order_of_classes(artefacts: Path, faces_folder: Path) -> None:
+def test_a_users_folder_of_faces_is_measured_whatever_its_order_of_classes(artifacts: Path, faces_folder: Path) -> None:
     """Folders sort by name, the model does not: comparing by position would give a wrong accuracy without a sound."""
     found = load_faces(faces_folder, "mine")
     assert found.label_names != LABELS
-    (row,) = bench_folder(artefacts, BenchSettings(source=None, faces=faces_folder, n=2, warmup=1, split="mine")).rows
-    probabilities = Classifier(artefacts / DEFAULT_MODEL.name).classify(found.images)
+    (row,) = bench_folder(artifacts, BenchSettings(source=None, faces=faces_folder, n=2, warmup=1, split="mine")).rows
+    probabilities = Classifier(artifacts / DEFAULT_MODEL.name).classify(found.images)
     said = [LABELS[index] for index in probabilities.argmax(axis=1)]
     true = [found.label_names[index] for index in found.labels]
     assert row.accuracy == pytest.approx(np.mean([a == b for a, b in zip(said, true, strict=True)]))
@@ -107,7 +107,7 @@ def test_a_users_folder_of_faces_is_measured_whatever_its_order_of_classes(artef
 
 def test_an_empty_folder_names_the_targets_that_fill_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="make export quantize"):
-        artefacts_in(tmp_path)
+        artifacts_in(tmp_path)
 
 
 def test_samples_that_are_there_are_checked_and_not_fetched_again(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,7 +279,7 @@ def test_a_model_that_is_nowhere_names_the_target_that_makes_it(tmp_path: Path) 
         model_file(BundleRequest(load_profile("pi4"), "fer-huge", tmp_path))
 
 
-def test_the_packaged_model_is_bundled_where_no_artefact_was_made(tmp_path: Path, default_model: Path) -> None:
+def test_the_packaged_model_is_bundled_where_no_artifact_was_made(tmp_path: Path, default_model: Path) -> None:
     assert model_file(BundleRequest(load_profile("pi4"), "fer-base", tmp_path)) == DEFAULT_MODEL
 
 

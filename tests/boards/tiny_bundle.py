@@ -90,7 +90,7 @@ def _digest(text: str) -> str:
 
 
 def seal(folder: Path) -> None:
-    """List the files anew, after a test has changed one."""
+    """List the files again, after a test has changed one."""
     (folder / "SHA256SUMS").unlink()
     write_sums(folder)
 

@@ -16,7 +16,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(shared_folder: Path) -> Path:
-    """The exported artefacts of a small trained network; to be read only."""
+    """The exported artifacts of a small trained network; to be read only."""
     return small.exported(shared_folder)
 
 
@@ -26,6 +26,6 @@ def checkpoint_path(exported: Path) -> Path:
 
 
 @pytest.fixture
-def artefacts(exported: Path, tmp_path: Path) -> Path:
-    """A copy of the exported artefacts that a test may damage."""
+def artifacts(exported: Path, tmp_path: Path) -> Path:
+    """A copy of the exported artifacts that a test may damage."""
     return Path(shutil.copytree(exported, tmp_path / "artifacts" / exported.name))

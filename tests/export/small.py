@@ -83,7 +83,7 @@ def write_faces(path: Path) -> Path:
 
 @functools.cache
 def exported(folder: Path) -> Path:
-    """Train, save folder/small.safetensors and export it; the artefact folder. Done once for each `folder`."""
+    """Train, save folder/small.safetensors and export it; the artifact folder. Done once for each `folder`."""
     path = folder / "small.safetensors"
     checkpoint.save(path, trained_state(), info())
     assert command.main(["export", str(path), "--out", str(folder / "artifacts")]) == 0

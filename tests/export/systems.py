@@ -32,7 +32,7 @@ def network_of(architecture: str) -> torch.nn.Module:
 
 @functools.cache
 def exported_system(architecture: str, folder: Path) -> Path:
-    """Save folder/<architecture>.safetensors and export it; the artefact folder."""
+    """Save folder/<architecture>.safetensors and export it; the artifact folder."""
     task, arguments = SYSTEMS[architecture]
     values = {
         f"{figure}_{label}": 0.5

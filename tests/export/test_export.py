@@ -211,29 +211,29 @@ def test_a_model_that_differs_from_torch_is_not_written(
     assert left_in(tmp_path / "out") == []
 
 
-def test_a_failed_export_leaves_the_former_artefacts(
-    artefacts: Path, checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_export_leaves_the_former_artifacts(
+    artifacts: Path, checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {path.name: sha256_of(path) for path in artefacts.iterdir()}
+    before = {path.name: sha256_of(path) for path in artifacts.iterdir()}
     monkeypatch.setattr("export.onnx_model.PIXEL_MEAN", 127.5)
-    assert run(checkpoint_path, "--out", artefacts.parent) == 1
-    assert {path.name: sha256_of(path) for path in artefacts.iterdir()} == before
-    assert left_in(artefacts.parent) == sorted(["small", *(f"small/{name}" for name in before)])
+    assert run(checkpoint_path, "--out", artifacts.parent) == 1
+    assert {path.name: sha256_of(path) for path in artifacts.iterdir()} == before
+    assert left_in(artifacts.parent) == sorted(["small", *(f"small/{name}" for name in before)])
 
 
 def test_int8_models_of_another_checkpoint_are_removed(
-    artefacts: Path, checkpoint_path: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, checkpoint_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    contract = json.loads((artefacts / f"{MODELS[0]}.json").read_text())
+    contract = json.loads((artifacts / f"{MODELS[0]}.json").read_text())
     for name, sha in (("small.int8.onnx", contract["checkpoint_sha256"]), ("small.int8.tflite", "0" * 64)):
-        (artefacts / name).write_bytes(b"model")
-        (artefacts / f"{name}.json").write_text(json.dumps({**contract, "checkpoint_sha256": sha}))
-    assert run(checkpoint_path, "--out", artefacts.parent) == 0
-    assert (artefacts / "small.int8.onnx").exists()
-    assert not (artefacts / "small.int8.tflite").exists()
-    assert not (artefacts / "small.int8.tflite.json").exists()
+        (artifacts / name).write_bytes(b"model")
+        (artifacts / f"{name}.json").write_text(json.dumps({**contract, "checkpoint_sha256": sha}))
+    assert run(checkpoint_path, "--out", artifacts.parent) == 0
+    assert (artifacts / "small.int8.onnx").exists()
+    assert not (artifacts / "small.int8.tflite").exists()
+    assert not (artifacts / "small.int8.tflite.json").exists()
     assert "small.int8.tflite removed" in capfd.readouterr().out
-    assert "int8.tflite" not in (artefacts / "SHA256SUMS").read_text()
+    assert "int8.tflite" not in (artifacts / "SHA256SUMS").read_text()
 
 
 def test_an_unwritable_folder_is_bad_usage(

@@ -32,10 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", SYSTEMS)
 def test_both_files_answer_as_torch_does_and_say_their_task(architecture: str, folder: Path) -> None:
-    artefacts, task = exported_system(architecture, folder), SYSTEMS[architecture][0]
-    golden = load_golden(artefacts / "golden.npz")
+    artifacts, task = exported_system(architecture, folder), SYSTEMS[architecture][0]
+    golden = load_golden(artifacts / "golden.npz")
     for suffix in ("onnx", "tflite"):
-        classifier = Classifier(artefacts / f"{architecture}.fp32.{suffix}")
+        classifier = Classifier(artifacts / f"{architecture}.fp32.{suffix}")
         contract = classifier.contract
         assert (contract.task, contract.labels) == (task, tasks.labels_of(task))
         assert contract.schema_version == lowest_schema(contract)

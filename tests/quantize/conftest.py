@@ -9,9 +9,9 @@ from boards import lab as command
 from quantize import evaluate
 from quantize.measure import Runnable
 from tests.export import small
-from tests.export.conftest import artefacts, checkpoint_path, exported, shared_folder
+from tests.export.conftest import artifacts, checkpoint_path, exported, shared_folder
 
-__all__ = ["artefacts", "checkpoint_path", "exported", "shared_folder"]
+__all__ = ["artifacts", "checkpoint_path", "exported", "shared_folder"]
 
 COUNT = 105
 
@@ -39,7 +39,7 @@ def faces(shared_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def quantized(exported: Path, faces: Path, shared_folder: Path) -> Path:
-    """The artefact folder after quantizing with the faces; to be read only."""
+    """The artifact folder after quantizing with the faces; to be read only."""
     folder = Path(shutil.copytree(exported, shared_folder / "quantized" / exported.name))
     arguments = [folder, "--faces", faces, "--count", COUNT, "--save-calibration", shared_folder / "calibration.json"]
     # 140 drawn faces prove nothing: see test_gate.py.

@@ -30,10 +30,10 @@ def test_every_layer_is_listed_with_its_noise_and_what_it_runs_on(
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_refused_model_can_be_inspected(artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    asked = ["quantize", str(artefacts), "--faces", str(faces), "--count", "70", "--recipes", "qdq-u8-quantile"]
+def test_a_refused_model_can_be_inspected(artifacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = ["quantize", str(artifacts), "--faces", str(faces), "--count", "70", "--recipes", "qdq-u8-quantile"]
     assert command.main(asked) == 1  # the faces are too few, so only the work folder knows it
-    assert inspect(artefacts, "--faces", faces, "--count", 70) == 0
+    assert inspect(artifacts, "--faces", faces, "--count", 70) == 0
     assert "9 of 9 convolutions" in capfd.readouterr().out
 
 
@@ -43,8 +43,8 @@ def test_a_model_without_its_recipe_is_refused(quantized: Path, tmp_path: Path, 
     assert inspect(alone, "--faces", faces) == 4
 
 
-def test_a_folder_without_int8_is_refused(artefacts: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert inspect(artefacts) == 4
+def test_a_folder_without_int8_is_refused(artifacts: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert inspect(artifacts) == 4
     assert "no INT8 .onnx" in capfd.readouterr().err
 
 

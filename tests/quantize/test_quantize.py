@@ -1,4 +1,4 @@
-"""Float artefacts become INT8 ones that agree with them, with faces at hand or with the committed cache."""
+"""Float artifacts become INT8 ones that agree with them, with faces at hand or with the committed cache."""
 
 import csv
 import json
@@ -34,13 +34,13 @@ def run(*arguments: object) -> int:
     return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"])
 
 
-def run_with_cache(artefacts: Path, cache: Path, *more: object) -> int:
-    return run(artefacts, "--faces", artefacts / "no-faces.npz", "--calibration", cache, *more)
+def run_with_cache(artifacts: Path, cache: Path, *more: object) -> int:
+    return run(artifacts, "--faces", artifacts / "no-faces.npz", "--calibration", cache, *more)
 
 
-def written(artefacts: Path) -> list[str]:
-    """INT8 and temporary files in and beside the artefact folder."""
-    return sorted(p.name for p in artefacts.parent.rglob("*") if "int8" in p.name or p.name.endswith(".part"))
+def written(artifacts: Path) -> list[str]:
+    """INT8 and temporary files in and beside the artifact folder."""
+    return sorted(p.name for p in artifacts.parent.rglob("*") if "int8" in p.name or p.name.endswith(".part"))
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -157,14 +157,14 @@ def test_the_contract_names_the_recipe_and_the_gate(quantized: Path, file: str) 
 
 
 def test_the_cache_gives_the_same_models_as_the_faces(
-    exported: Path, artefacts: Path, cache: Path, faces: Path, tmp_path: Path
+    exported: Path, artifacts: Path, cache: Path, faces: Path, tmp_path: Path
 ) -> None:
     recipes = ("--recipes", "qdq-u8-quantile,tflite-quantile")  # which of two draws wins is a matter of time
     with_faces = Path(shutil.copytree(exported, tmp_path / "with-faces" / exported.name))
     assert run(with_faces, "--faces", faces, "--count", 105, *recipes) == 0
-    assert run_with_cache(artefacts, cache, *recipes) == 0
-    assert _without_contract(artefacts / INT8[0]) == _without_contract(with_faces / INT8[0])
-    assert _tensors(artefacts / INT8[1]) == _tensors(with_faces / INT8[1])
+    assert run_with_cache(artifacts, cache, *recipes) == 0
+    assert _without_contract(artifacts / INT8[0]) == _without_contract(with_faces / INT8[0])
+    assert _tensors(artifacts / INT8[1]) == _tensors(with_faces / INT8[1])
 
 
 def _without_contract(path: Path) -> bytes:
@@ -188,48 +188,48 @@ def _tensors(path: Path) -> list[tuple]:
 
 
 def test_without_faces_nothing_is_said_of_accuracy(
-    artefacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_with_cache(artefacts, cache) == 0
+    assert run_with_cache(artifacts, cache) == 0
     output = capfd.readouterr().out
     assert f"from {cache}, as there are no faces at" in output
     assert "golden inputs" in output
-    rows = rows_of(artefacts)
+    rows = rows_of(artifacts)
     assert {(row["accuracy"], row["macro_f1"]) for row in rows} == {("", "")}
     assert {(row["agreement_on"], row["agreement_n"]) for row in rows} == {("golden inputs", "64")}
-    assert Classifier(artefacts / INT8[0]).contract.measured == ()
+    assert Classifier(artifacts / INT8[0]).contract.measured == ()
 
 
 def test_a_cache_of_another_checkpoint_is_refused(
-    artefacts: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "calibration.json"
     other.write_text(json.dumps({**json.loads(cache.read_text()), "checkpoint_sha256": "f" * 64}))
-    assert run_with_cache(artefacts, other) == 4
+    assert run_with_cache(artifacts, other) == 4
     error = capfd.readouterr().err
     assert "made for the checkpoint ffffffffffff" in error
     assert "make quantize" in error
-    assert written(artefacts) == []
+    assert written(artifacts) == []
 
 
 def test_neither_faces_nor_cache_stops_with_instructions(
-    artefacts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_with_cache(artefacts, tmp_path / "no-cache.json") == 2
+    assert run_with_cache(artifacts, tmp_path / "no-cache.json") == 2
     error = capfd.readouterr().err
     assert error.startswith("fer-edge-lab quantize: nothing to calibrate with")
     assert error.count("\n") == 1
     assert "make data FER2013=" in error
-    assert written(artefacts) == []
+    assert written(artifacts) == []
 
 
 @pytest.mark.parametrize("option", ["--count", "--seed"])
 def test_a_cache_cannot_serve_another_count_or_seed(
-    artefacts: Path, cache: Path, option: str, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, cache: Path, option: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_with_cache(artefacts, cache, option, 7) == 2
+    assert run_with_cache(artifacts, cache, option, 7) == 2
     assert f"Leave out {option}" in capfd.readouterr().err
-    assert written(artefacts) == []
+    assert written(artifacts) == []
 
 
 @pytest.mark.parametrize(
@@ -247,40 +247,40 @@ def test_a_cache_cannot_serve_another_count_or_seed(
     ids=["null", "list", "lacks keys", "unknown key", "newer", "half a range", "no onnx", "no tflite"],
 )
 def test_a_damaged_cache_is_refused(
-    change, artefacts: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    change, artifacts: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bad = tmp_path / "calibration.json"
     bad.write_text(json.dumps(change(json.loads(cache.read_text()))))
-    assert run_with_cache(artefacts, bad) == 4
+    assert run_with_cache(artifacts, bad) == 4
     assert (
         len([line for line in capfd.readouterr().err.splitlines() if line.startswith("fer-edge-lab quantize: ")]) == 1
     )
-    assert written(artefacts) == []
+    assert written(artifacts) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{"])
-def test_a_cache_that_is_no_json_is_refused(content: bytes, artefacts: Path, tmp_path: Path) -> None:
+def test_a_cache_that_is_no_json_is_refused(content: bytes, artifacts: Path, tmp_path: Path) -> None:
     bad = tmp_path / "calibration.json"
     bad.write_bytes(content)
-    assert run_with_cache(artefacts, bad) == 4
+    assert run_with_cache(artifacts, bad) == 4
 
 
 @pytest.mark.parametrize("file", ["small.fp32.onnx", "small.fp32.tflite", "golden.npz"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "garbage", "truncated"])
-def test_a_damaged_artefact_is_refused_in_one_line(
-    file: str, damage: str, artefacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+def test_a_damaged_artifact_is_refused_in_one_line(
+    file: str, damage: str, artifacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = artefacts / file
+    path = artifacts / file
     content = path.read_bytes()
     path.unlink()
     if damage != "missing":
         path.write_bytes({"empty": b"", "garbage": b"garbage" * 99, "truncated": content[: len(content) // 2]}[damage])
-    assert run_with_cache(artefacts, cache) == 4
+    assert run_with_cache(artifacts, cache) == 4
     output = capfd.readouterr()
     assert output.err.startswith("fer-edge-lab quantize: ")
     assert output.err.count("\n") == 1
     assert file in output.err
-    assert written(artefacts) == []
+    assert written(artifacts) == []
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -289,47 +289,47 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, capfd: pytest.Cap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_models_of_two_checkpoints_are_refused(artefacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = onnx.load(artefacts / "small.fp32.onnx")
-    contract = json.loads((artefacts / "small.fp32.onnx.json").read_text())
+def test_models_of_two_checkpoints_are_refused(artifacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = onnx.load(artifacts / "small.fp32.onnx")
+    contract = json.loads((artifacts / "small.fp32.onnx.json").read_text())
     onnx.helper.set_model_props(model, {"fer_edge": json.dumps({**contract, "checkpoint_sha256": "0" * 64})})
-    onnx.save(model, artefacts / "small.fp32.onnx")
-    assert run_with_cache(artefacts, cache) == 4
+    onnx.save(model, artifacts / "small.fp32.onnx")
+    assert run_with_cache(artifacts, cache) == 4
     assert "different checkpoints" in capfd.readouterr().err
 
 
 def test_the_named_checkpoint_must_be_the_exported_one(
-    artefacts: Path, cache: Path, checkpoint_path: Path, tmp_path: Path
+    artifacts: Path, cache: Path, checkpoint_path: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.safetensors"
     other.write_bytes(checkpoint_path.read_bytes() + b"\0")
-    assert run_with_cache(artefacts, cache, "--checkpoint", other) == 4
-    assert run_with_cache(artefacts, cache, "--checkpoint", tmp_path / "nowhere") == 4
-    assert run_with_cache(artefacts, cache, "--checkpoint", checkpoint_path) == 0
+    assert run_with_cache(artifacts, cache, "--checkpoint", other) == 4
+    assert run_with_cache(artifacts, cache, "--checkpoint", tmp_path / "nowhere") == 4
+    assert run_with_cache(artifacts, cache, "--checkpoint", checkpoint_path) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 99])
-def test_damaged_faces_are_bad_data(content: bytes, artefacts: Path, tmp_path: Path) -> None:
+def test_damaged_faces_are_bad_data(content: bytes, artifacts: Path, tmp_path: Path) -> None:
     bad = tmp_path / "faces.npz"
     bad.write_bytes(content)
-    assert run(artefacts, "--faces", bad) == 2
-    assert written(artefacts) == []
+    assert run(artifacts, "--faces", bad) == 2
+    assert written(artifacts) == []
 
 
-def test_too_few_faces_are_bad_data(artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(artefacts, "--faces", faces, "--count", 100_000) == 2
+def test_too_few_faces_are_bad_data(artifacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(artifacts, "--faces", faces, "--count", 100_000) == 2
     assert "expected at least 100000" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("option", [("--count", 0), ("--seed", -1)])
-def test_a_senseless_count_or_seed_is_bad_usage(option: tuple, artefacts: Path, faces: Path) -> None:
-    assert run(artefacts, "--faces", faces, *option) == 2
+def test_a_senseless_count_or_seed_is_bad_usage(option: tuple, artifacts: Path, faces: Path) -> None:
+    assert run(artifacts, "--faces", faces, *option) == 2
 
 
-def test_the_folder_may_be_the_current_one(artefacts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(artefacts)
+def test_the_folder_may_be_the_current_one(artifacts: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(artifacts)
     assert run(".", "--faces", "none", "--calibration", cache) == 0
-    assert written(artefacts) == sorted(name + part for name in INT8 for part in ("", ".json", ".recipe.json"))
+    assert written(artifacts) == sorted(name + part for name in INT8 for part in ("", ".json", ".recipe.json"))
 
 
 COMMITTED = pytest.mark.parametrize("path", sorted(MODELS.glob("*/calibration.json")), ids=lambda p: p.parent.name)

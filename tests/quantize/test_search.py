@@ -80,16 +80,16 @@ def own_faces(shared_folder: Path) -> Path:
 
 
 def test_calibration_on_blank_images_is_refused_and_advice_given(
-    artefacts: Path, blank_faces: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, blank_faces: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipes = "qdq-u8-quantile,tflite-minmax"
-    assert run(artefacts, "--faces", blank_faces, "--count", 70, "--recipes", recipes) == 1
+    assert run(artifacts, "--faces", blank_faces, "--count", 70, "--recipes", recipes) == 1
     error = capfd.readouterr().err
     assert "agreement" in error
     assert "No INT8 model was written." in error
     assert "--exclude" in error or "no single layer stands out" in error
-    assert int8_files(artefacts) == []
-    verdicts = {row["recipe"]: row["verdict"] for row in rows_of(artefacts) if row["recipe"] != "float"}
+    assert int8_files(artifacts) == []
+    verdicts = {row["recipe"]: row["verdict"] for row in rows_of(artifacts) if row["recipe"] != "float"}
     assert set(verdicts) == set(recipes.split(","))
     assert all(verdict.startswith("fail: ") and "agreement" in verdict for verdict in verdicts.values())
 
@@ -110,35 +110,35 @@ def test_calibration_on_black_images_is_refused_on_fer2013(tmp_path: Path, capfd
 
 
 def test_a_layer_that_is_not_there_cannot_be_excluded(
-    artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    graph = onnx.load(artefacts / "small.fp32.onnx").graph
+    graph = onnx.load(artifacts / "small.fp32.onnx").graph
     layer = next(node.name for node in graph.node if node.op_type == "Conv")
-    assert run(artefacts, "--faces", faces, "--exclude", f"{layer}v") == 2
+    assert run(artifacts, "--faces", faces, "--exclude", f"{layer}v") == 2
     assert f"small has no such layer; did you mean '{layer}'?" in capfd.readouterr().err
-    assert int8_files(artefacts) == []
+    assert int8_files(artifacts) == []
 
 
-def test_a_refused_model_can_be_forced_and_its_contract_says_so(artefacts: Path, blank_faces: Path) -> None:
-    sabotaged = (artefacts, "--faces", blank_faces, "--count", 70, "--recipes", "qdq-u8-quantile")
+def test_a_refused_model_can_be_forced_and_its_contract_says_so(artifacts: Path, blank_faces: Path) -> None:
+    sabotaged = (artifacts, "--faces", blank_faces, "--count", 70, "--recipes", "qdq-u8-quantile")
     assert run(*sabotaged, "--force", "--max-drop", 2) == 0
-    made = Classifier(artefacts / "small.int8.onnx").contract.quantization
+    made = Classifier(artifacts / "small.int8.onnx").contract.quantization
     assert made is not None
     assert made.forced
     assert "agreement" in (made.failed or "")
     assert made.max_accuracy_drop_points == 2
 
 
-def test_a_contract_of_another_input_is_refused(artefacts: Path, faces: Path) -> None:
-    model = onnx.load(artefacts / "small.fp32.onnx")
-    contract = json.loads((artefacts / "small.fp32.onnx.json").read_text())
+def test_a_contract_of_another_input_is_refused(artifacts: Path, faces: Path) -> None:
+    model = onnx.load(artifacts / "small.fp32.onnx")
+    contract = json.loads((artifacts / "small.fp32.onnx.json").read_text())
     contract["input"]["width_px"] = 64
     onnx.helper.set_model_props(model, {"fer_edge": json.dumps(contract)})
-    onnx.save(model, artefacts / "small.fp32.onnx")
-    assert run(artefacts, "--faces", faces) == 4
+    onnx.save(model, artifacts / "small.fp32.onnx")
+    assert run(artifacts, "--faces", faces) == 4
 
 
-def test_more_instructions_than_float_are_refused_and_counted_once(artefacts: Path, faces: Path) -> None:
+def test_more_instructions_than_float_are_refused_and_counted_once(artifacts: Path, faces: Path) -> None:
     asked: list[Path] = []
 
     def counter(models, cpu: str) -> dict[Path, int]:
@@ -146,29 +146,29 @@ def test_more_instructions_than_float_are_refused_and_counted_once(artefacts: Pa
         asked.extend(models)
         return counting(1000, 1100)(models, cpu)
 
-    words = (artefacts, "--faces", faces, "--count", 70, "--recipes", "qdq-s8-quantile", "--target", "armv8")
+    words = (artifacts, "--faces", faces, "--count", 70, "--recipes", "qdq-s8-quantile", "--target", "armv8")
     assert run(*words, counter=counter) == 1
-    assert int8_files(artefacts) == []
+    assert int8_files(artifacts) == []
     assert run(*words, "--force", counter=counter) == 0
-    (row,) = [row for row in rows_of(artefacts) if row["file"] == "small.int8.armv8.onnx"]
+    (row,) = [row for row in rows_of(artifacts) if row["file"] == "small.int8.armv8.onnx"]
     assert row["instructions"] == "1100"
     assert row["verdict"].startswith("fail: instructions to float's on cortex-a72 1.10")
     assert len(asked) == 2  # float and candidate, in the first run alone: a contract does not change the graph
 
 
 def test_a_search_that_breaks_off_leaves_the_files_of_the_one_before(
-    artefacts: Path, faces: Path, blank_faces: Path, monkeypatch: pytest.MonkeyPatch
+    artifacts: Path, faces: Path, blank_faces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = ("--count", 70, "--recipes", "qdq-u8-quantile")
-    assert run(artefacts, "--faces", faces, *asked, "--max-drop", 5) == 0
-    before = {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()}
+    assert run(artifacts, "--faces", faces, *asked, "--max-drop", 5) == 0
+    before = {path.name: path.read_bytes() for path in artifacts.iterdir() if path.is_file()}
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(publish, "write_csv", full)
-    assert run(artefacts, "--faces", blank_faces, *asked) == 2
-    assert {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()} == before
+    assert run(artifacts, "--faces", blank_faces, *asked) == 2
+    assert {path.name: path.read_bytes() for path in artifacts.iterdir() if path.is_file()} == before
 
 
 def test_a_model_that_predicts_the_same_for_every_face_is_not_correlated() -> None:
@@ -178,12 +178,12 @@ def test_a_model_that_predicts_the_same_for_every_face_is_not_correlated() -> No
     assert not is_correlated(np.tile(np.float32([1, 0]), (64, 1)), float_answers)
 
 
-def test_a_killed_search_leaves_no_final_name_and_resumes(artefacts: Path, faces: Path) -> None:
+def test_a_killed_search_leaves_no_final_name_and_resumes(artifacts: Path, faces: Path) -> None:
     recipes = ["--recipes", "qdq-u8-quantile,qdq-u8-minmax,qdq-u8-convs"]
-    arguments = [str(artefacts), "--faces", str(faces), "--count", "70", *recipes]
+    arguments = [str(artifacts), "--faces", str(faces), "--count", "70", *recipes]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "runtime")))}
     job = subprocess.Popen([sys.executable, "-m", "boards.lab", "quantize", *arguments], cwd=ROOT, env=environment)
-    work = artefacts / ".search"
+    work = artifacts / ".search"
 
     def trials() -> list[Path]:
         return [path for path in work.glob("*/trial.json") if path.parent.name[0] != "."]
@@ -192,32 +192,32 @@ def test_a_killed_search_leaves_no_final_name_and_resumes(artefacts: Path, faces
     finished = trials()
     job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
-    assert int8_files(artefacts) == []
-    assert not (artefacts / "quantize.csv").exists()
+    assert int8_files(artifacts) == []
+    assert not (artifacts / "quantize.csv").exists()
     stamps = {path: path.stat().st_mtime_ns for path in finished}
     assert run(*arguments) == 0
-    assert int8_files(artefacts) != []
-    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps  # taken over, not made again
+    assert int8_files(artifacts) != []
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps  # reused, not made again
 
 
 def trials_in(folder: Path) -> set[str]:
     return {path.name for path in (folder / ".search").iterdir() if path.is_dir()}
 
 
-def test_trials_of_other_faces_are_built_again_and_those_of_other_limits_are_not(artefacts: Path, faces: Path) -> None:
-    one = (artefacts, "--faces", faces, "--recipes", "qdq-u8-quantile", "--count")
+def test_trials_of_other_faces_are_built_again_and_those_of_other_limits_are_not(artifacts: Path, faces: Path) -> None:
+    one = (artifacts, "--faces", faces, "--recipes", "qdq-u8-quantile", "--count")
     assert run(*one, 70) == 0
-    first = trials_in(artefacts)
+    first = trials_in(artifacts)
     assert run(*one, 70, "--max-drop", 5) == 0
-    assert trials_in(artefacts) == first
+    assert trials_in(artifacts) == first
     assert run(*one, 77) == 0
-    assert not trials_in(artefacts) & first
+    assert not trials_in(artifacts) & first
 
 
-def test_a_recipe_beside_a_model_makes_the_same_model_again(quantized: Path, artefacts: Path, faces: Path) -> None:
+def test_a_recipe_beside_a_model_makes_the_same_model_again(quantized: Path, artifacts: Path, faces: Path) -> None:
     recipe = quantized / "small.int8.onnx.recipe.json"
-    assert run(artefacts, "--faces", faces, "--recipe", recipe) == 0  # with its own number of faces
-    first, second = (onnx.load(folder / "small.int8.onnx") for folder in (quantized, artefacts))
+    assert run(artifacts, "--faces", faces, "--recipe", recipe) == 0  # with its own number of faces
+    first, second = (onnx.load(folder / "small.int8.onnx") for folder in (quantized, artifacts))
     for model in (first, second):
         del model.metadata_props[:]
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
@@ -247,22 +247,22 @@ def test_a_float_onnx_of_the_users_own_with_a_folder_of_faces(exported: Path, ow
 
 
 def test_a_float_onnx_does_not_take_the_place_of_an_exported_model(
-    artefacts: Path, faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()}
+    before = {path.name: path.read_bytes() for path in artifacts.iterdir() if path.is_file()}
     mine = tmp_path / "small.onnx"
-    mine.write_bytes((artefacts / "small.fp32.onnx").read_bytes())
-    assert run(mine, "--out", artefacts.parent, "--faces", faces) == 2
+    mine.write_bytes((artifacts / "small.fp32.onnx").read_bytes())
+    assert run(mine, "--out", artifacts.parent, "--faces", faces) == 2
     assert "exported from a checkpoint" in capfd.readouterr().err
-    assert {path.name: path.read_bytes() for path in artefacts.iterdir() if path.is_file()} == before
+    assert {path.name: path.read_bytes() for path in artifacts.iterdir() if path.is_file()} == before
 
 
-def test_the_float_file_of_an_artefact_folder_stands_for_the_folder(artefacts: Path, faces: Path) -> None:
-    golden = (artefacts / "golden.npz").read_bytes()
+def test_the_float_file_of_an_artifact_folder_stands_for_the_folder(artifacts: Path, faces: Path) -> None:
+    golden = (artifacts / "golden.npz").read_bytes()
     asked = ("--faces", faces, "--count", 70, "--recipes", "qdq-u8-quantile", "--max-drop", 5)
-    assert run(artefacts / "small.fp32.onnx", "--out", artefacts.parent.parent, *asked) == 0
-    assert (artefacts / "small.int8.onnx").is_file()
-    assert (artefacts / "golden.npz").read_bytes() == golden
+    assert run(artifacts / "small.fp32.onnx", "--out", artifacts.parent.parent, *asked) == 0
+    assert (artifacts / "small.int8.onnx").is_file()
+    assert (artifacts / "golden.npz").read_bytes() == golden
 
 
 def test_a_float_onnx_without_contract_is_refused(exported: Path, faces: Path, tmp_path: Path) -> None:
@@ -282,52 +282,52 @@ def test_a_checkpoint_is_exported_first(checkpoint_path: Path, faces: Path, tmp_
 
 
 def test_too_few_own_faces_are_an_error_with_the_count_found(
-    artefacts: Path, own_faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, own_faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     few = tmp_path / "few"
     (few / "happy").mkdir(parents=True)
     for path in sorted((own_faces / "happy").iterdir())[:12]:
         (few / "happy" / path.name).write_bytes(path.read_bytes())
-    assert run(artefacts, "--faces", few) == 2
+    assert run(artifacts, "--faces", few) == 2
     assert "12 faces, expected at least 64" in capfd.readouterr().err
     (few / "happy" / "broken.png").write_bytes(b"not a picture")
-    assert run(artefacts, "--faces", few) == 2
+    assert run(artifacts, "--faces", few) == 2
     assert "1 of 13 images cannot be read" in capfd.readouterr().err
 
 
-def test_signed_activations_for_arm_count_as_arm_fuses_them(artefacts: Path, faces: Path) -> None:
+def test_signed_activations_for_arm_count_as_arm_fuses_them(artifacts: Path, faces: Path) -> None:
     recipes = ("--recipes", "qdq-s8-quantile,qdq-s8-minmax", "--target", "armv8.2-dot")
-    assert run(artefacts, "--faces", faces, "--count", 70, *recipes) == 0
-    (row,) = [row for row in rows_of(artefacts) if row["file"] == "small.int8.armv8.2-dot.onnx"]
+    assert run(artifacts, "--faces", faces, "--count", 70, *recipes) == 0
+    (row,) = [row for row in rows_of(artifacts) if row["file"] == "small.int8.armv8.2-dot.onnx"]
     assert row["recipe"].startswith("qdq-s8-")
     assert (row["int8_convs"], row["convs"]) == ("9", "9")
-    model = Classifier(artefacts / "small.int8.armv8.2-dot.onnx")
+    model = Classifier(artifacts / "small.int8.armv8.2-dot.onnx")
     assert (model.contract.input.dtype, model.contract.input.low) == ("int8", -128)
 
 
-def test_tensorrt_gets_zero_points_of_zero_and_float_biases(artefacts: Path, faces: Path) -> None:
-    assert run(artefacts, "--faces", faces, "--count", 70, "--target", "jetson-trt") == 0
-    graph = onnx.load(artefacts / "small.int8.jetson-trt.onnx").graph
+def test_tensorrt_gets_zero_points_of_zero_and_float_biases(artifacts: Path, faces: Path) -> None:
+    assert run(artifacts, "--faces", faces, "--count", 70, "--target", "jetson-trt") == 0
+    graph = onnx.load(artifacts / "small.int8.jetson-trt.onnx").graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     quantizers = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert quantizers
     zeros = [constants[node.input[2]] for node in quantizers]
     assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    assert int8_files(artefacts) == [f"small.int8.jetson-trt.onnx{part}" for part in ("", ".json", ".recipe.json")]
+    assert int8_files(artifacts) == [f"small.int8.jetson-trt.onnx{part}" for part in ("", ".json", ".recipe.json")]
 
 
-def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(artefacts: Path, faces: Path) -> None:
+def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(artifacts: Path, faces: Path) -> None:
     names = "tflite-quantile,tflite-float-io,tflite-full-integer"
-    assert run(artefacts, "--faces", faces, "--count", 105, "--recipes", names, "--max-drop", 2) == 0
+    assert run(artifacts, "--faces", faces, "--count", 105, "--recipes", names, "--max-drop", 2) == 0
     images = load_faces(faces, "PublicTest").images[:20]
-    expected = Classifier(artefacts / "small.fp32.tflite").logits(images).argmax(1)
+    expected = Classifier(artifacts / "small.fp32.tflite").logits(images).argmax(1)
     for file, kind, output in (
         ("small.int8.tflite", "int8", "float32"),
         ("small.int8-float.tflite", "float32", "float32"),
         ("small.int8-full-integer.tflite", "int8", "int8"),
     ):
-        model = Classifier(artefacts / file)
+        model = Classifier(artifacts / file)
         assert (model.contract.input.dtype, model.engine.outputs[0].dtype) == (kind, output)
         assert (model.logits(images).argmax(1) == expected).mean() >= 0.95
 
@@ -344,19 +344,19 @@ def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(art
     ],
 )
 def test_bad_usage_is_one_line(
-    arguments: tuple, found: str, artefacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]
+    arguments: tuple, found: str, artifacts: Path, faces: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(artefacts, "--faces", faces, "--count", 70, *arguments) == 2
+    assert run(artifacts, "--faces", faces, "--count", 70, *arguments) == 2
     error = capfd.readouterr().err
     assert found in error
     assert error.count("\n") == 1
 
 
 def test_recipes_that_need_faces_are_left_out_with_a_word(
-    artefacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+    artifacts: Path, cache: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipes = "qdq-u8-quantile,qdq-u8-entropy,nncf"
-    assert run(artefacts, "--faces", "none", "--calibration", cache, "--recipes", recipes) == 0
+    assert run(artifacts, "--faces", "none", "--calibration", cache, "--recipes", recipes) == 0
     output = capfd.readouterr().out
     assert "left out qdq-u8-entropy: needs faces" in output
     assert "left out nncf: needs faces" in output
@@ -365,7 +365,7 @@ def test_recipes_that_need_faces_are_left_out_with_a_word(
 @pytest.mark.parametrize("kind", [RuntimeError, ModelError])
 def test_a_recipe_that_cannot_be_made_is_a_row_and_the_others_go_on(
     kind: type[Exception],
-    artefacts: Path,
+    artifacts: Path,
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -376,10 +376,10 @@ def test_a_recipe_that_cannot_be_made_is_a_row_and_the_others_go_on(
     # As ai-edge-quantizer and LiteRT fail on networks they do not know.
     monkeypatch.setattr(tflite_ptq, "quantized", broken)
     recipes = "qdq-u8-quantile,tflite-quantile"
-    assert run(artefacts, "--faces", "none", "--calibration", cache, "--recipes", recipes) == 1
+    assert run(artifacts, "--faces", "none", "--calibration", cache, "--recipes", recipes) == 1
     assert "could not be made: div.cc" in capfd.readouterr().err
-    assert {row["recipe"]: row["verdict"][:5] for row in rows_of(artefacts)}["tflite-quantile"] == "fail:"
-    assert int8_files(artefacts) == [f"small.int8.onnx{part}" for part in ("", ".json", ".recipe.json")]
+    assert {row["recipe"]: row["verdict"][:5] for row in rows_of(artifacts)}["tflite-quantile"] == "fail:"
+    assert int8_files(artifacts) == [f"small.int8.onnx{part}" for part in ("", ".json", ".recipe.json")]
 
 
 def test_every_target_has_recipes_of_distinct_names() -> None:

@@ -19,7 +19,7 @@ from quantize.materials import Materials, gather
 from quantize.measure import score
 from quantize.recipes import TARGETS, recipes_for
 from quantize.report import Row
-from quantize.source import open_artefacts
+from quantize.source import open_artifacts
 from tests.export.small import SPLIT_SIZES, write_faces
 from tests.export.systems import exported_system
 
@@ -51,7 +51,7 @@ def faces(folder: Path) -> Path:
 
 
 def gathered(architecture: str, folder: Path, faces: Path) -> Materials:
-    models = open_artefacts(exported_system(architecture, folder))
+    models = open_artifacts(exported_system(architecture, folder))
     return gather(models, CalibrationOptions(faces, folder / "absent.json", 32, 0), RECIPES, X86, Limits())
 
 

@@ -75,8 +75,8 @@ def test_a_camera_this_user_may_not_open_is_named_with_the_group(tmp_path, monke
 
 def test_a_csi_camera_without_picamera2_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert check_picamera2(wanted=False).state is State.OK
-    finding = check_picamera2(wanted=True)
+    assert check_picamera2(expected=False).state is State.OK
+    finding = check_picamera2(expected=True)
     assert finding.state is State.BAD and "apt install python3-picamera2" in finding.remedy
     assert "--system-site-packages" in finding.remedy, "the tests run in an environment without"
 
@@ -84,11 +84,11 @@ def test_a_csi_camera_without_picamera2_says_how_to_get_it(monkeypatch):
 def test_too_little_contiguous_memory_is_told_where_a_csi_camera_needs_it(tmp_path):
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 437212 kB\nCmaTotal:  16384 kB\nCmaFree:  1024 kB\n")
-    (finding,) = check_cma(meminfo, wanted=True)
+    (finding,) = check_cma(meminfo, expected=True)
     assert finding.state is State.WARN and finding.text == "1 of 16 MB free" and "cma-128" in finding.remedy
-    assert next(iter(check_cma(meminfo, wanted=False))).state is State.OK
+    assert next(iter(check_cma(meminfo, expected=False))).state is State.OK
     meminfo.write_text("MemTotal: 437212 kB\n")
-    assert list(check_cma(meminfo, wanted=True)) == []
+    assert list(check_cma(meminfo, expected=True)) == []
 
 
 def test_a_board_as_a_whole(tmp_path):

@@ -119,7 +119,7 @@ def test_sighup_reads_the_configuration_again_and_keeps_what_did_not_change(tmp_
             _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
     assert "configuration read again" in errors
-    assert "configuration not taken over" in errors and "did you mean jsonl?" in errors
+    assert "configuration not applied" in errors and "did you mean jsonl?" in errors
     whole = indices(first) + indices(second)
     assert whole == sorted(set(whole)), "the stream was not opened again, so its index goes on"
 
@@ -147,7 +147,7 @@ def test_no_wrong_value_in_the_file_ends_a_service_or_changes_it(tmp_path):
             process.terminate()
             _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0 and "Traceback" not in errors
-    assert errors.count("configuration not taken over") == len(WRONG)
+    assert errors.count("configuration not applied") == len(WRONG)
 
 
 @needs_detector
@@ -181,7 +181,7 @@ def test_sighup_changes_the_source_or_keeps_it_where_the_new_one_cannot_be_opene
             process.terminate()
             _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
-    assert "the new source is not taken over" in errors and "absent.mp4" in errors
+    assert "the new source is not used" in errors and "absent.mp4" in errors
 
 
 @needs_detector
@@ -207,7 +207,7 @@ def test_a_reload_with_an_output_that_is_refused_changes_nothing(tmp_path, chang
             process.terminate()
             _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
-    assert "configuration not taken over" in errors and reason in errors
+    assert "configuration not applied" in errors and reason in errors
     assert "configuration read again" not in errors
 
 
@@ -244,7 +244,7 @@ def test_a_reload_to_a_port_that_is_taken_leaves_the_page_and_one_to_another_tok
             assert status("first-of-two-tokens") == 401
             process.terminate()
             _, errors = process.communicate(timeout=TIMEOUT_S)
-    assert "configuration not taken over: --web: cannot listen" in errors and "tokens" not in errors
+    assert "configuration not applied: --web: cannot listen" in errors and "tokens" not in errors
 
 
 @needs_detector

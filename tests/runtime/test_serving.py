@@ -391,19 +391,19 @@ def is_closed(client):
 
 
 class Clients(list):
-    """Sockets. `reopened` of them were cut off and opened anew."""
+    """Sockets. `reopened` of them were cut off and opened again."""
 
     reopened = 0
 
     def again(self, count):
-        """Return once `count` more were opened anew."""
+        """Return once `count` more were opened again."""
         before = self.reopened
         eventually(lambda: self.reopened >= before + count)
 
 
 @contextlib.contextmanager
 def half_open(sink, count, sources=("127.0.0.1",), *, again=False):
-    """Clients that begin a request and say no more; `again` opens each anew as soon as it is cut off."""
+    """Clients that begin a request and say no more; `again` opens each again as soon as it is cut off."""
     stop = threading.Event()
     clients = Clients()
 

@@ -10,10 +10,10 @@ from fer_edge.sinks import CsvSink, JsonlSink, SinkSet
 from tests.runtime.fakes.results import LABELS, face, taken
 
 
-class Moody:
+class FlakySink:
     """A sink that fails where it is told to, and notes what happens to it."""
 
-    def __init__(self, name="moody", fails=""):
+    def __init__(self, name="flaky", fails=""):
         self.name, self.fails = name, fails
         self.calls = []
 
@@ -38,7 +38,7 @@ def names(sink):
 
 
 def test_all_sinks_get_every_frame():
-    sinks = [Moody("a"), Moody("b")]
+    sinks = [FlakySink("a"), FlakySink("b")]
     with SinkSet(sinks) as group:
         for index in range(3):
             group.write(*taken(index))
@@ -57,7 +57,7 @@ class Clock:
 
 
 def test_a_failing_sink_is_told_of_once_and_left_alone_for_a_while(caplog):
-    bad, good = Moody("bad", fails="write"), Moody("good")
+    bad, good = FlakySink("bad", fails="write"), FlakySink("good")
     with SinkSet([bad, good], clock_s=Clock()) as group:
         for index in range(3):
             group.write(*taken(index))
@@ -70,7 +70,7 @@ def test_a_failing_sink_is_told_of_once_and_left_alone_for_a_while(caplog):
 
 
 def test_a_sink_that_recovers_works_again_and_its_losses_are_told(caplog):
-    sink, clock = Moody("disk", fails="write"), Clock()
+    sink, clock = FlakySink("disk", fails="write"), Clock()
     with SinkSet([sink], clock_s=clock) as group:
         group.write(*taken(0))
         sink.fails = ""
@@ -83,7 +83,7 @@ def test_a_sink_that_recovers_works_again_and_its_losses_are_told(caplog):
 
 
 def test_a_sink_that_fails_every_other_time_is_tried_ever_less_often_and_does_not_fill_the_log(caplog):
-    sink, clock = Moody("disk"), Clock()
+    sink, clock = FlakySink("disk"), Clock()
     with SinkSet([sink], clock_s=clock) as group:
         for second in range(3600):
             clock.now_s = float(second)
@@ -98,11 +98,11 @@ def test_a_sink_that_fails_every_other_time_is_tried_ever_less_often_and_does_no
         sink.fails = "write"
         group.write(*taken(4400))
     assert tried < 400
-    assert caplog.records[0].getMessage().startswith("disk failed"), "after a while without a fault it is told anew"
+    assert caplog.records[0].getMessage().startswith("disk failed"), "after a while without a fault it is told again"
 
 
 def test_a_sink_that_stays_broken_is_tried_ever_less_often():
-    sink, clock = Moody("disk", fails="write"), Clock()
+    sink, clock = FlakySink("disk", fails="write"), Clock()
     with SinkSet([sink], clock_s=clock) as group:
         for second in range(200):
             clock.now_s = float(second)
@@ -112,7 +112,7 @@ def test_a_sink_that_stays_broken_is_tried_ever_less_often():
 
 
 def test_sinks_are_exchanged_and_those_that_stay_are_not_touched():
-    stays, goes, comes = Moody("stays"), Moody("goes"), Moody("comes")
+    stays, goes, comes = FlakySink("stays"), FlakySink("goes"), FlakySink("comes")
     with SinkSet() as group:
         group.exchange({"a": lambda: stays, "b": lambda: goes})
         group.write(*taken(0))
@@ -127,7 +127,7 @@ def test_an_exchange_that_cannot_be_made_changes_nothing():
     def refuse():
         raise UsageError("no such codec")
 
-    kept = Moody("kept")
+    kept = FlakySink("kept")
     with SinkSet() as group:
         group.exchange({"a": lambda: kept})
         with pytest.raises(UsageError):
@@ -137,27 +137,27 @@ def test_an_exchange_that_cannot_be_made_changes_nothing():
 
 
 def test_a_sink_that_also_fails_to_close_is_told_of_once(caplog):
-    with SinkSet([Moody("bad", fails="write exit")]) as group:
+    with SinkSet([FlakySink("bad", fails="write exit")]) as group:
         group.write(*taken(0))
     assert group.failed == ("bad",) and len(caplog.records) == 1
 
 
 def test_a_sink_that_fails_only_to_close_is_reported_and_the_others_are_closed(caplog):
-    good = Moody("good")
-    with SinkSet([Moody("bad", fails="exit"), good]) as group:
+    good = FlakySink("good")
+    with SinkSet([FlakySink("bad", fails="exit"), good]) as group:
         pass
     assert group.failed == ("bad",) and names(good) == ["enter", "exit"]
 
 
 def test_an_output_that_cannot_be_opened_stops_before_any_frame():
-    first, last = Moody("first"), Moody("last")
+    first, last = FlakySink("first"), FlakySink("last")
     with pytest.raises(UsageError):
-        SinkSet([first, Moody("bad", fails="enter"), last]).__enter__()
+        SinkSet([first, FlakySink("bad", fails="enter"), last]).__enter__()
     assert names(first) == ["enter", "exit"] and names(last) == []
 
 
 def test_sinks_learn_that_the_run_failed_and_its_error_goes_on():
-    sink = Moody()
+    sink = FlakySink()
     with pytest.raises(RuntimeError), SinkSet([sink]):
         raise RuntimeError
     assert isinstance(sink.calls[-1][1], RuntimeError)
@@ -180,7 +180,7 @@ def test_no_sink_at_all_is_fine():
 
 
 def test_what_a_sink_took_and_could_not_deliver_counts_as_lost():
-    sink = Moody("mqtt")
+    sink = FlakySink("mqtt")
     sink.lost = 0
     with SinkSet([sink]) as group:
         group.write(*taken(0))
@@ -191,13 +191,13 @@ def test_what_a_sink_took_and_could_not_deliver_counts_as_lost():
 
 
 def test_makers_are_checked_without_opening_or_changing_anything():
-    stays, made = Moody("stays"), []
+    stays, made = FlakySink("stays"), []
 
     def refuses():
         raise UsageError("no such output")
 
     def makes():
-        made.append(Moody("new"))
+        made.append(FlakySink("new"))
         return made[-1]
 
     with SinkSet() as group:
@@ -210,7 +210,7 @@ def test_makers_are_checked_without_opening_or_changing_anything():
 
 
 def test_an_output_that_cannot_be_opened_at_a_reload_is_tried_again_and_its_losses_count(caplog):
-    bad, clock = Moody("bad", fails="enter"), Clock()
+    bad, clock = FlakySink("bad", fails="enter"), Clock()
     with SinkSet(clock_s=clock) as group:
         with pytest.raises(UsageError):
             group.exchange({"bad": lambda: bad})
@@ -225,7 +225,7 @@ def test_an_output_that_cannot_be_opened_at_a_reload_is_tried_again_and_its_loss
 
 
 def test_what_was_lost_is_not_forgotten_when_a_sink_of_the_same_name_takes_over():
-    sinks = {"old": Moody("out", fails="write"), "new": Moody("out")}
+    sinks = {"old": FlakySink("out", fails="write"), "new": FlakySink("out")}
     with SinkSet(clock_s=Clock()) as group:
         for key, sink in sinks.items():
             group.exchange({key: lambda sink=sink: sink})

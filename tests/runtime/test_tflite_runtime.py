@@ -27,8 +27,8 @@ def test_each_input_and_output_runs_and_agrees_with_the_float_golden_outputs(kin
     assert model.engine.name == "tflite-runtime"
     assert model.contract.input.dtype == KINDS[kind]
     with np.load(folder / "golden.npz") as golden:
-        inputs, wanted = golden["inputs"], golden["logits"]
+        inputs, expected = golden["inputs"], golden["logits"]
     logits = model.logits(inputs)
     # The golden inputs are synthetic and full of near ties: the same floor as the gate's.
-    assert (logits.argmax(axis=1) == wanted.argmax(axis=1)).mean() >= 0.8
-    assert np.abs(logits - wanted).mean() < 0.25 * np.abs(wanted).mean()
+    assert (logits.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.8
+    assert np.abs(logits - expected).mean() < 0.25 * np.abs(expected).mean()

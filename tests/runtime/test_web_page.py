@@ -83,7 +83,7 @@ COLOURS_IN_TIMELINE = """() => {
   return new Set(pen.getImageData(60, 10, 2000, 1).data).size;
 }"""
 
-# The page draws everything anew with each event, so both are asked for at once.
+# The page draws everything again with each event, so both are asked for at once.
 PLACE_ON_PLANE = """() => {
   const [plane, here] = [".plane", ".plane .here"].map((name) => document.querySelector(name).getBoundingClientRect());
   return [(here.x + here.width / 2 - plane.x) / plane.width, (here.y + here.height / 2 - plane.y) / plane.height];

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 
 # Of 64 bits, of which different faces differ in about 32. Up to here the hash alone is proof enough.
 MAX_DISTANCE = 6
-# Copies cropped anew or with a mark across them differ in more, but so do some strangers: there pixels must agree too.
+# Copies cropped again or with a mark across them differ in more, but so do some strangers: there pixels must agree too.
 _MAX_SUSPECT_DISTANCE = 12
 _MIN_CORRELATION = 0.9
 _HASH_SIDE = 8

@@ -297,12 +297,12 @@ class Trainer:
         state = torch.load(path, weights_only=True, map_location=self.workers.device)
         if _completed(state["recipe"], path) != recipe_as_json(self.recipe):
             raise UsageError(
-                f"{path} was made by another recipe. Remove {self.run} to start anew, or restore the recipe."
+                f"{path} was made by another recipe. Remove {self.run} to start again, or restore the recipe."
             )
         if state.get("origin", self.origin) != self.origin:
             raise UsageError(
                 f"{path} was made from other data, or the files its recipe names have changed since. Remove {self.run} "
-                "to start anew, or restore them."
+                "to start again, or restore them."
             )
         self.network.load_state_dict(state["network"])
         self.average = state["average"]

@@ -1,4 +1,4 @@
-"""Noise while training: a share of every batch gets a kind and a step of the ladder, drawn anew each time."""
+"""Noise while training: a share of every batch gets a kind and a step of the ladder, drawn again each time."""
 
 import numpy as np
 import torch

@@ -21,7 +21,7 @@ _EXPOSURE_S = 0.2
 
 def _without_raw(camera: Any, roles: list[Any]) -> Any:
     role = libcamera.StreamRole
-    return _generate(camera, [role.VideoRecording if wanted == role.Raw else wanted for wanted in roles])
+    return _generate(camera, [role.VideoRecording if asked == role.Raw else asked for asked in roles])
 
 
 def _after_an_exposure(manager: Any) -> Any:

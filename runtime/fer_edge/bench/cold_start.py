@@ -1,6 +1,6 @@
 """How long it takes from nothing to the first result: a new process each time, with the files in the page cache.
 
-Run as a program it is that process: it opens detector and classifier, looks at one picture, and prints its memory.
+Run as a program, it opens detector and classifier, looks at one picture, and prints its memory.
 """
 
 import subprocess

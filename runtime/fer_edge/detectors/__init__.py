@@ -105,7 +105,7 @@ DETECTOR_FILES = {
         licence="Apache-2.0",
         notice=(
             "Face detector YuNet-n of libfacedetection.train (Shiqi Yu and others), copyright its authors, OpenMMLab.\n"
-            "The .tflite was changed: written anew for LiteRT, its channels equalized, its weights quantized to INT8."
+            "The .tflite was changed: rebuilt for LiteRT, its channels equalized, its weights quantized to INT8."
         ),
         remedy="fer-edge models --fetch yunet",
         made_filename="yunet.int8.tflite",

@@ -22,7 +22,7 @@ def check_hardware(root: Path = Path("/")) -> Iterator[Finding]:
     csi = [path for path in devices if is_csi_camera(str(path), root / "sys/class/video4linux")]
     yield check_cameras([path for path in devices if path not in csi], len(csi))
     yield check_picamera2(bool(csi))
-    yield from check_cma(root / "proc/meminfo", wanted=bool(csi))
+    yield from check_cma(root / "proc/meminfo", expected=bool(csi))
     yield from check_heat(board_state())
 
 
@@ -39,18 +39,18 @@ def check_cameras(devices: list[Path], csi_count: int) -> Finding:
     return Finding("camera", State.OK, f"{len(devices)} V4L2 device(s), {csi_count} CSI receiver(s)")
 
 
-def check_picamera2(wanted: bool) -> Finding:
+def check_picamera2(expected: bool) -> Finding:
     """Is apt's picamera2 seen from this environment? A CSI camera needs it."""
-    state = State.BAD if wanted else State.OK
+    state = State.BAD if expected else State.OK
     if importlib.util.find_spec("picamera2") is None:
-        text = "not seen here" if wanted else "not installed, and no CSI camera needs it"
-        return Finding("picamera2", state, text, _picamera2_remedy() if wanted else "")
+        text = "not seen here" if expected else "not installed, and no CSI camera needs it"
+        return Finding("picamera2", state, text, _picamera2_remedy() if expected else "")
     try:
         importlib.import_module("picamera2")
     except Exception as error:  # ValueError where it was compiled for another numpy
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         remedy = 'keep apt\'s numpy: pip install "numpy<2" "opencv-python-headless<4.12"'
-        return Finding("picamera2", state if wanted else State.WARN, f"cannot be imported: {reason}", remedy)
+        return Finding("picamera2", state if expected else State.WARN, f"cannot be imported: {reason}", remedy)
     return Finding("picamera2", State.OK, "can be imported")
 
 
@@ -69,7 +69,7 @@ def _sees_system_packages() -> bool:
     return re.search(r"include-system-site-packages\s*=\s*true", text) is not None
 
 
-def check_cma(meminfo: Path, *, wanted: bool) -> Iterator[Finding]:
+def check_cma(meminfo: Path, *, expected: bool) -> Iterator[Finding]:
     """Contiguous memory, which camera buffers are made of. Kernels without CMA say nothing."""
     try:
         text = meminfo.read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def check_cma(meminfo: Path, *, wanted: bool) -> Iterator[Finding]:
     if not total:
         return
     text = f"{free:.0f} of {total:.0f} MB free"
-    if wanted and total < _MIN_CMA_MB:
+    if expected and total < _MIN_CMA_MB:
         remedy = "dtoverlay=vc4-kms-v3d,cma-128 in /boot/firmware/config.txt, or --buffer-count 1 and a smaller --width"
         yield Finding("cma memory", State.WARN, text, remedy)
     else:

@@ -124,8 +124,8 @@ def trial_shape(shape: tuple[int, ...], contract: str | None) -> tuple[int, ...]
     of_face: tuple[int, ...] = ()
     with contextlib.suppress(ModelError):
         of_face = parse_contract(contract or "{}", "").input.tensor_shape
-    wanted = (1, *of_face) if len(shape) == 1 + len(of_face) else (1,) * len(shape)
-    return tuple(expected if size == -1 else size for size, expected in zip(shape, wanted, strict=True))
+    filled = (1, *of_face) if len(shape) == 1 + len(of_face) else (1,) * len(shape)
+    return tuple(expected if size == -1 else size for size, expected in zip(shape, filled, strict=True))
 
 
 def nodes_by_provider(path: Path) -> Counter[str]:

@@ -47,7 +47,7 @@ class Loop:
                 return
             with self._shield():
                 self._process(frame, alone=not continuous)
-            del frame  # it may be large, and the next one is made before its name is taken over
+            del frame  # it may be large, and the next one is made before its name is bound again
 
     def _process(self, frame: Frame, *, alone: bool) -> None:
         started_at_s = time.perf_counter()

@@ -122,7 +122,7 @@ class SinkContext:
     """Context that sinks need beside the settings: the source, the model's labels, how the program fares.
 
     `expressions` are all that the model may say, nothing where it may combine labels.
-    `started` is true once the program has written results, which a sink that is made anew must not replace.
+    `started` is true once the program has written results, which a sink that is made again must not replace.
     """
 
     source: Source

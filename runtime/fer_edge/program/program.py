@@ -193,7 +193,7 @@ class Program:
             # Before anything is changed: an output that is refused must not leave pictures to sinks of another privacy.
             self._sinks.check(self._makers_of(new, source or self._source, pipeline, pictures))
         except (Exception, SystemExit) as error:
-            logger.warning("configuration not taken over: %s", _reason(error))
+            logger.warning("configuration not applied: %s", _reason(error))
             return
         self._pipeline, self._pictures = pipeline, pictures
         self._pipeline.watch_edges = new.output.privacy == "blur"
@@ -204,7 +204,7 @@ class Program:
         try:
             self._sinks.exchange(self._makers())
         except Exception as error:
-            logger.warning("configuration taken over but for an output: %s", _reason(error))
+            logger.warning("configuration applied, except an output: %s", _reason(error))
         logger.warning("configuration read again.")
 
     def _another_source(self, new: Settings) -> Source | None:
@@ -217,7 +217,7 @@ class Program:
         try:
             return make_source(new, self._supervisor, patient=self._supervisor.waits)
         except SourceError as error:
-            logger.warning("the new source is not taken over: %s", _reason(error))
+            logger.warning("the new source is not used: %s", _reason(error))
             return None
 
     def _exchange_source(self, source: Source) -> bool:
@@ -234,7 +234,7 @@ class Program:
         try:
             source.__enter__()
         except Exception as error:
-            logger.warning("the new source is not taken over: %s", _reason(error))
+            logger.warning("the new source is not used: %s", _reason(error))
             self._source.__enter__()
             return False
         self._source = source

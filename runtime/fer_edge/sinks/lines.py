@@ -112,7 +112,7 @@ class LineFile:
             self._refused = b""
             self._sync.wrote(1 if data else 0)
         except OSError as error:
-            # The next call opens it by its name again: its disk may have been mounted anew.
+            # The next call opens it by its name again: its disk may have been mounted again.
             if error.errno not in _NO_MORE_FILES and not self._torn:
                 self._leave()
             raise

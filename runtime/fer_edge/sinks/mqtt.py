@@ -43,7 +43,7 @@ _IN_FLIGHT = 20
 _LISTEN_S = 0.1
 _STATS_PERIOD_S = 10.0
 _STATE_PERIOD_S = 1.0
-# A connection that held for so long was no passing one: the next trouble is told anew, and waited for briefly.
+# A connection that held for so long was no passing one: the next trouble is told again, and waited for briefly.
 _LASTING_S = 10.0
 # At the end: for the events that still wait, for the farewell, and for the thread; a program has to end within 2 s.
 _GRACE_S = 0.5

@@ -261,7 +261,7 @@ function show(state) {
   drawTimeline();
 }
 
-// The last hour or day, a bar a minute; asked for anew twice a minute, and only while somebody looks.
+// The last hour or day, a bar a minute; asked for again twice a minute, and only while somebody looks.
 let history = { minutes: [], visits: [] };
 let minutesShown = 60;
 

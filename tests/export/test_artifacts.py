@@ -6,7 +6,7 @@ import pytest
 
 from fer_edge.errors import UsageError
 
-from export.artefacts import staged
+from export.artifacts import staged
 
 
 def names(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The folder of a model's artefacts: its names, its checksums, and files that appear only when all are good."""
+"""The folder of a model's artifacts: its names, its checksums, and files that appear only when all are good."""
 
 import os
 import shutil
@@ -86,5 +86,5 @@ def recipe_path(model: Path) -> Path:
 
 
 def model_path(folder: Path, name: str, precision: str, suffix: str) -> Path:
-    """Path of one artefact, such as folder/fer-base.int8.onnx; `suffix` is "onnx" or "tflite"."""
+    """Path of one artifact, such as folder/fer-base.int8.onnx; `suffix` is "onnx" or "tflite"."""
     return folder / f"{name}.{precision}.{suffix}"
