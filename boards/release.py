@@ -34,7 +34,7 @@ class ReleaseError(FerEdgeError):
 
 @dataclass(frozen=True)
 class Release:
-    """What to release: its version, and the boards that get a bundle of `model`."""
+    """Request of a release: its version, and the boards that get a bundle of `model`."""
 
     version: str
     boards: tuple[str, ...]

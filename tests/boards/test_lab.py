@@ -35,7 +35,7 @@ def test_the_same_thing_has_the_same_name_everywhere() -> None:
     options = {}
     for name, parser in parsers().items():
         options[name] = {flag for action in parser._actions for flag in action.option_strings}
-    gone = {"--cache", "--output-csv", "--csv", "--results", "--artifacts", "--report", "--save-cache"}
+    gone = {"--cache", "--output-csv", "--csv", "--results", "--report", "--save-cache"}
     assert {name: found & gone for name, found in options.items() if found & gone} == {}
     assert [name for name, found in options.items() if "--output" in found] == ["adopt"]  # an output of a network
     assert {parser.get_default("faces") for parser in parsers().values()} == {command_line.FACES, None}
