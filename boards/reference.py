@@ -1,4 +1,4 @@
-"""Reference pages of docs/ that are made from the code: configuration keys and command lines."""
+"""Reference pages of docs/ that are made from the code: configuration keys, command lines, CSV files."""
 
 import argparse
 import dataclasses
@@ -11,6 +11,7 @@ from fer_edge import cli
 from fer_edge.options import Key
 from fer_edge.options import keys as all_keys
 
+from boards import csv_reference
 from boards.lab import command_line
 
 _NOTE = "This page is generated from the code by `fer-edge-lab reference`; edit the code, not the page.\n"
@@ -35,7 +36,11 @@ class Page:
 
 def pages() -> list[Page]:
     """Return every generated page, as it is to stand in docs/."""
-    return [Page("reference-configuration.md", configuration()), Page("reference-cli.md", command_lines())]
+    return [
+        Page("reference-configuration.md", configuration()),
+        Page("reference-cli.md", command_lines()),
+        Page("reference-csv.md", csv_reference.page(_NOTE)),
+    ]
 
 
 def write(folder: Path) -> list[Path]:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from fer_edge.csv_tables import columns_of, csv_header
 from fer_edge.options import keys as all_keys
 
-from boards import reference
+from boards import csv_reference, reference
 from tests.conftest import ROOT
 
 PAGES = {page.name: page.text for page in reference.pages()}
@@ -25,6 +26,21 @@ def test_every_key_has_its_row_with_its_flag() -> None:
 def test_commands_below_commands_are_there() -> None:
     for command in ("fer-edge doctor", "fer-edge-lab train", "fer-edge-lab vm", "fer-edge-lab simulate-gate"):
         assert f"### `{command}`" in PAGES["reference-cli.md"]
+
+
+def test_every_column_of_every_csv_file_in_docs_is_explained() -> None:
+    """A committed file of a kind that the page knows has its columns, and no kind is named twice."""
+    kinds = {columns_of(file.kind): file for file in csv_reference.FILES}
+    assert len(kinds) == len(csv_reference.FILES)
+    page = PAGES["reference-csv.md"]
+    for path in sorted((ROOT / "docs/measured").rglob("*.csv")):
+        file = kinds.get(tuple(csv_header(path)))
+        if file is not None:
+            section = page.split(f"## `{file.path}`")[1].split("## ")[0]
+            assert all(f"| `{name}` |" in section for name in csv_header(path))
+    explained = {file.path.rpartition("/")[2] for file in csv_reference.FILES}
+    present = {path.name for path in (ROOT / "docs/measured").rglob("*.csv")} - {"fer.csv", "what-the-face.csv"}
+    assert present - explained <= {"mutants.csv", "mutation.csv", "search.csv"}  # search.csv is a quantize.csv
 
 
 def test_no_page_holds_a_path_of_this_machine() -> None:
