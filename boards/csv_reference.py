@@ -12,13 +12,13 @@ from fer_edge.bench.sustained import SustainedRow
 from boards.alignment import AlignmentRow
 from boards.compare import LoopRow
 from boards.confusion import ConfusionRow
-from boards.detectors.measure import DetectorRow
+from boards.detectors.scoring import DetectorRow
 from boards.detectors.swing import SwingRow
 from boards.instructions import InstructionRow
 from boards.load import LoadRow
 from boards.margins import MarginRow
 from boards.noise import NoiseRow
-from boards.peers.measure import PeerRow
+from boards.peers.paired import PeerRow
 from boards.privacy import PrivacyRow
 from quantize.curve import Point
 from quantize.report import Row as QuantizeRow

@@ -10,10 +10,10 @@ from fer_edge import __version__
 from fer_edge.errors import UsageError, run_reporting
 
 import export.adopt.command
-import export.command
+import export.commands
 import quantize.commands
 import train.commands
-from boards.commands import bench, bundle, detectors, emulation, figures, jobs, measure, program, vm
+from boards.commands import bundle, classifiers, comparisons, detectors, emulation, jobs, pages, program, vm
 from quantize.counter import InstructionCounter
 from train.command_line import Commands
 
@@ -54,18 +54,18 @@ def command_line(counter: InstructionCounter | None = None) -> tuple[argparse.Ar
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = Commands(parser)
     commands.begin_group("Conversion")
-    export.command.register(commands)
+    export.commands.register(commands)
     export.adopt.command.register(commands)
     quantize.commands.register(commands, counter)
     commands.begin_group("Measurements")
-    for subject in (bench, measure, detectors, program):
+    for subject in (classifiers, comparisons, detectors, program):
         subject.register(commands)
     commands.begin_group("Boards")
     for subject in (bundle, emulation, vm):
         subject.register(commands)
     train.commands.register(commands)
     commands.begin_group("Many models, tables and pages")
-    for subject in (jobs, figures):
+    for subject in (jobs, pages):
         subject.register(commands)
     parser.epilog = f"{commands.listing().lstrip()}\n\n{PROGRAM} COMMAND --help says more."
     return parser, commands

@@ -35,8 +35,8 @@ def _detectors(options: argparse.Namespace) -> None:
     import cv2
 
     from boards.detectors.contenders import ours, peer
-    from boards.detectors.measure import Run, all_scenes, table, write_detectors
-    from boards.detectors.plot import plot_recall
+    from boards.detectors.recall_plot import plot_recall
+    from boards.detectors.scoring import Run, all_scenes, table, write_detectors
     from boards.instructions import read_instructions
 
     cv2.setNumThreads(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from fer_edge.errors import DataError
 from fer_edge.files import atomic_write
 
-from boards.detectors.measure import HEADS, cells_of
+from boards.detectors.scoring import HEADS, cells_of
 from boards.report.plots import PLOTS
 from boards.report.reading import Measured, read_measured
 

@@ -13,7 +13,7 @@ import numpy as np
 from fer_edge.files import atomic_write
 from fer_edge.noise import LADDER
 
-from boards.detectors.plot import plot_recall
+from boards.detectors.recall_plot import plot_recall
 from boards.report.reading import Measured
 
 # Paul Tol's bright scheme, which people with any colour vision can tell apart.

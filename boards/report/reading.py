@@ -14,10 +14,10 @@ from fer_edge.errors import DataError
 from fer_edge.tables import shown
 
 from boards.confusion import ConfusionRow
-from boards.detectors.measure import DetectorRow
+from boards.detectors.scoring import DetectorRow
 from boards.instructions import INSTRUCTIONS, InstructionRow, read_instructions
 from boards.noise import NoiseRow
-from boards.peers.measure import PeerRow
+from boards.peers.paired import PeerRow
 
 _FRACTIONS = ("accuracy", "macro_f1", "ece")
 _PERCENTILES = ("p50_ms", "p90_ms", "p95_ms", "p99_ms")

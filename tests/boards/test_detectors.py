@@ -20,9 +20,8 @@ from fer_edge.looking_range import SIDES_PX
 
 from boards.detectors.collect import PictureSource, collect, picture_sources
 from boards.detectors.contenders import Answer, Contender, peer
-from boards.detectors.measure import COLUMNS, EQUAL, OWN, DetectorRow, Run, table, write_detectors
-from boards.detectors.plot import plot_recall
 from boards.detectors.recall import Found, Habit, Truth, habit_of, recall_of
+from boards.detectors.recall_plot import plot_recall
 from boards.detectors.scenes import (
     CHANGES,
     EMPTY,
@@ -36,6 +35,7 @@ from boards.detectors.scenes import (
     scenes_with_faces,
     scenes_without_faces,
 )
+from boards.detectors.scoring import COLUMNS, EQUAL, OWN, DetectorRow, Run, table, write_detectors
 from boards.detectors.swing import (
     FRAMES,
     SPEEDS_PX,
@@ -243,7 +243,7 @@ def test_every_scene_of_the_real_pictures_holds_the_face_it_names() -> None:
     folder = Path("build/detectors/pictures")
     if not folder.is_dir():
         pytest.skip("the photographs are absent; `make bench-detectors` brings them")
-    from boards.detectors.measure import all_scenes
+    from boards.detectors.scoring import all_scenes
 
     for scene in islice(all_scenes(folder, 1, 1), 20):
         assert scene.faces or scene.ignored

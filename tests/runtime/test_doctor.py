@@ -10,8 +10,8 @@ from fer_edge.board import BoardState
 from fer_edge.cli import main
 from fer_edge.doctor import Finding, State, report
 from fer_edge.doctor.configured import check_configuration
-from fer_edge.doctor.files import check_default, check_files, check_model
 from fer_edge.doctor.hardware import check_cameras, check_cma, check_hardware, check_heat, check_picamera2
+from fer_edge.doctor.model_files import check_default, check_files, check_model
 from fer_edge.doctor.software import check_engines, check_opencv, check_python
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import list_models

@@ -16,8 +16,8 @@ from fer_edge.cli import main
 from fer_edge.errors import UsageError
 from fer_edge.serving import connections
 from fer_edge.serving.access import Access, Visit, access_for
-from fer_edge.serving.address import listen_address
 from fer_edge.serving.connections import Connections, share_of
+from fer_edge.serving.listening import listen_address
 
 from tests.runtime.fakes.feeding import feeding
 from tests.runtime.fakes.mjpeg_server import free_port

@@ -19,7 +19,7 @@ from fer_edge.pictures import Pictures
 from fer_edge.sinks import CsvSink, JsonlSink, VideoSink
 from fer_edge.sinks.csv_file import COLUMNS
 from fer_edge.sinks.lines import LineOptions, Rotation
-from fer_edge.sinks.video import letterboxed
+from fer_edge.sinks.video_file import letterboxed
 
 from tests.runtime.fakes.media import read_video
 from tests.runtime.fakes.results import LABELS, face, taken

@@ -20,7 +20,7 @@ from fer_edge.errors import SourceError, UsageError
 from fer_edge.sinks import SinkSet, VideoSink
 from fer_edge.sinks import recording as recording_module
 from fer_edge.sinks.containers import container_of
-from fer_edge.sinks.video import Timeline, encodable_rate
+from fer_edge.sinks.video_file import Timeline, encodable_rate
 
 from tests.runtime.fakes.disks import ext4_disk, mounted_tmpfs, needs_loop, needs_mount
 from tests.runtime.fakes.media import index_of, numbered, read_video

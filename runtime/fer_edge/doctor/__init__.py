@@ -12,8 +12,8 @@ __all__ = ["Finding", "State", "examine", "report"]
 def examine(config: Path | None = None) -> list[Finding]:
     """Look at everything, also at what a configuration file asks for. Never raises: what fails is a finding."""
     from fer_edge.doctor.configured import check_configuration
-    from fer_edge.doctor.files import check_files
     from fer_edge.doctor.hardware import check_hardware
+    from fer_edge.doctor.model_files import check_files
     from fer_edge.doctor.software import check_software
 
     configured = [] if config is None else check_configuration(config)

@@ -12,7 +12,7 @@ from fer_edge.errors import FerEdgeError
 from fer_edge.options import load
 from fer_edge.redaction import redacted
 from fer_edge.serving.access import access_for
-from fer_edge.serving.address import listen_address
+from fer_edge.serving.listening import listen_address
 from fer_edge.settings import MqttSettings
 
 _SOON_S = 14 * 86_400

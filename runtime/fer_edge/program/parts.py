@@ -144,7 +144,7 @@ def sink_makers(settings: Settings, context: SinkContext) -> dict[Hashable, Make
 
 
 def _video(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
-    from fer_edge.sinks.video import VideoSink
+    from fer_edge.sinks.video_file import VideoSink
 
     video, fps = settings.output.video, context.source.fps
     if video is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fer_edge.errors import UsageError
-from fer_edge.serving.address import ListenAddress, is_loopback
+from fer_edge.serving.listening import ListenAddress, is_loopback
 
 COOKIE = "fer_edge_token"
 _MIN_TOKEN = 12

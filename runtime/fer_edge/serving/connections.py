@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from fer_edge.serving.address import is_loopback
+from fer_edge.serving.listening import is_loopback
 
 HEAD_S = 2.0
 ANSWERED_S = 10.0

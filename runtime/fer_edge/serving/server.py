@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from fer_edge.errors import UsageError
 from fer_edge.serving.access import COOKIE, Access, Refusal, Visit
-from fer_edge.serving.address import BACKLOG, ListenAddress
 from fer_edge.serving.connections import Connection, Connections
+from fer_edge.serving.listening import BACKLOG, ListenAddress
 
 logger = logging.getLogger("fer_edge")
 

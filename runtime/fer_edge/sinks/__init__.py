@@ -5,6 +5,6 @@ from fer_edge.sinks.csv_file import CsvSink
 from fer_edge.sinks.group import SinkSet
 from fer_edge.sinks.jsonl import JsonlSink
 from fer_edge.sinks.terminal import TerminalSink
-from fer_edge.sinks.video import VideoSink
+from fer_edge.sinks.video_file import VideoSink
 
 __all__ = ["CsvSink", "JsonlSink", "Sink", "SinkSet", "TerminalSink", "VideoSink"]

@@ -16,7 +16,7 @@ from fer_edge.errors import UsageError
 from fer_edge.frames import Frame, FrameResult
 from fer_edge.program.vitals import Vitals
 from fer_edge.serving.access import access_for
-from fer_edge.serving.address import listen_address
+from fer_edge.serving.listening import listen_address
 from fer_edge.serving.server import Server
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from fer_edge.frames import Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals
 from fer_edge.serving.access import Access, access_for
-from fer_edge.serving.address import listen_address
+from fer_edge.serving.listening import listen_address
 from fer_edge.serving.server import DEFAULT_VIEWERS, Handler, Server
 from fer_edge.sinks.live_view import PERIOD_S, LiveView
 

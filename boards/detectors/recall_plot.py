@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 
 from fer_edge.files import atomic_write
 
-from boards.detectors.measure import COLUMNS, OWN, DetectorRow
 from boards.detectors.recall import BUCKETS_PX
+from boards.detectors.scoring import COLUMNS, OWN, DetectorRow
 
 _SIZES = COLUMNS[COLUMNS.index("recall_10_20") : COLUMNS.index("turned_15")]
 _OUR_SIDES_PX = (192, 256, 320)

@@ -12,7 +12,7 @@ from fer_edge.errors import DataError
 from fer_edge.faces import LabelledFaces
 from fer_edge.metrics import classification_metrics
 
-from boards.peers.contenders import CLASSES, Contender
+from boards.peers.classifiers import CLASSES, Contender
 
 _WARMUP = 30
 

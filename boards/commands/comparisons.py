@@ -101,9 +101,9 @@ def _bears_noise(model: Path) -> bool:
 
 
 def _peers(options: argparse.Namespace) -> None:
-    from boards.peers.contenders import Contender, Fer, Human, Ours
+    from boards.peers.classifiers import Contender, Fer, Human, Ours
     from boards.peers.fetching import PEERS
-    from boards.peers.measure import compare, write_peers
+    from boards.peers.paired import compare, write_peers
 
     faces = _faces(options)
     contenders: list[Contender] = [Ours(model, faces.images) for model in options.models]

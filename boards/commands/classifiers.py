@@ -46,7 +46,7 @@ def _bench(options: argparse.Namespace) -> None:
 
     from boards.bench import BenchSettings, bench_folder
     from boards.confusion import write_confusions
-    from boards.plot import plot_latency_accuracy
+    from boards.latency_plot import plot_latency_accuracy
 
     faces = options.faces if options.faces.exists() else None
     if faces is None:
