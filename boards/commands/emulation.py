@@ -13,6 +13,9 @@ from train.command_line import Commands, artifact_path
 if TYPE_CHECKING:
     from boards.instructions import InstructionRow
 
+_CLIP = Path("media/WolfgangLanger_Pexels.mp4")
+INSTRUCTIONS = Path("boards/instructions.csv")
+
 
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
@@ -20,15 +23,15 @@ def register(commands: Commands) -> None:
     instructions.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=".tflite or .onnx")
     instructions.add_argument("--cpu", action="append", help="cortex-a53, -a72 or -a76 (default: a72 and a76)")
     instructions.add_argument("--fresh", action="store_true", help="forget the rows of earlier runs")
-    instructions.add_argument("--out", type=Path, default=Path("boards/instructions.csv"))
+    instructions.add_argument("--out", type=Path, default=INSTRUCTIONS)
     add_or_skip(instructions)
     instructions.set_defaults(run=_instructions)
 
     loop = commands.add_parser("loop-instructions", help="count a frame's way through the whole loop, by stage")
-    loop.add_argument("--clip", type=Path, default=Path("media/WolfgangLanger_Pexels.mp4"))
+    loop.add_argument("--clip", type=Path, default=_CLIP)
     loop.add_argument("--cpu", action="append", help="cortex-a53, -a72 or -a76 (default: a72 and a76)")
     loop.add_argument("--check", action="store_true", help="compare with the recorded counts, and record nothing")
-    loop.add_argument("--out", type=Path, default=Path("boards/instructions.csv"))
+    loop.add_argument("--out", type=Path, default=INSTRUCTIONS)
     add_or_skip(loop)
     loop.set_defaults(run=_loop)
 
@@ -42,7 +45,7 @@ def register(commands: Commands) -> None:
     install = commands.add_parser("arm64-install", help="a bundle installed, upgraded and rolled back in a chroot")
     install.add_argument("board")
     install.add_argument("--archive", type=Path, help="the bundle (default: the board's in dist/)")
-    install.add_argument("--clip", type=Path, default=Path("media/WolfgangLanger_Pexels.mp4"))
+    install.add_argument("--clip", type=Path, default=_CLIP)
     install.set_defaults(run=_install)
 
 
@@ -130,6 +133,7 @@ def _is_older(row: InstructionRow, newer: list[InstructionRow]) -> bool:
 def _smoke(options: argparse.Namespace) -> None:
     with skipping(options, "arm64-smoke"):
         _smoke_cores(options)
+        _count_loop(argparse.Namespace(cpu=options.cpu, clip=_CLIP, check=True, out=INSTRUCTIONS))
 
 
 def _smoke_cores(options: argparse.Namespace) -> None:
