@@ -162,13 +162,10 @@ def _mixed(target: Target) -> tuple[Recipe, ...]:
 
 
 def _trained(target: Target) -> tuple[Recipe, ...]:
-    """Training that bears the rounding, and the same network with the layers float that still lose most."""
     kind = target.activations
-    qdq = Recipe(name=f"qdq-{kind}-trained", backend=ONNX_QAT, activations=kind, steps=1500, learning_rate=3e-4)
-    tflite = Recipe(name="tflite-trained", backend=TFLITE_QAT, steps=1500, learning_rate=3e-4)
-    trained = (qdq,) if target.name == "jetson-trt" else (qdq, tflite)
-    mixed = tuple(dataclasses.replace(recipe, name=f"{recipe.name}-mixed", mixed=True) for recipe in trained)
-    return (*trained, *mixed)
+    qdq = Recipe(name=f"qdq-{kind}-trained", backend=ONNX_QAT, activations=kind, learning_rate=3e-4)
+    tflite = Recipe(name="tflite-trained", backend=TFLITE_QAT, learning_rate=3e-4)
+    return (qdq,) if target.name == "jetson-trt" else (qdq, tflite)
 
 
 def _half(target: Target) -> tuple[Recipe, ...]:
