@@ -81,7 +81,7 @@ def _decided(recipe: Recipe, network: Network) -> Choice:
     if recipe.operators == CONVOLUTIONS:
         return Choice()
     choice = Choice(network.operators) if recipe.operators == EVERYTHING else choose_operators(network)
-    return choose_float_layers(network, choice) if recipe.mixed else choice
+    return choose_float_layers(network, choice, leading=recipe.leading) if recipe.mixed else choice
 
 
 def _onnx_network(graph: FloatGraph, ranges: Ranges, recipe: Recipe, images: NDArray[np.uint8]) -> Network:

@@ -32,7 +32,7 @@ class Recipe:
     or signed, or signed with zero point 0. `operators`: which kinds of operators become integer: those that measuring
     finds worth it, the convolutions alone, or everything the engine has integer kernels for; `integer`, where it is
     there, names them, as a recipe beside a model does. `mixed`: layers that lose
-    most go back to float until the outputs agree (`quantize.sensitivity`). `equalize`: cross-layer equalization of the
+    most go back to float until the outputs agree (`quantize.sensitivity`), with `leading` the first ones. `equalize`: cross-layer equalization of the
     weights first. `bias_correction`: NNCF's, or for onnxruntime the mean error of each convolution taken off its bias.
     `io`: what the .tflite takes and gives, the pixel as integer and float logits, or both float, or both integer.
     `exclude`: layers left float, by the name `inspect` gives them. `steps` and `learning_rate`: of quantization-aware
@@ -47,6 +47,7 @@ class Recipe:
     operators: str = MEASURED
     integer: tuple[str, ...] | None = None
     mixed: bool = False
+    leading: bool = False
     equalize: bool = False
     bias_correction: str = "none"
     io: str = PIXELS
@@ -158,7 +159,15 @@ def _mixed(target: Target) -> tuple[Recipe, ...]:
         equalize=True,
         bias_correction="fast",
     )
-    return (qdq,) if target.name == "jetson-trt" else (qdq, Recipe(name="tflite-mixed", backend=AI_EDGE, mixed=True))
+    leading = Recipe(name=f"qdq-{kind}-leading", backend=ONNXRUNTIME, activations=kind, mixed=True, leading=True)
+    if target.name == "jetson-trt":
+        return qdq, leading
+    return (
+        qdq,
+        leading,
+        Recipe(name="tflite-mixed", backend=AI_EDGE, mixed=True),
+        Recipe(name="tflite-leading", backend=AI_EDGE, mixed=True, leading=True),
+    )
 
 
 def _trained(target: Target) -> tuple[Recipe, ...]:

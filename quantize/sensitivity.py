@@ -71,19 +71,16 @@ def choose_operators(network: Network) -> Choice:
     return choice
 
 
-def choose_float_layers(network: Network, choice: Choice) -> Choice:
-    """`choice` with the layers that must stay float for the outputs to agree; at most half of them."""
+def choose_float_layers(network: Network, choice: Choice, *, leading: bool = False) -> Choice:
+    """`choice` with the layers that must stay float for the outputs to agree; at most half of them.
+
+    Those that disturb the outputs most come first, or with `leading` the first of the network: what they round, every
+    layer behind them passes on, and they hold few of the weights.
+    """
     if _agreement(network.attempt(choice, len(network.reference)).outputs, network.reference) >= _ENOUGH_AGREEMENT:
         return choice
-    glance = network.reference[:IMAGES]
-    noise = _noise(network.attempt(choice, IMAGES).outputs, glance)
-    relief = {}
-    for layer in tqdm(network.layers, desc="sensitivity", unit=" layers", leave=False, delay=2):
-        alone = network.attempt(replace(choice, float_layers=(layer,)), IMAGES)
-        relief[layer] = noise - _noise(alone.outputs, glance)
-    ranked = sorted(relief, key=lambda layer: relief[layer] / network.layers[layer], reverse=True)
-    ranked = [layer for layer in ranked if relief[layer] > 0][: int(_MAX_FLOAT_LAYERS * len(network.layers))]
     order = list(network.layers)
+    ranked = (order if leading else _most_disturbing(network, choice))[: int(_MAX_FLOAT_LAYERS * len(order))]
     mixed = choice
     for count in _counts(len(ranked)):
         mixed = replace(choice, float_layers=tuple(sorted(ranked[:count], key=order.index)))
@@ -91,6 +88,18 @@ def choose_float_layers(network: Network, choice: Choice) -> Choice:
         if _agreement(outputs, network.reference) >= _ENOUGH_AGREEMENT:
             break
     return mixed
+
+
+def _most_disturbing(network: Network, choice: Choice) -> list[str]:
+    """The layers whose rounding disturbs the outputs, by how much each does for what it computes."""
+    glance = network.reference[:IMAGES]
+    noise = _noise(network.attempt(choice, IMAGES).outputs, glance)
+    relief = {}
+    for layer in tqdm(network.layers, desc="sensitivity", unit=" layers", leave=False, delay=2):
+        alone = network.attempt(replace(choice, float_layers=(layer,)), IMAGES)
+        relief[layer] = noise - _noise(alone.outputs, glance)
+    ranked = sorted(relief, key=lambda layer: relief[layer] / network.layers[layer], reverse=True)
+    return [layer for layer in ranked if relief[layer] > 0]
 
 
 def _counts(most: int) -> Sequence[int]:
