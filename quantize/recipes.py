@@ -31,8 +31,8 @@ class Recipe:
     `ranges`: how calibration makes a range of what it saw (onnxruntime and ai-edge-quantizer). `activations`: unsigned
     or signed, or signed with zero point 0. `operators`: which kinds of operators become integer: those that measuring
     finds worth it, the convolutions alone, or everything the engine has integer kernels for; `integer`, where it is
-    there, names them, as a recipe beside a model does. `mixed`: layers that lose
-    most go back to float until the outputs agree (`quantize.sensitivity`), with `leading` the first ones. `equalize`: cross-layer equalization of the
+    there, names them, as a recipe beside a model does. `mixed`: layers go back to float until the outputs agree, those
+    that lose most or, with `leading`, the first (`quantize.sensitivity`). `equalize`: cross-layer equalization of the
     weights first. `bias_correction`: NNCF's, or for onnxruntime the mean error of each convolution taken off its bias.
     `io`: what the .tflite takes and gives, the pixel as integer and float logits, or both float, or both integer.
     `exclude`: layers left float, by the name `inspect` gives them. `steps` and `learning_rate`: of quantization-aware

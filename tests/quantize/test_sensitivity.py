@@ -82,6 +82,14 @@ def test_of_layers_that_disturb_alike_the_cheaper_one_stays_float() -> None:
     assert drawn.asked[-2].float_layers == ("conv0",)
 
 
+def test_leading_layers_stay_float_from_the_first_on_until_the_outputs_agree() -> None:
+    drawn = Drawn({"conv0": 0.2, "conv1": 0.2, "conv2": 0.0001, "conv3": 0.0001, "conv4": 0.0001, "conv5": 0.0001})
+    assert choose_float_layers(drawn.network(), Choice(), leading=True) == Choice((), ("conv0", "conv1"))
+    assert [len(choice.float_layers) for choice in drawn.asked] == [0, 1, 2], "no layer is tried alone"
+    never = Drawn({f"conv{number}": 0.5 for number in range(6)})
+    assert choose_float_layers(never.network(), Choice(), leading=True).float_layers == ("conv0", "conv1", "conv2")
+
+
 def test_at_most_half_of_the_layers_stay_float_in_the_order_of_the_network() -> None:
     drawn = Drawn({f"conv{number}": 0.5 + 0.1 * number for number in range(6)})
     choice = choose_float_layers(drawn.network(), Choice())
