@@ -79,8 +79,9 @@ def _decided(recipe: Recipe, network: Network) -> Choice:
     if recipe.integer is not None:
         return Choice(recipe.integer)
     if recipe.operators == CONVOLUTIONS:
-        return Choice()
-    choice = Choice(network.operators) if recipe.operators == EVERYTHING else choose_operators(network)
+        choice = Choice()
+    else:
+        choice = Choice(network.operators) if recipe.operators == EVERYTHING else choose_operators(network)
     return choose_float_layers(network, choice, leading=recipe.leading) if recipe.mixed else choice
 
 

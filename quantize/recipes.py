@@ -159,14 +159,22 @@ def _mixed(target: Target) -> tuple[Recipe, ...]:
         equalize=True,
         bias_correction="fast",
     )
-    leading = Recipe(name=f"qdq-{kind}-leading", backend=ONNXRUNTIME, activations=kind, mixed=True, leading=True)
+    # What is between convolutions stays float too: as integers it would round what the float layers have kept.
+    leading = Recipe(
+        name=f"qdq-{kind}-leading",
+        backend=ONNXRUNTIME,
+        activations=kind,
+        operators=CONVOLUTIONS,
+        mixed=True,
+        leading=True,
+    )
     if target.name == "jetson-trt":
         return qdq, leading
     return (
         qdq,
         leading,
         Recipe(name="tflite-mixed", backend=AI_EDGE, mixed=True),
-        Recipe(name="tflite-leading", backend=AI_EDGE, mixed=True, leading=True),
+        Recipe(name="tflite-leading", backend=AI_EDGE, operators=CONVOLUTIONS, mixed=True, leading=True),
     )
 
 

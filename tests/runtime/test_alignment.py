@@ -194,7 +194,7 @@ def test_between_detections_the_keypoints_move_with_the_face(
             assert len(pipeline.process(frame).faces) == 1
     # Left where they were found, the keypoints would give 0.4 in the frame before the next detection.
     alike = [likeness_of(one, other) for one, other in zip(every.crops, fourth.crops, strict=True)]
-    assert min(alike[8:]) > 0.8, "its speed is known by then"
+    assert min(alike[8:]) > 0.75, "its speed is known by then"
 
 
 def test_where_nothing_moves_a_held_face_is_cut_out_where_it_was(
