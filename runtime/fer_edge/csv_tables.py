@@ -5,7 +5,6 @@ The columns of a file are the fields of its dataclass, so the dataclass document
 
 import csv
 import io
-import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -14,14 +13,13 @@ from typing import Any, TypeVar
 
 from fer_edge.errors import DataError, FerEdgeError
 from fer_edge.files import atomic_write, open_regular
-from fer_edge.tables import checked, cut, read_text, shown
+from fer_edge.tables import WHOLE_NUMBER, checked, cut, read_text, shown
 
 Refusal = type[FerEdgeError]
 Row = TypeVar("Row")
 
 _CSV_BYTES, _HEADER_BYTES = 1 << 26, 1 << 16
 _DECIMALS = 4
-_WHOLE = re.compile(r"[-+]?[0-9]{1,16}", re.ASCII)
 
 
 def columns_of(kind: type) -> tuple[str, ...]:
@@ -89,11 +87,6 @@ def read_csv(path: Path, kind: type[Row], error: Refusal = DataError) -> list[Ro
     return [_row(kind, hints, dict(zip(header, cells, strict=True)), where, error) for where, cells in rows]
 
 
-def row_of(kind: type[Row], cells: Mapping[str, str], where: str, error: Refusal = DataError) -> Row:
-    """The dataclass `kind` from the cells of its fields; an empty one is None where that is allowed. Raises `error`."""
-    return _row(kind, typing.get_type_hints(kind, include_extras=True), cells, where, error)
-
-
 def _row(kind: type[Row], hints: dict[str, Any], cells: Mapping[str, str], where: str, error: Refusal) -> Row:
     values = {name: checked(hint, _cell(hint, cells[name]), f"{where}: {name}", error) for name, hint in hints.items()}
     return kind(**values)
@@ -108,7 +101,7 @@ def _cell(hint: Any, text: str) -> object:
     if bool in kinds:
         return {"True": True, "False": False}.get(text, text)
     if int in kinds:
-        return int(text) if _WHOLE.fullmatch(text) else text
+        return int(text) if WHOLE_NUMBER.fullmatch(text) else text
     if float in kinds:
         try:
             return float(text) if "_" not in text else text

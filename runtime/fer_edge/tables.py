@@ -33,7 +33,7 @@ _SHOWN_CHARS = 40
 # TOML's reader takes time by the square of the nesting, so what people write by hand is held to what people write.
 _TEXT_BYTES = 1 << 18
 _JSON_BYTES = 1 << 26
-_WHOLE = re.compile(r"[-+]?[0-9]{1,16}", re.ASCII)
+WHOLE_NUMBER = re.compile(r"[-+]?[0-9]{1,16}", re.ASCII)
 _DEEPEST = 32
 # Whole numbers that a double holds exactly; JSON and TOML writers agree on no larger ones.
 _GREATEST_WHOLE = 2**53
@@ -189,7 +189,7 @@ def _no_constant(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    if not _WHOLE.fullmatch(text):
+    if not WHOLE_NUMBER.fullmatch(text):
         raise ValueError(f"a whole number of {len(text)} digits")
     return int(text)
 
