@@ -69,7 +69,7 @@ def test_the_table_has_the_mean_of_the_seeds_and_resumes(
     ] * 2
     assert [row["model"] for row in rows] == ["plan-as-it-is-seed0", "plan-half-the-width-seed0"]
     assert int(rows[1]["parameters"]) < int(rows[0]["parameters"])
-    assert {row["target_accuracy"] for row in rows} == {"0.001"}
+    assert {row["target_accuracy"] for row in rows} == {"0.0010"}
     assert {row["epochs_to_target"] for row in rows} <= {"1.0", "never"}
     for row in rows:
         assert float(row["accuracy_lowest"]) <= float(row["accuracy"]) <= float(row["accuracy_highest"])
