@@ -71,7 +71,7 @@ test-all: private DO = $(PYTEST) -m slow ## run all tests: those of `make test`,
 coverage: private DO = $(PYTEST) -m "not slow" -q --cov --cov-report=term --cov-report=html:build/coverage ## which lines `make test` runs, by package
 mutants: private DO = $(RUN) -m pip install --quiet -c constraints.txt --group mutation && nice -n 10 $(RUN) -m tests.mutation $(SUBJECTS) ## break the code in small ways and list what no test notices (SUBJECTS="contract gate"; hours)
 test-tflite-runtime: private DO = $(RUN) -m tests.tflite_runtime $(MODEL) ## INT8 .tflite of MODEL in tflite-runtime (numpy 1, own environment)
-docs: private DO = $(RUN) -m mkdocs build --strict --quiet && echo build/site/index.html ## the documentation as a site in build/site
+docs: private DO = $(RUN) -m mkdocs build --strict && echo build/site/index.html ## the documentation as a site in build/site
 fuzz: private DO = nice -n 10 $(RUN) -m tests.fuzz --n $(or $(N),30000) --seed $(or $(SEED),0) ## mutated inputs for every reader of what others wrote: N=300000 SEED=0
 lint: private DO = .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy ## ruff format, ruff check, mypy strict on runtime/
 format: private DO = .venv/bin/ruff format . && .venv/bin/ruff check --fix . ## let ruff put the code in order
