@@ -68,9 +68,7 @@ _TYPES = {str: "text", int: "whole number", float: "number", bool: "True or Fals
 def page(note: str) -> str:
     """Return the page, `note` below its title."""
     parts = ["# CSV files\n", note]
-    parts.append(
-        "One line is one row; an empty cell was not measured. A number has four decimals unless said otherwise.\n"
-    )
+    parts.append("One line is one row; an empty cell was not measured.\n")
     for file in FILES:
         parts.append(f"## `{file.path}`\n\nMade by `{file.command}`. {_text(file.kind)}\n")
         parts.append("| column | type |\n|---|---|")

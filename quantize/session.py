@@ -23,6 +23,7 @@ from quantize.replay import Replay, load_replay
 from quantize.soundness import require_sound
 from quantize.source import FloatModels
 from quantize.work import WORK_FOLDER, WorkFolder
+from train.command_line import MODELS
 
 
 def run_search(options: argparse.Namespace, counter: InstructionCounter | None = None) -> None:
@@ -150,7 +151,7 @@ def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[
 def _materials(
     options: argparse.Namespace, models: FloatModels, target: Target, limits: Limits, recipes: tuple[Recipe, ...]
 ) -> Materials:
-    cache = options.calibration or Path("models") / models.name / "calibration.json"
+    cache = options.calibration or MODELS / models.name / "calibration.json"
     quantile = None if options.percentile is None else options.percentile / 100
     calibration_options = CalibrationOptions(options.faces, cache, options.count, options.seed, quantile)
     materials = gather(models, calibration_options, recipes, target, limits, _checkpoint(options, models))
@@ -162,7 +163,7 @@ def _materials(
 def _checkpoint(options: argparse.Namespace, models: FloatModels) -> Path | None:
     """The checkpoint the float models came from: the one named, the source itself, or the committed one."""
     named = options.source if options.source.suffix == ".safetensors" else options.checkpoint
-    path = named or Path("models") / models.name / f"{models.name}.safetensors"
+    path = named or MODELS / models.name / f"{models.name}.safetensors"
     return path if path.is_file() and sha256_of(path) == models.checkpoint_sha256 else None
 
 

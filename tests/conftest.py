@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -119,3 +120,11 @@ def contract() -> ModelContract:
         producer="fer-edge 0.1.0",
         created="2026-11-22",
     )
+
+
+def tracked_files() -> list[Path]:
+    """Every file git knows of; the test skips where this is no checkout."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.split("\0") if name]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, sample
+from tests.conftest import ROOT, sample, tracked_files
 
 # What each package may import of the others.
 ALLOWED = {
@@ -71,10 +71,7 @@ def test_a_board_without_the_extras_can_read_a_photograph() -> None:
 
 
 def test_no_tracked_file_is_over_five_megabytes() -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode != 0:
-        pytest.skip("not a git checkout")
-    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    paths = tracked_files()
     assert paths
     assert [path for path in paths if path.is_file() and path.stat().st_size > 5_000_000] == []
 

@@ -7,9 +7,10 @@ import subprocess
 import pytest
 
 from boards.compare import table
-from boards.figures import MEASURED, accuracy_table, instructions_table, loop_table, peers_table
+from boards.figures import accuracy_table, instructions_table, loop_table, peers_table
 from boards.instructions import INSTRUCTIONS
 from tests.conftest import ROOT
+from train.command_line import MEASURED
 
 README = (ROOT / "README.md").read_text()
 

@@ -4,7 +4,8 @@ import csv
 
 import pytest
 
-from boards.figures import SYSTEMS, systems_table, variants_table
+from boards.figures import systems_table, variants_table
+from boards.groups import SYSTEMS
 from tests.conftest import ROOT
 from train.studies import maps, probe, robustness
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, tracked_files
 
 # Each with the word to write in its place.
 INSTEAD = {
@@ -26,11 +26,8 @@ ON_PURPOSE = "caf,trun,trian,smoothin,positiv,negativ,fase"
 
 
 def texts() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode != 0:
-        pytest.skip("not a git checkout")
-    kinds = (".py", ".md", ".toml", ".sh", ".yml")
-    return [ROOT / name for name in listed.stdout.split("\0") if name.endswith(kinds) or name == "Makefile"]
+    kinds = (".py", ".md", ".toml", ".sh", ".yml", "Makefile")
+    return [path for path in tracked_files() if path.name.endswith(kinds)]
 
 
 def test_words_that_readers_stumble_over_are_not_used() -> None:

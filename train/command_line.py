@@ -3,10 +3,13 @@
 import argparse
 from pathlib import Path
 
-FACES = Path("data/fer2013.npz")
+from train.data import cache
+
+FACES = cache.DEFAULT_CACHE
 MODELS = Path("models")
 ARTIFACTS = Path("artifacts")
 MEASURED = Path("docs/measured")
+ABLATIONS = Path("docs/ablations")
 
 
 class Commands:
@@ -45,6 +48,11 @@ class Commands:
 def add_faces(parser: argparse.ArgumentParser, help: str = "face cache that `make data` writes") -> None:
     """Add --faces, the labelled faces a command reads."""
     parser.add_argument("--faces", type=Path, default=FACES, help=f"{help} ({FACES})")
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Add --split, which part of the face cache a finished model is measured on."""
+    parser.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
 
 
 def add_out(parser: argparse.ArgumentParser, default: str | Path, help: str = "file to write") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, last_line
 
 from boards.arm64.userland import CACHE, Userland, _run, require_tools
 
@@ -45,7 +45,7 @@ def run_guest(
             command, capture_output=True, text=True, env=_environment(userland), timeout=timeout_s, check=False
         )
         if finished.returncode != 0:
-            words = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+            words = last_line(finished.stderr)
             code = f"signal {-finished.returncode}" if finished.returncode < 0 else f"exit {finished.returncode}"
             raise GuestError(f"{program} on {userland.core.name}: {code}: {words}")
         return finished.stdout, _read_marks(counts)

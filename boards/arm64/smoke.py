@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.errors import FerEdgeError, UsageError
+from fer_edge.errors import FerEdgeError, UsageError, last_line
 
 from boards.arm64.counting import counted_rows
 from boards.arm64.emulator import GUEST, run_guest
@@ -81,7 +81,7 @@ def _run_here(arguments: Sequence[str]) -> str:
     command = [sys.executable, str(GUEST / "smoke.py"), *arguments]
     finished = subprocess.run(command, capture_output=True, text=True)
     if finished.returncode != 0:
-        raise SmokeError(f"x86: {(finished.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise SmokeError(f"x86: {last_line(finished.stderr)}")
     return finished.stdout
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.errors import UsageError
+from fer_edge.errors import UsageError, last_line
 from fer_edge.files import sha256_of
 
 from boards.arm64.cores import Core
@@ -136,5 +136,5 @@ def debian_mirror() -> list[str]:
 def _run(command: Sequence[str]) -> None:
     finished = subprocess.run(command, capture_output=True, text=True)
     if finished.returncode != 0:
-        reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = last_line(finished.stderr)
         raise EmulationError(f"{Path(command[0]).name} failed: {reason}")

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fer_edge.errors import UsageError
+from fer_edge.errors import UsageError, last_line
 
 from boards.bundle.archive import EPOCH_S
 
@@ -44,6 +44,6 @@ def build_runtime_wheel(folder: Path) -> Path:
         )
     wheels = list(folder.glob("fer_edge-*.whl"))
     if finished.returncode != 0 or not wheels:
-        reason = (finished.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        reason = last_line(finished.stderr, "no wheel came")
         raise UsageError(f"the wheel of {_RUNTIME}/ cannot be built: {reason}")
     return wheels[0]

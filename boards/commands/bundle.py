@@ -5,15 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError, UsageError
+from fer_edge.errors import UsageError
 
+from boards.commands.jobs import JobError
 from train.command_line import ARTIFACTS, Commands, add_out
-
-
-class FleetError(FerEdgeError):
-    """Boards that Ansible could not install on; it has said which."""
-
-    exit_code = 1
 
 
 def register(commands: Commands) -> None:
@@ -85,7 +80,7 @@ def _fleet(options: argparse.Namespace) -> None:
     program = Path(sys.executable).with_name("ansible-playbook")
     finished = subprocess.run([program, "-i", options.inventory, "boards/fleet/site.yml"])
     if finished.returncode:
-        raise FleetError(f"Ansible ended with {finished.returncode}: not every board is done.")
+        raise JobError(f"Ansible ended with {finished.returncode}: not every board is done.")
 
 
 def _targets(options: argparse.Namespace) -> None:

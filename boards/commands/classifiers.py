@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fer_edge.arguments import positive
 
-from train.command_line import Commands, add_faces, artifact_path
+from train.command_line import MEASURED, Commands, add_faces, add_out, artifact_path
 
 
 def register(commands: Commands) -> None:
@@ -26,12 +26,12 @@ def register(commands: Commands) -> None:
 
     margins = commands.add_parser("margins", help="which crop margin suits each detector, on FER2013 PublicTest faces")
     margins.add_argument("--count", type=positive, default=1400, help="faces, class-balanced (default 1400)")
-    margins.add_argument("--out", type=Path, default=Path("docs/measured/margins.csv"))
+    add_out(margins, MEASURED / "margins.csv")
     margins.set_defaults(run=_margins)
 
     alignment = commands.add_parser("alignment", help="whether five-point alignment helps, on FER2013 PublicTest faces")
     alignment.add_argument("--count", type=positive, help="faces, class-balanced (default: all)")
-    alignment.add_argument("--out", type=Path, default=Path("docs/measured/alignment.csv"))
+    add_out(alignment, MEASURED / "alignment.csv")
     alignment.set_defaults(run=_alignment)
 
     margins.add_argument("model", type=Path, help="a classifier with a contract")

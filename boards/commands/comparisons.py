@@ -7,26 +7,26 @@ from typing import Any
 
 from fer_edge.arguments import positive
 
-from train.command_line import Commands, add_faces
+from train.command_line import MEASURED, Commands, add_faces, add_out
 
 
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
     noise = commands.add_parser("bench-noise", help="accuracy under six kinds of noise in five steps")
     noise.add_argument("models", type=Path, nargs="+", metavar="MODEL")
-    noise.add_argument("--out", type=Path, default=Path("docs/measured/noise.csv"))
+    add_out(noise, MEASURED / "noise.csv")
     noise.set_defaults(run=_noise)
 
     peers = commands.add_parser("bench-peers", help="other people's classifiers beside ours, same faces, one thread")
     peers.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="our files; ratios are to the first")
     peers.add_argument("--without", action="append", choices=["fer", "human"], default=[], help="leave one out")
-    peers.add_argument("--out", type=Path, default=Path("docs/measured/peers.csv"))
+    add_out(peers, MEASURED / "peers.csv")
     peers.set_defaults(run=_peers)
 
     privacy = commands.add_parser("privacy", help="does --privacy blur hide faces? judged by the other detector")
     privacy.add_argument("model", type=Path, help="a classifier with a contract")
     privacy.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
-    privacy.add_argument("--out", type=Path, default=Path("docs/measured/privacy.csv"))
+    add_out(privacy, MEASURED / "privacy.csv")
     privacy.set_defaults(run=_privacy)
 
     for parser in (noise, peers):
@@ -35,7 +35,7 @@ def register(commands: Commands) -> None:
         parser.add_argument("--count", type=positive, help="so many faces, balanced over the classes (default: all)")
 
     report = commands.add_parser("report", help="one HTML page and PNG plots of CSV files from this and other boards")
-    report.add_argument("inputs", type=Path, nargs="*", default=[Path("docs/measured")], metavar="CSV_OR_FOLDER")
+    report.add_argument("inputs", type=Path, nargs="*", default=[MEASURED], metavar="CSV_OR_FOLDER")
     report.add_argument("--out", type=Path, default=Path("docs/report"))
     report.set_defaults(run=_report)
 

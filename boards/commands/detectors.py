@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_edge.arguments import positive
 
-from train.command_line import Commands
+from train.command_line import MEASURED, Commands, add_out
 
 PEERS = ("haar", "mtcnn", "opencv yunet")
 # These take a third of a second for a scene.
@@ -21,13 +21,13 @@ def register(commands: Commands) -> None:
     parser.add_argument("--slow-each", type=positive, default=8, help="Haar and MTCNN see each n-th scene (default 8)")
     parser.add_argument("--without", action="append", choices=PEERS, default=[], help="leave a detector of others out")
     parser.add_argument("--pictures", type=Path, default=Path("build/detectors"), help="where photographs are kept")
-    parser.add_argument("--out", type=Path, default=Path("docs/measured/detectors.csv"))
+    add_out(parser, MEASURED / "detectors.csv")
     parser.add_argument("--plot", type=Path, default=Path("docs/detectors.png"))
     parser.set_defaults(run=_detectors)
 
     swing = commands.add_parser("bench-following", help="faces lost under a swinging camera, followed and looked for")
     swing.add_argument("--pictures", type=Path, default=Path("build/detectors"), help="where photographs are kept")
-    swing.add_argument("--out", type=Path, default=Path("docs/measured/following.csv"))
+    add_out(swing, MEASURED / "following.csv")
     swing.set_defaults(run=_following)
 
 

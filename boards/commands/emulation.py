@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boards.instructions import INSTRUCTIONS
+from boards.media import CLIP
 from train.command_line import Commands, artifact_path
 
 if TYPE_CHECKING:
     from boards.instructions import InstructionRow
-
-_CLIP = Path("media/WolfgangLanger_Pexels.mp4")
-INSTRUCTIONS = Path("boards/instructions.csv")
 
 
 def register(commands: Commands) -> None:
@@ -28,7 +27,7 @@ def register(commands: Commands) -> None:
     instructions.set_defaults(run=_instructions)
 
     loop = commands.add_parser("loop-instructions", help="count a frame's way through the whole loop, by stage")
-    loop.add_argument("--clip", type=Path, default=_CLIP)
+    loop.add_argument("--clip", type=Path, default=CLIP)
     loop.add_argument("--cpu", action="append", help="cortex-a53, -a72 or -a76 (default: a72 and a76)")
     loop.add_argument("--check", action="store_true", help="compare with the recorded counts, and record nothing")
     loop.add_argument("--out", type=Path, default=INSTRUCTIONS)
@@ -45,7 +44,7 @@ def register(commands: Commands) -> None:
     install = commands.add_parser("arm64-install", help="a bundle installed, upgraded and rolled back in a chroot")
     install.add_argument("board")
     install.add_argument("--archive", type=Path, help="the bundle (default: the board's in dist/)")
-    install.add_argument("--clip", type=Path, default=_CLIP)
+    install.add_argument("--clip", type=Path, default=CLIP)
     install.set_defaults(run=_install)
 
 
@@ -90,10 +89,10 @@ def _count(options: argparse.Namespace) -> None:
 
 def _loop(options: argparse.Namespace) -> None:
     with skipping(options, "loop-instructions"):
-        _count_loop(options)
+        _count_loop(options.cpu, options.clip, options.out, check=options.check)
 
 
-def _count_loop(options: argparse.Namespace) -> None:
+def _count_loop(cpus: list[str] | None, clip: Path, out: Path, *, check: bool) -> None:
     from fer_edge.detectors import DETECTOR_FILES, default_detector
     from fer_edge.models import DEFAULT_MODEL
 
@@ -107,22 +106,22 @@ def _count_loop(options: argparse.Namespace) -> None:
     if default_detector() != "yunet":
         print("loop-instructions skipped: YuNet was not made here (`make setup` does, where it can be fetched)")
         return
-    detector, recorded = DETECTOR_FILES["yunet"].path, read_instructions(options.out)
+    detector, recorded = DETECTOR_FILES["yunet"].path, read_instructions(out)
     looks = [LookCase("mediapipe", DETECTOR_FILES["mediapipe"].path, None)]
     looks += [LookCase("yunet", detector, side_px) for side_px in SIDES_PX]
-    for core in map(core_named, options.cpu or COUNTED):
+    for core in map(core_named, cpus or COUNTED):
         userland = make_userland(core)
-        rows = count_loop(userland, options.clip, DEFAULT_MODEL, detector)
-        rows += count_looks(userland, options.clip, looks)
+        rows = count_loop(userland, clip, DEFAULT_MODEL, detector)
+        rows += count_looks(userland, clip, looks)
         for row in rows:
             print(f"{row.model:48}{row.cpu:12}{row.instructions / 1e6:9.2f} M")
-        if options.check:
+        if check:
             require_counts(
                 core.name, [row for row in rows if row.model.endswith(": total") or ":" not in row.model], recorded
             )
         else:
             recorded = merged([row for row in recorded if not _is_older(row, rows)], rows)
-            write_instructions(recorded, options.out)
+            write_instructions(recorded, out)
 
 
 def _is_older(row: InstructionRow, newer: list[InstructionRow]) -> bool:
@@ -133,7 +132,7 @@ def _is_older(row: InstructionRow, newer: list[InstructionRow]) -> bool:
 def _smoke(options: argparse.Namespace) -> None:
     with skipping(options, "arm64-smoke"):
         _smoke_cores(options)
-        _count_loop(argparse.Namespace(cpu=options.cpu, clip=_CLIP, check=True, out=INSTRUCTIONS))
+        _count_loop(options.cpu, CLIP, INSTRUCTIONS, check=True)
 
 
 def _smoke_cores(options: argparse.Namespace) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from fer_edge.errors import FerEdgeError
 
-from boards.groups import SYSTEMS_MEASURED, Groups, load_groups
-from train.command_line import ARTIFACTS, FACES, Commands, checkpoint_path
+from boards.groups import SYSTEMS, Groups, load_groups
+from boards.media import CLIP
+from train.command_line import ABLATIONS, ARTIFACTS, FACES, Commands, checkpoint_path
 
-_CLIP = Path("media/WolfgangLanger_Pexels.mp4")
 _RUNTIME_DATA = Path("runtime/fer_edge/data")
 
 
 class JobError(FerEdgeError):
-    """A command of a job that failed; it has said why."""
+    """A program that a command started, and that failed; it has said why."""
 
     exit_code = 1
 
@@ -33,7 +33,8 @@ def register(commands: Commands) -> None:
     ):
         job = commands.add_parser(name, help=help)
         job.add_argument("model", nargs="?", default="fer-base", help="name of a model in models/ (fer-base)")
-        job.add_argument("--target", default="x86", help="processor INT8 is built for (x86)")
+        if run in (_demo, _search):
+            job.add_argument("--target", default="x86", help="processor INT8 is built for (x86)")
         job.set_defaults(run=run)
     ablation = commands.add_parser("ablation", help="the variants of a plan: trained, as INT8, instructions, one table")
     ablation.add_argument("plan", type=Path, help="such as train/ablations/mobilenetv3.toml")
@@ -63,7 +64,7 @@ def _demo(options: argparse.Namespace) -> None:
     demo.mkdir(exist_ok=True)
     for old in demo.glob("annotated*.mp4"):
         old.unlink()
-    program = [sys.executable, "-m", "fer_edge", "--model", folder / f"{options.model}.int8.tflite", "--source", _CLIP]
+    program = [sys.executable, "-m", "fer_edge", "--model", folder / f"{options.model}.int8.tflite", "--source", CLIP]
     kept = ["--jsonl", demo / "faces.jsonl", "--csv", demo / "faces.csv", "--save-video", demo / "annotated.mp4"]
     if subprocess.run([*program, "--as-fast-as-possible", *kept]).returncode:
         raise JobError("fer-edge did not run the sample clip.")
@@ -87,7 +88,7 @@ def _keep_figures(options: argparse.Namespace) -> None:
 def _keep(groups: Groups, model: str) -> None:
     """Bench a model, with noise where FER2013 is, and copy what was found to the folder of its figures."""
     folder, kept = ARTIFACTS / model, groups.measured(model)
-    lab("bench", folder, "--source", _CLIP)
+    lab("bench", folder, "--source", CLIP)
     kept.mkdir(parents=True, exist_ok=True)
     if FACES.exists():
         files = [folder / f"{model}.{precision}.tflite" for precision in ("fp32", "int8")]
@@ -114,7 +115,7 @@ def _release(options: argparse.Namespace) -> None:
 
 def _ablation(options: argparse.Namespace) -> None:
     name = options.plan.stem
-    compared, kept = Path("build/compared") / name, Path("docs/ablations") / name
+    compared, kept = Path("build/compared") / name, ABLATIONS / name
     lab("ablate", options.plan)
     checkpoints = sorted(Path("runs").glob(f"ablation-{name}/*.safetensors"))
     lab("compare-int8", *checkpoints, "--artifacts", compared, "--out", kept / "int8.csv")
@@ -130,7 +131,7 @@ def _systems(options: argparse.Namespace) -> None:
             training.result()
     for name in groups.folded[:1]:
         lab("kfold", name)
-    lab("cost", *groups.systems, *groups.folded[:1], "--out", SYSTEMS_MEASURED / "cost.csv")
+    lab("cost", *groups.systems, *groups.folded[:1], "--out", SYSTEMS / "cost.csv")
     compared = groups.compared
     for command, models, csv, *more in (
         ("robustness", compared.noise, "robustness"),
@@ -141,7 +142,7 @@ def _systems(options: argparse.Namespace) -> None:
         ("maps", compared.saliency, "maps"),
         ("maps", compared.saliency, "maps-fer-base", "--teacher", checkpoint_path(groups.default)),
     ):
-        lab(command, *models, *more, "--out", SYSTEMS_MEASURED / f"{csv}.csv")
+        lab(command, *models, *more, "--out", SYSTEMS / f"{csv}.csv")
 
 
 def _count_instructions(options: argparse.Namespace) -> None:
@@ -152,7 +153,7 @@ def _count_instructions(options: argparse.Namespace) -> None:
     lab("loop-instructions")
     systems = _files((*groups.systems, *groups.folded))
     if systems:
-        lab("instructions", "--fresh", *systems, "--out", SYSTEMS_MEASURED / "instructions.csv")
+        lab("instructions", "--fresh", *systems, "--out", SYSTEMS / "instructions.csv")
 
 
 def _files(models: tuple[str, ...]) -> list[Path]:

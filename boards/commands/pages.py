@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from train.command_line import Commands
+from train.command_line import MEASURED, Commands
 
 
 def register(commands: Commands) -> None:
@@ -11,7 +11,7 @@ def register(commands: Commands) -> None:
     figures = commands.add_parser(
         "figures", help="print the tables of README and docs/ and make docs/report/, from committed CSV files"
     )
-    figures.add_argument("folder", type=Path, nargs="?", default=Path("docs/measured"))
+    figures.add_argument("folder", type=Path, nargs="?", default=MEASURED)
     figures.add_argument("--loop-of", default="fer-base.int8.tflite", help="the model whose whole loop is shown")
     figures.set_defaults(run=_figures)
 
@@ -37,7 +37,8 @@ def _reference(options: argparse.Namespace) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from boards.figures import SYSTEMS, accuracy_table, instructions_table, loop_table, peers_table, systems_table
+    from boards.figures import accuracy_table, instructions_table, loop_table, peers_table, systems_table
+    from boards.groups import SYSTEMS
     from boards.report import make_report
 
     tables = [accuracy_table(options.folder), loop_table(options.folder, options.loop_of)]

@@ -6,34 +6,33 @@ from pathlib import Path
 from fer_edge.arguments import positive, whole
 from fer_edge.errors import DataError
 
-from train.command_line import Commands
-
-_CLIP = Path("media/WolfgangLanger_Pexels.mp4")
+from boards.media import CLIP
+from train.command_line import MEASURED, Commands, add_out
 
 
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
     compare = commands.add_parser("compare", help="the whole loop against the PyPI package fer, paired frame by frame")
     compare.add_argument("--peer-python", required=True, help="interpreter of an environment that has fer 25.10.3")
-    compare.add_argument("--clip", type=Path, default=_CLIP)
+    compare.add_argument("--clip", type=Path, default=CLIP)
     compare.add_argument("--onnx", type=Path, default=Path("artifacts/fer-base/fer-base.int8.onnx"))
     compare.add_argument("--detector-file", type=Path, required=True, metavar="FILE", help="YuNet")
     compare.add_argument("-n", type=positive, default=300)
     compare.add_argument("--warmup", type=positive, default=20)
     compare.add_argument("--core", type=int, default=0, help="the core all of them are pinned to")
-    compare.add_argument("--out", type=Path, default=Path("docs/measured/loop.csv"))
+    add_out(compare, MEASURED / "loop.csv")
     compare.set_defaults(run=_compare)
 
     load = commands.add_parser("load", help="the camera program with viewers, broker, metrics, files and a recording")
-    load.add_argument("--clip", type=Path, default=_CLIP)
+    load.add_argument("--clip", type=Path, default=CLIP)
     load.add_argument("--seconds", type=positive, default=300, help="length of a run (default 300)")
     load.add_argument("--viewers", type=whole, nargs="+", default=[0, 20], help="a run for each (default 0 20)")
     load.add_argument("--max-viewers", type=positive, default=8, help="how many the page lets in (default 8)")
-    load.add_argument("--out", type=Path, default=Path("docs/measured/load.csv"))
+    add_out(load, MEASURED / "load.csv")
     load.set_defaults(run=_load)
 
     screenshots = commands.add_parser("screenshots", help="pictures of the web page for docs/, the face hidden")
-    screenshots.add_argument("--clip", type=Path, default=_CLIP)
+    screenshots.add_argument("--clip", type=Path, default=CLIP)
     screenshots.add_argument("--chromium", default="/usr/bin/chromium")
     screenshots.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")
     screenshots.add_argument("--model", type=Path, help="another model than the runtime's own")

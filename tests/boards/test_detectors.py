@@ -46,9 +46,9 @@ from boards.detectors.swing import (
     swung,
     write_swing,
 )
-from boards.figures import MEASURED
 from boards.instructions import INSTRUCTIONS, loop_table, read_instructions
 from tests.conftest import ROOT
+from train.command_line import MEASURED
 
 FACE = Box(100, 100, 60, 80)
 

@@ -43,7 +43,7 @@ def test_what_a_profile_names_itself_is_not_held_to_the_workbench(constraints: P
     [("Ai_Edge.Litert==2", "ai-edge-litert"), ("numpy<2", "numpy"), ("a[b]>=1; x", "a"), ("tomli", "tomli")],
 )
 def test_names_are_compared_in_their_normal_form(requirement: str, name: str) -> None:
-    assert wheels._name(requirement) == name
+    assert wheels.package_name(requirement) == name
 
 
 def test_a_wheel_tells_its_requirement() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fer_edge.errors import UsageError
 
-from train.command_line import MEASURED, Commands, add_faces, add_out, checkpoint_path
+from train.command_line import MEASURED, Commands, add_faces, add_out, add_split, checkpoint_path
 from train.data import cache
 
 
@@ -52,7 +52,7 @@ def _register_looks(commands: Commands) -> None:
 def _register_comparisons(commands: Commands) -> None:
     copies = commands.add_parser("copies", help="accuracy on the faces whose copies are in Training, and on the others")
     copies.add_argument("models", type=checkpoint_path, nargs="+", help="finished models, as for evaluate")
-    copies.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
+    add_split(copies)
     add_faces(copies)
     add_out(copies, MEASURED / "copies.csv")
     copies.set_defaults(run=_copies)
@@ -70,7 +70,7 @@ def _register_comparisons(commands: Commands) -> None:
         "labelsets", help="accuracy of models of seven or eight expressions on both label sets"
     )
     labels.add_argument("models", type=checkpoint_path, nargs="+", help="finished models, as for evaluate")
-    labels.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
+    add_split(labels)
     add_faces(labels)
     add_out(labels, MEASURED / "labelsets.csv")
     labels.set_defaults(run=_labelsets)

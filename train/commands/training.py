@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fer_edge.errors import UsageError
 
-from train.command_line import MEASURED, MODELS, Commands, add_faces, add_out, checkpoint_path
+from train.command_line import ABLATIONS, MEASURED, MODELS, Commands, add_faces, add_out, add_split, checkpoint_path
 from train.data import cache
 from train.data.fer2013 import SPLITS
 
@@ -85,7 +85,7 @@ def _register_many(commands: Commands) -> None:
 def _register_measures(commands: Commands) -> None:
     measure = commands.add_parser("evaluate", help="measure finished models on a split; appends to results.csv")
     measure.add_argument("models", type=checkpoint_path, nargs="+", help="names, checkpoints, .onnx or .tflite files")
-    measure.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
+    add_split(measure)
     add_faces(measure)
     measure.add_argument("--out", type=Path, help="CSV (models/results.csv, or results-TASK.csv beside it)")
     measure.set_defaults(run=_evaluate)
@@ -155,7 +155,7 @@ def _ablate(options: argparse.Namespace) -> None:
 
     plan = ablation.load_plan(options.plan)
     results = ablation.run_plan(plan, options.faces, options.runs, jobs=options.jobs)
-    output = options.out or Path("docs/ablations") / plan.name / "ablation.csv"
+    output = options.out or ABLATIONS / plan.name / "ablation.csv"
     ablation.write(output, results)
     print(ablation.table(output))
 

