@@ -14,11 +14,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.sources import open_source
+from fer_edge.sources.capture import CaptureDevice
 from fer_edge.sources.latest import LiveOptions, LiveSource
 
 from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, write_video
@@ -268,6 +270,42 @@ def test_a_device_that_is_no_camera_is_refused(tmp_path):
     not_a_camera = Path("/dev/v4l/../null")
     with pytest.raises(SourceError, match=r"refuses to open|does not exist"):
         open_source(str(not_a_camera), LiveOptions(tries=0)).__enter__()
+
+
+class RawCapture:
+    """A V4L2 capture as OpenCV 4.11 gives BGR3: one row of bytes. A stand-in, because a newer OpenCV is installed."""
+
+    def __init__(self, fourcc: str, picture: np.ndarray, width_px: int) -> None:
+        height = len(picture)
+        self._row = picture.reshape(1, -1)
+        self._facts = {
+            cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*fourcc),
+            cv2.CAP_PROP_FRAME_WIDTH: width_px,
+            cv2.CAP_PROP_FRAME_HEIGHT: height,
+        }
+
+    def get(self, number: int) -> float:
+        return float(self._facts.get(number, 0))
+
+    def grab(self) -> bool:
+        return True
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        return True, self._row
+
+
+@pytest.mark.parametrize("padding", [0, 16])
+def test_a_v4l2_camera_of_bgr_that_opencv_leaves_as_a_row_of_bytes_gives_its_picture(padding):
+    picture = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    rows = np.pad(picture.reshape(6, 24), ((0, 0), (0, padding)))
+    shot = CaptureDevice(RawCapture("BGR3", rows, 8)).read()
+    assert shot is not None and np.array_equal(shot.image_bgr, picture)
+
+
+@pytest.mark.parametrize(("fourcc", "width_px"), [("Z16 ", 8), ("BGR3", 9)], ids=["another format", "another size"])
+def test_bytes_that_are_no_picture_in_colour_are_refused_with_their_format(fourcc, width_px):
+    with pytest.raises(SourceError, match=rf"expected pictures.*found \(1, 144\).*{fourcc}"):
+        CaptureDevice(RawCapture(fourcc, np.zeros((6, 24), np.uint8), width_px)).read()
 
 
 # --- CSI camera, by a fake of picamera2 ---------------------------------------------------------------------

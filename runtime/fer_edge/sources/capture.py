@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_edge.errors import SourceError
 from fer_edge.quiet import native_stderr_closed
 from fer_edge.sources.latest import EndOfStreamError, Shot
 
@@ -40,8 +41,28 @@ def square_pixels(image: NDArray[np.uint8], capture: cv2.VideoCapture) -> NDArra
     return np.asarray(cv2.resize(image, (max(1, size[0]), max(1, size[1])), interpolation=how), dtype=np.uint8)
 
 
+def _as_bgr(image: NDArray[np.uint8], capture: cv2.VideoCapture) -> NDArray[np.uint8]:
+    """The frame as (h, w, 3) uint8 BGR. Raises SourceError where it is no picture in colour.
+
+    OpenCV 4.11 gives a V4L2 camera's BGR3 as one row of all bytes, although it says that it converts.
+    """
+    if image.ndim == 3 and image.shape[2] == 3:
+        return image
+    fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    is_bgr = fourcc == cv2.VideoWriter.fourcc(*"BGR3")
+    if not is_bgr or width < 1 or height < 1 or image.size % height or image.size // height < width * 3:
+        form = fourcc.to_bytes(4, "little").decode("ascii", "backslashreplace")
+        raise SourceError(
+            f"expected pictures (height, width, 3), found {image.shape} in the camera's format {form!r}, which this "
+            "OpenCV does not convert. Choose another format with `v4l2-ctl --set-fmt-video`, or another OpenCV."
+        )
+    # Rows may be padded.
+    return np.ascontiguousarray(image.reshape(height, -1)[:, : width * 3]).reshape(height, width, 3)
+
+
 class CaptureDevice:
-    """An opened cv2.VideoCapture. OpenCV converts to BGR itself.
+    """An opened cv2.VideoCapture. OpenCV converts to BGR itself, except as `_as_bgr` says.
 
     Where `complains`, its decoder prints a line for each picture with a flaw, as libjpeg does with those of many USB
     cameras; they are kept from the log.
@@ -54,14 +75,19 @@ class CaptureDevice:
         self._has_end = positive_or_none(capture, cv2.CAP_PROP_FRAME_COUNT) is not None
 
     def read(self) -> Shot | None:
-        """The next picture (h, w, 3) uint8 BGR, or None at the end, at an error and after OpenCV's own timeout."""
+        """The next picture (h, w, 3) uint8 BGR, or None at the end, at an error and after OpenCV's own timeout.
+
+        Raises SourceError where OpenCV gives no picture in colour.
+        """
         found, image = self._capture.grab(), None
         if found:
             with self._decoding():
                 found, image = self._capture.retrieve()
         if not found and self._has_end:
             raise EndOfStreamError("the video came to its end.")
-        return Shot(square_pixels(np.asarray(image, dtype=np.uint8), self._capture)) if found else None
+        if not found:
+            return None
+        return Shot(square_pixels(_as_bgr(np.asarray(image, dtype=np.uint8), self._capture), self._capture))
 
     def close(self) -> None:
         """Release the capture."""
