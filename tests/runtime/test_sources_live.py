@@ -20,6 +20,7 @@ import pytest
 
 from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.sources import open_source
+from fer_edge.sources.camera import camera_source
 from fer_edge.sources.capture import CaptureDevice
 from fer_edge.sources.latest import LiveOptions, LiveSource
 
@@ -292,6 +293,34 @@ class RawCapture:
 
     def retrieve(self) -> tuple[bool, np.ndarray]:
         return True, self._row
+
+
+class ComplainingCapture(RawCapture):
+    """Opens whatever it is given; its decoder prints a line for each picture, as libjpeg does for damaged ones."""
+
+    def __init__(self, *_device: object) -> None:
+        super().__init__("MJPG", np.zeros((6, 8, 3), np.uint8), 8)
+
+    def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+        return True
+
+    def set(self, number: int, value: float) -> bool:
+        return True
+
+    def retrieve(self) -> tuple[bool, np.ndarray]:
+        os.write(2, b"Corrupt JPEG data: 1 extraneous bytes before marker 0xd9\n")
+        return True, self._row.reshape(6, 8, 3)
+
+    def release(self) -> None:
+        return
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="V4L2 is Linux")
+def test_what_the_decoder_of_a_usb_camera_prints_stays_out_of_the_log(monkeypatch, capfd):
+    monkeypatch.setattr(cv2, "VideoCapture", ComplainingCapture)
+    with camera_source("/dev/null", QUICK) as source:
+        assert first_frames(source, 3)[-1].image_bgr.shape == (6, 8, 3)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("padding", [0, 16])
