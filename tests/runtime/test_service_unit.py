@@ -51,6 +51,23 @@ def test_it_comes_back_and_is_watched(service):
     assert "-HUP" in service["ExecReload"]
 
 
+def test_it_starts_with_the_board_however_often_it_failed_and_ends_in_time(service):
+    sections = configparser.RawConfigParser(strict=False)
+    sections.optionxform = str
+    sections.read(UNIT)
+    assert sections["Install"]["WantedBy"] == "multi-user.target"
+    assert sections["Unit"]["StartLimitIntervalSec"] == "0"
+    assert int(service["TimeoutStopSec"]) <= 10
+
+
+def test_it_may_open_cameras_and_keeps_its_results_from_others(service):
+    unit = UNIT.read_text().splitlines()
+    assert service["DevicePolicy"] == "closed"
+    assert {"DeviceAllow=char-video4linux rw", "DeviceAllow=char-media rw", "DeviceAllow=char-dma_heap rw"} < set(unit)
+    assert (service["StateDirectory"], service["StateDirectoryMode"]) == ("fer-edge", "0750")
+    assert service["UMask"] == "0077"
+
+
 def test_it_keeps_no_picture_in_a_core_dump(service):
     assert service["LimitCORE"] == "0"
 
