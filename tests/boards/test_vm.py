@@ -153,6 +153,14 @@ def test_a_guest_that_does_not_answer_is_no_result(tmp_path: Path) -> None:
     assert machine.run("true").code == 125
 
 
+def test_a_result_the_agent_no_longer_has_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(Image(tmp_path, "amd64", "trixie"), tmp_path, tmp_path, "max")
+    answers = iter([{"return": {"pid": 7}}, {"error": {"desc": "PID 7 does not exist"}}])
+    monkeypatch.setattr(machine, "_ask", lambda command, **arguments: next(answers, {}))
+    result = machine.run("true", 0.5)
+    assert result.code == 125 and "lost the result of true" in result.output
+
+
 def test_expect_says_what_was_seen() -> None:
     with pytest.raises(CheckError, match="no face"):
         expect(False, "no face")
