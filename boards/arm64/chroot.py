@@ -1,4 +1,4 @@
-"""A root file system whose own programs run: QEMU registered with the kernel for as long as it is needed."""
+"""A root file system whose own programs run, by QEMU."""
 
 import os
 import shutil
@@ -9,13 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from boards.arm64.binfmt import registered_emulator
 from boards.arm64.cores import Core
 from boards.arm64.userland import CACHE, EmulationError, make_root, require_tools
-
-_NAME = "fer-edge-aarch64"
-# ELF, 64 bit, little endian, executable or shared object, machine 183: kernel/Documentation/admin-guide/binfmt-misc.rst
-_MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
-_MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 
 
 @dataclass(frozen=True)
@@ -65,27 +61,3 @@ def _settle(root: Path) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     # Debian 13's pip reads it when it starts, even offline; its package makes it in a script.
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
-
-
-@contextmanager
-def registered_emulator() -> Iterator[None]:
-    """Have the kernel start arm64 programs with QEMU, unless it does so already; undone at the end.
-
-    Flag F opens QEMU now, so that the root need not hold it.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        mounted = subprocess.run(["mount", "-t", "binfmt_misc", "none", folder], capture_output=True, text=True)
-        if mounted.returncode != 0:
-            raise EmulationError(f"binfmt_misc cannot be mounted: {mounted.stderr.strip()}")
-        try:
-            if any("aarch64" in entry.name for entry in Path(folder).iterdir()):
-                yield
-                return
-            rule = f":{_NAME}:M::{_MAGIC}:{_MASK}:{shutil.which('qemu-aarch64-static')}:F"
-            (Path(folder) / "register").write_text(rule)
-            try:
-                yield
-            finally:
-                (Path(folder) / _NAME).write_text("-1")
-        finally:
-            subprocess.run(["umount", folder], check=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fer_edge.errors import last_line
 
-from boards.arm64.chroot import registered_emulator
+from boards.arm64.binfmt import registered_emulator
 from boards.arm64.userland import EmulationError, debian_mirror, require_tools
 
 CACHE = Path("build/vm")
