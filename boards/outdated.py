@@ -1,47 +1,76 @@
 """Pins of the workbench beside the newest versions of the index."""
 
-import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomllib
 
-from fer_edge.errors import UsageError, last_line
+from fer_edge.errors import UsageError
 
-from boards.wheels import package_name
+from boards.wheels import CONSTRAINTS, package_name
 
+PROJECT = Path("pyproject.toml")
 _PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;]+)")
 
 
 @dataclass(frozen=True)
-class Outdated:
-    """A pinned package and the newest version the index has."""
+class Pin:
+    """A package held at one version by `file`; its name in lower case with dashes."""
 
     name: str
-    pinned: str
+    version: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """A pin and the newest version the index has."""
+
+    pin: Pin
     newest: str
 
 
-def pins(project: Path = Path("pyproject.toml")) -> dict[str, str]:
-    """Return what the dependency groups of `project` pin, by name in lower case with dashes."""
+def pins(project: Path = PROJECT, constraints: Path = CONSTRAINTS) -> list[Pin]:
+    """Return each package pinned once, in the order of names: by a dependency group of `project`, or by `constraints`.
+
+    Raises UsageError where both pin a package at different versions: no environment could be made of them.
+    """
     groups = tomllib.loads(project.read_text())["dependency-groups"]
-    found = [_PIN.match(line) for group in groups.values() for line in group if isinstance(line, str)]
-    return {package_name(pin[1]): pin[2] for pin in found if pin}
+    asked = _pinned((line for group in groups.values() for line in group if isinstance(line, str)), project)
+    held = _pinned(constraints.read_text().splitlines(), constraints)
+    for name, pin in asked.items():
+        if name in held and held[name].version != pin.version:
+            raise UsageError(
+                f"{constraints} pins {name} {held[name].version}, expected {pin.version} as {project} does. "
+                "Raise a version in both files."
+            )
+    return [pin for _, pin in sorted({**held, **asked}.items())]
 
 
-def outdated() -> list[Outdated]:
-    """Ask the index, through pip, about every pin. Raises UsageError where pip cannot ask."""
-    command = [sys.executable, "-m", "pip", "list", "--outdated", "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+def _pinned(lines: Iterable[str], file: Path) -> dict[str, Pin]:
+    found = [match for match in map(_PIN.match, lines) if match]
+    return {package_name(match[1]): Pin(package_name(match[1]), match[2], file) for match in found}
+
+
+def outdated(pinned: Sequence[Pin]) -> list[Outdated]:
+    """Return the pins that are not the newest of the index, in the order given; uv asks about each by itself.
+
+    Packages need not be installed. Raises UsageError where uv cannot ask, or knows no such package.
+    """
+    newest = _newest([pin.name for pin in pinned])
+    return [Outdated(pin, newest[pin.name]) for pin in pinned if pin.version != newest[pin.name]]
+
+
+def _newest(names: Sequence[str]) -> dict[str, str]:
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate"]
+    command += ["--no-deps", "-"]
+    done = subprocess.run(command, input="\n".join(names), capture_output=True, text=True)
     if done.returncode:
-        raise UsageError(f"pip could not ask the index: {last_line(done.stderr, 'nothing said')}")
-    return behind(pins(), json.loads(done.stdout))
-
-
-def behind(pinned: dict[str, str], installed: list[dict[str, str]]) -> list[Outdated]:
-    """Return the pins among `installed`, the packages pip says are not the newest, in the order of names."""
-    newest = {package_name(package["name"]): package["latest_version"] for package in installed}
-    return [Outdated(name, pinned[name], newest[name]) for name in sorted(pinned) if name in newest]
+        reason = " ".join(done.stderr.split()) or "uv is missing; run `make setup`"
+        raise UsageError(f"the index could not be asked: {reason}")
+    found = [match for match in map(_PIN.match, done.stdout.splitlines()) if match]
+    return {package_name(match[1]): match[2] for match in found}

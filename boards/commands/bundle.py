@@ -42,7 +42,7 @@ def register(commands: Commands) -> None:
     add_out(release, "dist/release", "folder of the releases")
     release.set_defaults(run=_release)
 
-    outdated = commands.add_parser("outdated", help="pins of the workbench that the index has newer versions of")
+    outdated = commands.add_parser("outdated", help="pins that the index has newer versions of; exit code 1 for any")
     outdated.set_defaults(run=_outdated)
 
     lock = commands.add_parser("lock", help="resolve the boards' wheels again and write boards/locks/")
@@ -98,12 +98,16 @@ def _release(options: argparse.Namespace) -> None:
 
 
 def _outdated(options: argparse.Namespace) -> None:
-    from boards.outdated import outdated
+    from boards.outdated import outdated, pins
 
-    rows = outdated()
+    pinned = pins()
+    rows = outdated(pinned)
     for row in rows:
-        print(f"{row.name:32}{row.pinned:20}{row.newest}")
-    print(f"{len(rows)} pins are not the newest")
+        print(f"{row.pin.name:32}{row.pin.version:20}{row.newest:20}{row.pin.file}")
+    if rows:
+        behind = f"{len(rows)} of {len(pinned)} pins are not the newest"
+        raise JobError(f"{behind}. Raise them, then `make test-all` and `fer-edge-lab lock`.")
+    print(f"all {len(pinned)} pins are the newest")
 
 
 def _lock(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fer_edge import __version__
 from fer_edge.errors import UsageError
 
-from boards import lab, outdated, release
+from boards import lab, release
 from tests.conftest import ROOT
 
 CHANGELOG = """# Changelog
@@ -90,18 +90,3 @@ def test_packages_notes_and_checksums_are_made_together(checkout: Path) -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
     assert "fer_edge/cli.py" in zipfile.ZipFile(folder / wheel).namelist()
     assert (folder / "NOTES.md").read_text() == f"# fer-edge {__version__}\n\n- All of it.\n"
-
-
-def test_pins_behind_the_index_are_listed_and_no_other_package() -> None:
-    pinned = outdated.pins(ROOT / "pyproject.toml")
-    assert pinned["torch"] == "2.13.0"
-    assert "ai-edge-litert" in pinned
-    installed = [
-        {"name": "Torch", "version": "2.13.0", "latest_version": "2.14.0"},
-        {"name": "ai_edge.litert", "version": "2.3.0", "latest_version": "2.4.0"},
-        {"name": "not-ours", "version": "1", "latest_version": "2"},
-    ]
-    assert outdated.behind(pinned, installed) == [
-        outdated.Outdated("ai-edge-litert", pinned["ai-edge-litert"], "2.4.0"),
-        outdated.Outdated("torch", "2.13.0", "2.14.0"),
-    ]
