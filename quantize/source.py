@@ -70,21 +70,30 @@ class FloatModels:
 
 
 def open_source(path: Path, out: Path) -> FloatModels:
-    """Open an artifact folder; a .safetensors or .onnx first becomes one under `out`.
+    """Open an artifact folder, named by itself or a float file in it; a .safetensors or .onnx becomes one under `out`.
 
     Raises ModelError where something is missing, damaged, without contract or of different checkpoints.
     """
     if path.suffix == ".safetensors":
         name = export_pipeline.export(path, out).models[0].path.parent.name
         return open_artifacts(out / name)
+    if _is_of_artifacts(path):
+        return open_artifacts(path.resolve().parent)
     if path.suffix == ".onnx":
-        folder = path.resolve().parent
-        if path.resolve() == model_path(folder, folder.name, "fp32", "onnx") and (folder / GOLDEN).is_file():
-            return open_artifacts(folder)  # the float half of an artifact folder, which is here already
         return open_artifacts(adopt(path, out))
-    if path.suffix == ".tflite":
-        raise ModelError(f"{path}: INT8 is made from a float ONNX, a checkpoint or an artifact folder. Name one.")
+    if path.is_file():
+        raise ModelError(
+            f"{path}: expected an artifact folder, a checkpoint (.safetensors) or an .onnx with a contract. Make a "
+            f"folder of it with `fer-edge-lab adopt {path}`; docs/own-model.md says how."
+        )
     return open_artifacts(path)
+
+
+def _is_of_artifacts(path: Path) -> bool:
+    """Whether it is a float file of an artifact folder."""
+    folder = path.resolve().parent
+    files = [model_path(folder, folder.name, "fp32", suffix) for suffix in ("onnx", "tflite")]
+    return path.resolve() in files and (folder / GOLDEN).is_file()
 
 
 def open_artifacts(folder: Path) -> FloatModels:

@@ -43,7 +43,7 @@ class Classifier:
         if text is None:
             raise ModelError(
                 f"{path}: no contract inside, so its preprocessing is unknown. Give it one on the workbench with "
-                "`make adopt FILE=...`; docs/own-model.md says how."
+                f"`fer-edge-lab adopt {path}`; docs/own-model.md says how."
             )
         self.contract: ModelContract = parse_contract(text, str(path))
         self._check_input()

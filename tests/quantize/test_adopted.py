@@ -82,8 +82,10 @@ def adopted(tmp_path: Path, network: nn.Module, *words: str, nhwc: bool = False)
     return tmp_path / "artifacts" / "mine"
 
 
-def search(folder: Path, faces: Path, *words: str) -> list[dict[str, str]]:
-    assert lab(["quantize", str(folder), "--faces", str(faces), "--accept-too-few", "--force", *words]) == 0
+def search(source: Path, faces: Path, *words: str) -> list[dict[str, str]]:
+    """Quantize an artifact folder, named by itself or by a float file in it; the rows of its quantize.csv."""
+    assert lab(["quantize", str(source), "--faces", str(faces), "--accept-too-few", "--force", *words]) == 0
+    folder = source if source.is_dir() else source.parent
     with open(folder / "quantize.csv", newline="") as stream:
         return list(csv.DictReader(stream))
 
@@ -121,10 +123,23 @@ def test_a_tflite_alone_goes_through_the_search(faces: Path, tmp_path: Path) -> 
     alone.mkdir(parents=True)
     for name in ("mine.fp32.tflite", "mine.fp32.tflite.json", "golden.npz"):
         shutil.copy(folder / name, alone / name)
-    rows = search(alone, faces, "--recipes", "tflite-quantile")
+    rows = search(alone / "mine.fp32.tflite", faces, "--recipes", "tflite-quantile")
     assert {row["engine"] for row in rows} == {"ai-edge-litert"}
     assert accuracy(alone / "mine.int8.tflite", faces) > 0.9
     assert json.loads((alone / "deploy.json").read_text())["deploy"][0]["file"] == "mine.int8.tflite"
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "tflite", "pt2", "pt", "keras"])
+def test_a_file_that_was_not_adopted_is_refused_with_the_command_to_adopt_it(suffix, tmp_path, capfd) -> None:
+    file = tmp_path / f"mine.{suffix}"
+    if suffix == "onnx":
+        torch.onnx.export(Tilted(0, 1), (torch.zeros(1, 3, 32, 32),), file, dynamo=False)
+    else:
+        file.write_bytes(b"of any content")
+    assert lab(["quantize", str(file), "--out", str(tmp_path / "artifacts")]) == 4
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"`fer-edge-lab adopt {file}`" in line
+    assert sorted(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.slow
