@@ -48,6 +48,10 @@ def test_any_other_end_gives_the_release_up(tmp_path: Path, status: int) -> None
     assert wait(tmp_path, ["auto-restart"], status).returncode == 1
 
 
+def test_a_service_that_comes_up_and_ends_again_gives_the_release_up(tmp_path: Path) -> None:
+    assert wait(tmp_path, ["running", "running", "auto-restart"], 1).returncode == 1
+
+
 def test_a_moment_between_stop_and_start_is_no_end(tmp_path: Path) -> None:
     finished = wait(tmp_path, ["dead", "start", "running"], 1)
     assert (finished.returncode, finished.stdout) == (0, "")

@@ -1,6 +1,7 @@
 """Atomic writing, and labelled faces on disk."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from fer_edge.errors import DataError, UsageError
 from fer_edge.faces import LabelledFaces, load_faces, read_cache
 from fer_edge.files import atomic_write, sha256_of
 
+from tests.runtime.fakes.disks import ext4_disk, needs_loop
+
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "model.onnx"
@@ -21,6 +24,23 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@needs_loop
+@pytest.mark.parametrize("before", [None, "old"], ids=["new", "replaced"])
+def test_after_a_power_cut_a_file_that_was_written_is_there_and_whole(tmp_path: Path, before: str | None) -> None:
+    with ext4_disk(tmp_path) as disk:
+        path = disk.plug_in() / "fer-edge.toml"
+        if before is not None:
+            path.write_text(before)
+            os.sync()
+        with atomic_write(path) as temporary, temporary.open("a") as file:  # ext4 synchronises what "w" empties
+            file.write("whole")
+        after = disk.as_after_a_power_cut(tmp_path / "after.img", tmp_path / "after")
+    try:
+        assert (after.plug_in() / "fer-edge.toml").read_text() == "whole"
+    finally:
+        after.unplug()
 
 
 def test_behind_a_link_the_target_is_replaced_and_the_link_stays(tmp_path: Path) -> None:

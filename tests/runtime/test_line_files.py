@@ -319,6 +319,20 @@ def test_after_the_period_a_power_cut_costs_no_line_even_if_none_came_since(tmp_
     pytest.fail("the lines never reached the disk")
 
 
+def test_the_name_of_a_new_file_is_synchronised_with_its_first_result(tmp_path, monkeypatch):
+    """The name is in the folder. ext4 writes both at once, the FAT of many memory sticks does not."""
+    synced, fsync = [], os.fsync
+
+    def note(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with sink_for(tmp_path / "out.jsonl", LineOptions(append=True, fsync_s=0)) as sink:
+        put(sink, 0)
+        assert synced == [tmp_path / "out.jsonl", tmp_path]
+
+
 # --- Pipes and devices ------------------------------------------------------------------------------------------
 
 

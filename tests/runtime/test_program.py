@@ -1,6 +1,7 @@
 """The program as a service sees it: signals, reload, READY and watchdog, and no thread or half line left behind."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -12,9 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.errors import SourceError
+from fer_edge.program.parts import make_source
+from fer_edge.program.program import run_program
 from fer_edge.program.service import Supervisor
 from fer_edge.program.signals import ReloadRequested, Signals
+from fer_edge.settings import CameraSettings, OutputSettings, Settings, SourceSettings
+from fer_edge.sinks import VideoSink
 
+from tests.runtime.fakes.media import read_video
 from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
 from tests.waiting import TIMEOUT_S, eventually
 
@@ -406,6 +413,34 @@ def forget_what_came(line: socket.socket) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("environ", "tries", "openings"),
+    [({}, None, 6), ({"NOTIFY_SOCKET": "/nobody"}, None, 30), ({}, 2, 3), ({"NOTIFY_SOCKET": "/nobody"}, 2, 3)],
+    ids=["terminal", "service", "terminal with --tries", "service with --tries"],
+)
+def test_under_systemd_a_camera_that_never_comes_is_tried_without_end_unless_told_otherwise(environ, tries, openings):
+    """Of openings without end 30 are counted: five times as many as at a terminal."""
+    settings = Settings(
+        source=SourceSettings(address=f"http://127.0.0.1:{free_port()}/"), camera=CameraSettings(tries=tries)
+    )
+    source, opened = make_source(settings, Supervisor(environ)), []
+    open_device = source.open_device
+
+    def count_and_open():
+        opened.append(1)
+        return open_device()
+
+    def look(status):
+        if len(opened) >= 30:
+            raise KeyboardInterrupt
+
+    source.open_device = count_and_open
+    source.options = dataclasses.replace(source.options, backoff_s=0.001, backoff_max_s=0.001, waiting=look)
+    with pytest.raises((SourceError, KeyboardInterrupt)), source:
+        next(iter(source))
+    assert len(opened) == openings
+
+
 def test_without_systemd_nothing_is_said():
     Supervisor({}).frame_done()
     Supervisor({"NOTIFY_SOCKET": "/nonexistent/socket"}).stopping()
@@ -457,6 +492,26 @@ def test_a_reload_asked_for_during_a_reload_waits_for_the_next_frame():
             os.kill(os.getpid(), signal.SIGHUP)
         with pytest.raises(ReloadRequested), signals.shielded():
             pass
+
+
+@needs_detector
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_a_recording_is_finished_costs_no_frame(clip, tmp_path, monkeypatch, number):
+    """The clip has ended by itself, so no earlier signal has turned the later ones off."""
+    finish, told = VideoSink.__exit__, []
+
+    def finish_after_signal(sink, *why):
+        told.append(number)
+        os.kill(os.getpid(), number)
+        finish(sink, *why)
+
+    monkeypatch.setattr(VideoSink, "__exit__", finish_after_signal)
+    output = OutputSettings(video=tmp_path / "out.mp4", jsonl=tmp_path / "out.jsonl", quiet=True)
+    settings = Settings(source=SourceSettings(address=str(clip), max_frames=20), output=output)
+    run_program(settings, read_again=lambda: settings)
+    assert told == [number]
+    assert indices(tmp_path / "out.jsonl") == list(range(20))
+    assert len(read_video(tmp_path / "out.mp4")) == 20
 
 
 def test_signals_are_given_back():

@@ -57,6 +57,8 @@ def test_it_starts_with_the_board_however_often_it_failed_and_ends_in_time(servi
     sections.read(UNIT)
     assert sections["Install"]["WantedBy"] == "multi-user.target"
     assert sections["Unit"]["StartLimitIntervalSec"] == "0"
+    assert sections["Unit"]["After"] == sections["Unit"]["Wants"] == "network-online.target"
+    assert 1 <= int(service["RestartSec"]) <= 30
     assert int(service["TimeoutStopSec"]) <= 10
 
 
