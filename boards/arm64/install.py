@@ -69,7 +69,7 @@ def _install_and_run(chroot: Chroot, bundle: Path, clip: Path) -> Iterator[str]:
     line = ["--source", f"/tmp/{clip.name}", "--max-frames", str(_FRAMES), "--quiet", "--jsonl", "/tmp/faces.jsonl"]
     _command(chroot, "/usr/local/bin/fer-edge", *line)
     there = _faces(chroot.root / "tmp/faces.jsonl")
-    here = _faces_here(clip)
+    here = _faces_here(bundle, clip)
     labels = [label for label, _ in there]
     _check(labels == [label for label, _ in here], f"expressions {labels}, x86 has {here}")
     far = max((float(np.abs(np.subtract(a, b)).max()) for (_, a), (_, b) in zip(here, there, strict=True)), default=0.0)
@@ -156,9 +156,11 @@ def _faces(path: Path) -> list[tuple[str, list[float]]]:
     return [(face["expression"], list(face["box_px"])) for frame in frames for face in frame["faces"]]
 
 
-def _faces_here(clip: Path) -> list[tuple[str, list[float]]]:
+def _faces_here(bundle: Path, clip: Path) -> list[tuple[str, list[float]]]:
+    """What the bundle's own model and detector say of the clip on this machine."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "faces.jsonl"
-        command = [sys.executable, "-m", "fer_edge", "--source", str(clip), "--max-frames", str(_FRAMES), "--quiet"]
-        subprocess.run([*command, "--jsonl", str(out)], check=True, capture_output=True)
+        out, config = Path(folder) / "faces.jsonl", Path(folder) / "fer-edge.toml"
+        config.write_text((bundle / "fer-edge.toml").read_text().replace("@RELEASE@", str(bundle)))
+        command = [sys.executable, "-m", "fer_edge", "--config", str(config), "--source", str(clip), "--quiet"]
+        subprocess.run([*command, "--max-frames", str(_FRAMES), "--jsonl", str(out)], check=True, capture_output=True)
         return _faces(out)

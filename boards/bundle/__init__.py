@@ -32,12 +32,23 @@ _LICENCE = _HERE.parent.parent / "LICENSE"
 class BundleRequest:
     """Request of a bundle. `key` signs it; `detector_file` is a local copy where the detector cannot be fetched."""
 
-    profile: Profile
+    board: Profile
     model: str
     artifacts: Path = Path("artifacts")
     out: Path = Path("dist")
     key: Path | None = None
     detector_file: Path | None = None
+
+    @property
+    def profile(self) -> Profile:
+        """The board, with its alternative engine where artifacts/ has the model in that engine's format alone.
+
+        Raises UsageError where the board has no engine for it.
+        """
+        there = {path.suffix[1:] for path in (self.artifacts / self.model).glob(f"{self.model}.*")}
+        formats = sorted(there & {"onnx", "tflite"})
+        own = self.board.file_type
+        return self.board if own in formats or not formats else self.board.running(formats[0])
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,9 @@ def _bundle(options: argparse.Namespace) -> None:
     request = BundleRequest(
         load_profile(options.board), options.model, options.artifacts, options.out, options.key, options.detector_file
     )
+    profile = request.profile
+    if profile.engine.name != request.board.engine.name:
+        print(f"engine {profile.engine.name}: {request.model} has no .{request.board.file_type}")
     chosen = deployed(request)
     if chosen is not None:
         print(f"model {chosen.file}, as quantize found for {chosen.target}: {chosen.reason}")

@@ -16,8 +16,9 @@ def write_locks() -> list[Path]:
     for core in CORES.values():
         locks[lock_of(core)] = (tuple(workbench_versions(_EMULATED)), core.target)
     for profile in map(load_profile, profile_names()):
-        for system in profile.system:
-            locks[profile.lock(system)] = (system.wheels, profile.target(system))
+        for board in profile.with_each_engine():
+            for system in board.system:
+                locks[board.lock(system)] = (system.wheels, board.target(system))
     for path, (requirements, target) in locks.items():
         write_lock(path, requirements, target)
     return list(locks)

@@ -1,6 +1,6 @@
 """Board profiles: one TOML file a board, validated when it is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,16 +20,22 @@ _SUFFIXES = {"ai-edge-litert": "tflite", "tflite-runtime": "tflite", "onnxruntim
 _EXTRAS = ("microdot", "prometheus-client", "paho-mqtt")
 Count = Annotated[int, Range(1, 10**6)]
 Line = Annotated[str, Text(200)]
+Pin = Annotated[str, Text(100, r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", "numpy==2.4.6")]
+EngineName = Literal["ai-edge-litert", "tflite-runtime", "onnxruntime"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """An operating system the bundle installs on, with exact versions of what goes into its venv."""
+    """An operating system the bundle installs on, with exact versions of what goes into its venv.
+
+    `alternative` is the same for the board's second engine, which runs the models its first has no file of.
+    """
 
     os: Line
     python: Annotated[str, Text(10, r"3\.[0-9]+", "3.11")]
     glibc: Annotated[str, Text(10, r"2\.[0-9]+", "2.36")]
-    requirements: tuple[Annotated[str, Text(100, r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+", "numpy==2.4.6")], ...]
+    requirements: tuple[Pin, ...]
+    alternative: tuple[Pin, ...] = ()
 
     @property
     def wheels(self) -> tuple[str, ...]:
@@ -45,10 +51,14 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """Engine that runs the networks. `providers` are onnxruntime's, in the order they are tried."""
+    """Engine that runs the networks, and the one for models that have no file for it.
 
-    name: Literal["ai-edge-litert", "tflite-runtime", "onnxruntime"]
+    `providers` are onnxruntime's, in the order they are tried.
+    """
+
+    name: EngineName
     threads: Count
+    alternative: EngineName | None = None
     excluded: tuple[Line, ...] = ()
     providers: tuple[Line, ...] = ()
 
@@ -119,7 +129,27 @@ class Profile:
             found.append(f"the {self.detector.name} detector does not run on {self.engine.name}")
         for system in self.system:
             found += _problems_of(system, self.engine)
+        for other in self.with_each_engine()[1:]:
+            if other.file_type == self.file_type:
+                found.append(f"{self.engine.name} and {other.engine.name} take the same files")
+            found += [f"alternative: {problem}" for problem in other.problems()]
         return found
+
+    def with_each_engine(self) -> tuple["Profile", ...]:
+        """The board with its own engine, and with the alternative where it has one."""
+        other = self.engine.alternative
+        return (self,) if other is None else (self, self._with_alternative(other))
+
+    def running(self, file_type: str) -> "Profile":
+        """The board with the engine that takes `file_type`, "tflite" or "onnx". Raises UsageError where it has none."""
+        for board in self.with_each_engine():
+            if board.file_type == file_type:
+                return board
+        raise UsageError(f"board {self.name} runs .{self.file_type} files alone, and this model is a .{file_type}.")
+
+    def _with_alternative(self, name: EngineName) -> "Profile":
+        systems = tuple(replace(system, requirements=system.alternative) for system in self.system)
+        return replace(self, engine=replace(self.engine, name=name, alternative=None, providers=()), system=systems)
 
     @property
     def system_site_packages(self) -> bool:

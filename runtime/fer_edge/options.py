@@ -15,6 +15,7 @@ from fer_edge.arguments import file_path, source_address
 from fer_edge.credentials import EXPOSED, closing, exposed_secrets, fill_in
 from fer_edge.errors import UsageError
 from fer_edge.redaction import quoted
+from fer_edge.release import SECTIONS, release_configuration
 from fer_edge.settings import Option, Settings
 from fer_edge.sources.address import VIDEO_SUFFIXES, Kind, is_index
 from fer_edge.sources.address import kind_of as kind_of_source
@@ -46,6 +47,7 @@ _REPLACED = (
     ),
     ({"web.token", "web.token_file"}, {"web.token", "web.token_file"}),
     ({"mqtt.address"}, {"mqtt.password_file"}),
+    ({"detection.detector", "detection.file"}, {"detection.detector", "detection.file"}),
 )
 
 
@@ -132,9 +134,12 @@ def settings_from(namespace: argparse.Namespace, sections: Collection[str] = ())
 
 
 def load(namespace: argparse.Namespace, sections: Collection[str] = ()) -> Loaded:
-    """`settings_from`, with what is to be warned about."""
+    """`settings_from`, with what is to be warned about. Without a file a release's own model and detector are taken."""
     given = {name: value for name, value in vars(namespace).items() if "." in name}
-    configured = read_config(namespace.config) if namespace.config is not None else {}
+    path = namespace.config
+    if path is None:
+        path, sections = release_configuration(), sections or SECTIONS
+    configured = read_config(path) if path is not None else {}
     if sections:
         configured = {name: value for name, value in configured.items() if name.partition(".")[0] in sections}
     replaced = {name for flags, names in _REPLACED if flags & set(given) for name in names}

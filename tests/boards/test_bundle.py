@@ -4,17 +4,21 @@ The installer runs for real, venv and offline pip included. What arm64 adds is `
 """
 
 import hashlib
+import json
 import os
 import random
 import shutil
 import subprocess
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from fer_edge.classifier import Classifier
+from fer_edge.contract import ModelContract
 from fer_edge.detectors import DETECTOR_FILES, default_detector, open_detector
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import DEFAULT_MODEL
@@ -25,6 +29,8 @@ from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import load_profile
 from export.metadata import put_in_tflite
 from quantize.deployment import Deployment, write_deployments
+from tests.boards.conftest import bundle_for_this_machine
+from tests.runtime.fakes.models import write_onnx
 
 INSTALL_TIMEOUT_S = 1500  # half a minute where the machine is quiet
 
@@ -315,6 +321,67 @@ def test_the_file_that_quantize_found_best_for_the_boards_target_is_bundled(
     best.write_bytes(b"changed since")
     with pytest.raises(ModelError, match=r"names for armv8, was changed since it was measured"):
         model_file(BundleRequest(load_profile("pi4"), "fer-base", tmp_path))
+
+
+def run_installed(prefix: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as it was installed, without a word about its model or detector."""
+    return subprocess.run([prefix / "bin" / "fer-edge", *words], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def onnx_alone(contract: ModelContract, tmp_path: Path) -> Path:
+    """artifacts/ with a model that has no .tflite, as an adopted network whose operators LiteRT lacks."""
+    folder = tmp_path / "artifacts" / "mine"
+    folder.mkdir(parents=True)
+    write_onnx(folder / "mine.int8.onnx", replace(contract, name="mine"))
+    return folder.parent
+
+
+@pytest.mark.parametrize("board", ["pi-zero-2w", "pi4", "pi5", "arm64", "x86-64"])
+def test_a_model_without_a_tflite_takes_onnxruntime(board: str, onnx_alone: Path) -> None:
+    request = BundleRequest(load_profile(board), "mine", onnx_alone)
+    assert model_file(request) == onnx_alone / "mine" / "mine.int8.onnx"
+    assert request.profile.engine.name == "onnxruntime"
+    assert all(system.version_of("onnxruntime") for system in request.profile.system)
+    (onnx_alone / "mine" / "mine.int8.tflite").touch()
+    assert request.profile == load_profile(board)
+
+
+def test_a_jetson_takes_litert_for_a_model_without_onnx(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.fp32.tflite").touch()
+    request = BundleRequest(load_profile("jetson-orin-nano"), "mine", tmp_path)
+    assert model_file(request).name == "mine.fp32.tflite"
+    assert (request.profile.engine.name, request.profile.engine.providers) == ("ai-edge-litert", ())
+
+
+def test_a_board_with_one_engine_refuses_the_others_files(onnx_alone: Path) -> None:
+    board = load_profile("pi4")
+    alone = replace(board, engine=replace(board.engine, alternative=None))
+    with pytest.raises(UsageError, match=r"board pi4 runs \.tflite files alone, and this model is a \.onnx\."):
+        model_file(BundleRequest(alone, "mine", onnx_alone))
+
+
+@pytest.mark.slow
+def test_a_bundle_with_onnxruntime_installs_and_runs(
+    onnx_alone: Path, contract: ModelContract, yunet_file: Path, astronaut: np.ndarray, tmp_path: Path
+) -> None:
+    archive = bundle_for_this_machine("mine", onnx_alone, tmp_path, yunet_file)
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
+    wheels = {path.name.partition("-")[0] for path in (unpacked / "wheels").iterdir()}
+    assert "onnxruntime" in wheels and "ai_edge_litert" not in wheels
+    finished = install(unpacked, tmp_path / "target")
+    assert finished.returncode == 0, finished.stderr
+    assert "smoke run: logits within 0.0000" in finished.stdout
+    doctor = run_installed(tmp_path / "target", "doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    assert "model in use       mine.int8.onnx" in doctor.stdout
+    cv2.imwrite(str(tmp_path / "photo.png"), astronaut)
+    seen = run_installed(tmp_path / "target", str(tmp_path / "photo.png"), "--jsonl", "-")
+    assert seen.returncode == 0, seen.stderr
+    assert json.loads(seen.stdout.splitlines()[0])["faces"][0]["expression"] in contract.labels
 
 
 def test_the_smoke_runs_golden_logits_are_the_models(bundle: Path, default_model: Path) -> None:

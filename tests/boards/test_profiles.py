@@ -23,8 +23,9 @@ def test_there_is_a_profile_for_every_promised_board() -> None:
 def test_a_profile_loads_and_its_wheels_are_locked(name: str) -> None:
     profile = load_profile(name)
     assert profile.detector.name in DETECTOR_FILES
-    for system in profile.system:
-        check_lock(ROOT / profile.lock(system), system.wheels)
+    for board in profile.with_each_engine():
+        for system in board.system:
+            check_lock(ROOT / board.lock(system), system.wheels)
 
 
 def test_the_table_names_every_board(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +55,9 @@ def test_the_table_names_every_board(capsys: pytest.CaptureFixture[str]) -> None
         ("buffer_count = 4", "buffer_count = 40", "camera, buffer_count is 40, expected 1 to 8"),
         ('emulated_as = "cortex-a72"', 'emulated_as = "z80"', "no emulated core 'z80'"),
         ('"ai-edge-litert==2.3.0"', '"ai-edge-litert==2.3.0", "onnxruntime==1.21.0"', "which is excluded"),
+        ("onnxruntime==1.31.1", "onnxruntime==1.21.0", "alternative: Debian 12 asks for onnxruntime==1.21.0, which is"),
+        ('alternative = ["onnxruntime==1.31.1", ', "alternative = [", "does not ask for the engine onnxruntime"),
+        ('alternative = "onnxruntime"', 'alternative = "tflite-runtime"', "tflite-runtime take the same files"),
         ("[engine]", "[engine", "not valid TOML"),
         ("cores = 4", "cores = " + "9" * 5000, "not valid TOML: Exceeds the limit"),
         ("cores = 4", "cores = " + "9" * 30, "cores is a huge whole number, expected a smaller one"),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +14,11 @@ from fer_edge.doctor.model_files import check_default, check_files, check_model
 from fer_edge.doctor.software import check_engines, check_opencv, check_python
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import list_models
+from fer_edge.settings import DetectionSettings, ModelSettings, Settings
 
 from tests.runtime.fakes.certificates import Authority
 from tests.runtime.fakes.mjpeg_server import free_port
+from tests.runtime.fakes.models import write_onnx
 from tests.runtime.fakes.servers import mosquitto
 
 
@@ -116,7 +117,7 @@ def test_heat_and_throttling(state, expected):
 
 
 def test_models_and_detectors_that_are_well(mediapipe_file):
-    findings = {finding.subject: finding for finding in check_files()}
+    findings = {finding.subject: finding for finding in check_files(Settings())}
     assert findings["classifier fer-base.int8"].state is State.OK
     assert findings["detector mediapipe"].state is State.OK
 
@@ -129,10 +130,31 @@ def test_the_default_detector_is_named_in_one_line():
 
 def test_a_model_with_other_bytes_than_were_installed_is_refused():
     (model, *_) = list_models()
-    finding = check_model(model, "0" * 64)
+    finding = check_model(model, "0" * 64, used=True)
     assert finding.state is State.BAD and finding.is_model and "install fer-edge again" in finding.remedy
-    broken = dataclasses.replace(model, state="refused: damaged", path=Path("/elsewhere"))
-    assert check_model(broken, None).state is State.WARN, "it is not the one in use"
+    broken = dataclasses.replace(model, state="refused: damaged")
+    assert check_model(broken, None, used=False).state is State.WARN
+    assert check_model(broken, None, used=True).state is State.BAD
+
+
+def test_a_packaged_model_that_no_engine_here_runs_is_well_where_another_is_used(contract, monkeypatch, tmp_path):
+    monkeypatch.setattr("fer_edge.doctor.model_files.has_engine", lambda suffix: suffix == ".onnx")
+    model = write_onnx(tmp_path / "mine.onnx", contract)
+    settings = Settings(model=ModelSettings(file=model), detection=DetectionSettings(detector="none"))
+    findings = {finding.subject: finding for finding in check_files(settings)}
+    assert findings["classifier fer-base.int8"].state is State.OK
+    assert findings["classifier fer-base.int8"].text == "no engine for .tflite here; used only when asked for"
+    assert findings["model in use"].text.startswith("mine.onnx, SHA-256")
+
+
+def test_a_model_or_detector_in_use_that_does_not_open_is_bad(tmp_path):
+    (tmp_path / "mine.onnx").write_bytes(b"no model")
+    (tmp_path / "faces.tflite").write_bytes(b"no detector")
+    detection = DetectionSettings(detector="yunet", file=tmp_path / "faces.tflite")
+    settings = Settings(model=ModelSettings(file=tmp_path / "mine.onnx"), detection=detection)
+    findings = {finding.subject: finding for finding in check_files(settings)}
+    assert findings["model in use"].state is State.BAD and findings["model in use"].is_model
+    assert findings["detector in use"].state is State.BAD and "faces.tflite" in findings["detector in use"].text
 
 
 def test_the_exit_code_says_how_bad_it_is(capsys):

@@ -1,8 +1,10 @@
 """Settings: every flag has its key in fer-edge.toml, and what is wrong in the file is named."""
 
 import argparse
+import dataclasses
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,46 @@ def test_the_example_file_runs_as_it_is() -> None:
 
 
 # --- Values -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A release as install.sh makes it, whose environment this Python says it is."""
+    (tmp_path / "bundle.env").touch()
+    text = "[source]\ncamera = 3\n[camera]\nwidth_px = 320\n[model]\nfile = 'mine.onnx'\n"
+    written(tmp_path, text + "[detection]\ndetector = 'yunet'\nfile = 'yunet.onnx'\n")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    return tmp_path
+
+
+def test_a_releases_model_detector_and_size_of_frames_are_the_defaults(release: Path) -> None:
+    settings = settings_of("photo.jpg")
+    assert (settings.model.file, settings.camera.width_px) == (Path("mine.onnx"), 320)
+    assert (settings.detection.detector, settings.detection.file) == ("yunet", Path("yunet.onnx"))
+    assert settings.source.camera is None
+
+
+def test_a_release_does_not_say_what_to_read(release: Path) -> None:
+    with pytest.raises(SystemExit):
+        settings_of()
+
+
+def test_a_named_file_or_a_flag_comes_before_the_release(release: Path, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    own = written(tmp_path / "own", "[source]\ncamera = 0\n")
+    assert settings_of("--config", str(own)).model.file == Settings().model.file
+    assert settings_of("photo.jpg", "--model", "other.tflite").model.file == Path("other.tflite")
+    named = settings_of("photo.jpg", "--detector", "mediapipe").detection
+    assert (named.detector, named.file) == ("mediapipe", None)
+    given = settings_of("photo.jpg", "--detector-file", "other.tflite").detection
+    assert (given.detector, given.file) == ("auto", Path("other.tflite"))
+
+
+def test_without_the_mark_of_a_bundle_a_file_beside_the_environment_is_nobodys(release: Path) -> None:
+    (release / "bundle.env").unlink()
+    assert settings_of("photo.jpg") == dataclasses.replace(
+        Settings(), source=dataclasses.replace(Settings().source, address="photo.jpg")
+    )
 
 
 def test_detection_is_each_nth_frame_or_on_motion() -> None:

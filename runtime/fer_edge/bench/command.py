@@ -1,8 +1,10 @@
 """`fer-edge bench`: what this board does, in CSV. Nothing but the runtime is needed; no picture, no dataset."""
 
+import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,10 @@ from fer_edge.arguments import ArgumentParser, file_path, positive, source_addre
 from fer_edge.bench.measure import bench_classifier, bench_pipeline, measured_sink, repeated, source_name
 from fer_edge.bench.rows import BenchRow, write_rows
 from fer_edge.classifier import Classifier
-from fer_edge.detectors import AUTO, DETECTORS, open_detector
+from fer_edge.detectors import DETECTORS, open_detector
 from fer_edge.engines import MOST_THREADS
 from fer_edge.files import sha256_of
-from fer_edge.models import DEFAULT_MODEL
+from fer_edge.options import load
 from fer_edge.pipeline import Pipeline
 
 _BATCHES = (1, 2, 4, 8)
@@ -55,6 +57,7 @@ def run_bench(words: list[str], description: str) -> None:
 
 def _options(words: list[str], description: str) -> BenchOptions:
     parser = ArgumentParser(prog="fer-edge bench", description=description)
+    parser.set_defaults(config=None)
     add = parser.add_argument
     add(
         "--source",
@@ -62,9 +65,12 @@ def _options(words: list[str], description: str) -> BenchOptions:
         metavar="WHAT",
         help="video, photo or folder for the whole loop; without it the classifier alone",
     )
-    add("--model", type=file_path, default=DEFAULT_MODEL, metavar="FILE", help=".tflite or .onnx with a contract")
-    add("--detector", choices=DETECTORS, default=AUTO)
-    add("--detector-file", type=file_path, metavar="FILE", help="a local copy of the detector's file")
+    add_setting = partial(add, default=argparse.SUPPRESS)
+    help = ".tflite or .onnx with a contract"
+    add_setting("--model", dest="model.file", type=file_path, metavar="FILE", help=help)
+    add_setting("--detector", dest="detection.detector", choices=DETECTORS)
+    help = "a local copy of the detector's file"
+    add_setting("--detector-file", dest="detection.file", type=file_path, metavar="FILE", help=help)
     add(
         "--threads",
         type=whole_number(1, MOST_THREADS),
@@ -83,11 +89,12 @@ def _options(words: list[str], description: str) -> BenchOptions:
     add("--warmup", type=positive, default=20, help="repetitions before, not counted (default 20)")
     add("--out", type=file_path, default=Path("bench.csv"), help="CSV to write (default bench.csv)")
     given = parser.parse_args(words)
+    settings = load(given).settings
     cores = tuple(range(1, min(os.cpu_count() or 1, MOST_THREADS) + 1))
     return BenchOptions(
-        model=given.model,
-        detector=given.detector,
-        detector_file=given.detector_file,
+        model=settings.model.file,
+        detector=settings.detection.detector,
+        detector_file=settings.detection.file,
         source=given.source,
         threads=cores if given.all else tuple(given.threads),
         batches=_BATCHES if given.all else tuple(given.batch),

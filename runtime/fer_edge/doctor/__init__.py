@@ -10,14 +10,17 @@ __all__ = ["Finding", "State", "examine", "report"]
 
 
 def examine(config: Path | None = None) -> list[Finding]:
-    """Look at everything, also at what a configuration file asks for. Never raises: what fails is a finding."""
-    from fer_edge.doctor.configured import check_configuration
+    """Look at everything, also at what a configuration file asks for. Never raises: what fails is a finding.
+
+    Model and detector in use are those of the file, else the release's, else the package's.
+    """
+    from fer_edge.doctor.configured import check_configuration, settings_in_use
     from fer_edge.doctor.hardware import check_hardware
     from fer_edge.doctor.model_files import check_files
     from fer_edge.doctor.software import check_software
 
     configured = [] if config is None else check_configuration(config)
-    return [*check_software(), *check_hardware(), *check_files(), *configured]
+    return [*check_software(), *check_hardware(), *check_files(settings_in_use(config)), *configured]
 
 
 def report(findings: Iterable[Finding]) -> None:

@@ -13,7 +13,7 @@ from fer_edge.options import load
 from fer_edge.redaction import redacted
 from fer_edge.serving.access import access_for
 from fer_edge.serving.listening import listen_address
-from fer_edge.settings import MqttSettings
+from fer_edge.settings import MqttSettings, Settings
 
 _SOON_S = 14 * 86_400
 
@@ -34,6 +34,14 @@ def check_configuration(config: Path) -> Iterator[Finding]:
             yield check_listening(flag, address, web.token)
     if loaded.settings.mqtt.address is not None:
         yield from check_broker(loaded.settings.mqtt)
+
+
+def settings_in_use(config: Path | None) -> Settings:
+    """The settings fer-edge would run with; the defaults where the file is wrong, which is a finding of its own."""
+    try:
+        return load(argparse.Namespace(config=config)).settings
+    except FerEdgeError:
+        return Settings()
 
 
 def check_listening(flag: str, address: str, token: str | None) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from fer_edge.files import MODEL_BYTES, open_regular
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MODULES = {".tflite": ("ai_edge_litert", "tflite_runtime"), ".onnx": ("onnxruntime",)}
 # No engine is faster with more; tens of thousands kill the process.
 MOST_THREADS = 64
 _SHOWN_CHARS = 300
@@ -78,6 +80,11 @@ def open_engine(
     raise ModelError(
         f"{path}: expected a .tflite or .onnx file. Convert others on the workbench; docs/own-model.md says how."
     )
+
+
+def has_engine(suffix: str) -> bool:
+    """Whether a package that runs files of this suffix, such as ".onnx", is installed."""
+    return any(importlib.util.find_spec(module) is not None for module in _MODULES.get(suffix, ()))
 
 
 def run_in_batches(
