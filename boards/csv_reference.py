@@ -70,7 +70,8 @@ def page(note: str) -> str:
     parts = ["# CSV files\n", note]
     parts.append("One line is one row; an empty cell was not measured.\n")
     for file in FILES:
-        parts.append(f"## `{file.path}`\n\nMade by `{file.command}`. {_text(file.kind)}\n")
+        row = f"`{file.kind.__qualname__}` of `{file.kind.__module__}`"
+        parts.append(f"## `{file.path}`\n\nMade by `{file.command}`; a row is {row}. {_text(file.kind)}\n")
         parts.append("| column | type |\n|---|---|")
         parts += [f"| `{name}` | {_type_of(name, hint)} |" for name, hint in _columns(file.kind)]
         parts.append("")

@@ -17,7 +17,7 @@ from fer_edge.looking_range import LookingRange
 from fer_edge.motion import CutDetector
 from fer_edge.regions import Region, in_regions
 from fer_edge.schedule import DetectionSchedule
-from fer_edge.smoother import HysteresisSmoother
+from fer_edge.smoother import DEFAULT_HYSTERESIS, DEFAULT_SMOOTHING, HysteresisSmoother
 from fer_edge.tasks import CLASSES
 from fer_edge.tracker import IouTracker
 from fer_edge.turns import Turns
@@ -58,8 +58,8 @@ class Pipeline:
         detector: Detector,
         classifier: Classifier,
         *,
-        smoothing: float = 0.35,
-        hysteresis: float = 0.1,
+        smoothing: float = DEFAULT_SMOOTHING,
+        hysteresis: float = DEFAULT_HYSTERESIS,
         detect_when: int = 1,
         max_faces: int = 16,
         min_face_px: int = 0,

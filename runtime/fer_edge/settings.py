@@ -34,6 +34,7 @@ from fer_edge.files import DEFAULT_FSYNC_S
 from fer_edge.looking_range import AUTO as AUTO_RANGE
 from fer_edge.models import DEFAULT_MODEL
 from fer_edge.regions import Region
+from fer_edge.smoother import DEFAULT_HYSTERESIS, DEFAULT_SMOOTHING
 
 PRIVACY = ("none", "blur", "numbers")
 
@@ -151,10 +152,10 @@ class ModelSettings:
     file: Path = _setting(DEFAULT_MODEL, "--model", ".tflite or .onnx with a contract", parse=file_path, metavar="FILE")
     threads: int = _setting(1, "--threads", "threads of each engine", parse=whole_number(1, MOST_THREADS), metavar="N")
     smoothing: float = _setting(
-        0.35, "--smoothing", "weight of the newest frame (1: off)", parse=fraction, metavar="0..1"
+        DEFAULT_SMOOTHING, "--smoothing", "weight of the newest frame (1: off)", parse=fraction, metavar="0..1"
     )
     hysteresis: float = _setting(
-        0.1,
+        DEFAULT_HYSTERESIS,
         "--hysteresis",
         "how much likelier another expression must be before the label changes (0: off)",
         parse=fraction,

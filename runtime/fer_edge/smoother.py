@@ -1,10 +1,17 @@
 """Smooth each track's probabilities over time, so that a label does not flicker between two close calls."""
 
+from __future__ import annotations
+
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DEFAULT_SMOOTHING = 0.35
+DEFAULT_HYSTERESIS = 0.1
 
 
 @dataclass
@@ -18,12 +25,12 @@ class _TrackState:
 class HysteresisSmoother:
     """Exponential moving average by track, and labels that stay until another is clearly more likely.
 
-    `share` is the weight of the newest frame: 1 switches averaging off. A label changes when another's average is
+    `alpha` is the weight of the newest frame: 1 switches averaging off. A label changes when another's average is
     greater by `hysteresis`: 0 names the greatest at once.
     """
 
-    def __init__(self, share: float = 0.35, hysteresis: float = 0.1) -> None:
-        self._share, self._hysteresis = share, hysteresis
+    def __init__(self, alpha: float = DEFAULT_SMOOTHING, hysteresis: float = DEFAULT_HYSTERESIS) -> None:
+        self._alpha, self._hysteresis = alpha, hysteresis
         self._states: dict[int, _TrackState] = {}
 
     def update(
@@ -33,6 +40,8 @@ class HysteresisSmoother:
 
         Tracks no longer `alive` are forgotten.
         """
+        import numpy as np  # the settings take the defaults above, and start without numpy
+
         self._states = {track_id: state for track_id, state in self._states.items() if track_id in alive}
         for track_id, row in zip(track_ids, probabilities, strict=True):
             self._states[track_id] = self._next(self._states.get(track_id), row)
@@ -47,8 +56,8 @@ class HysteresisSmoother:
 
     def _next(self, before: _TrackState | None, row: NDArray[np.float32]) -> _TrackState:
         if before is None:
-            return _TrackState(row, int(np.argmax(row)))
-        average = before.average + self._share * (row - before.average)
-        best = int(np.argmax(average))
+            return _TrackState(row, int(row.argmax()))
+        average = before.average + self._alpha * (row - before.average)
+        best = int(average.argmax())
         stays = average[best] - average[before.label] < self._hysteresis
         return _TrackState(average, before.label if stays else best)

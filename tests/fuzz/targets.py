@@ -627,9 +627,9 @@ _PACKETS = (
 @contextmanager
 def _mqtt_broker(folder: Path) -> Iterator[Run]:
     """A broker that says what stands in the file; the sink's thread has to come back each time."""
-    from fer_edge.sinks import mqtt
+    from fer_edge.sinks import mqtt, outbox
 
-    mqtt._FIRST_WAIT_S = mqtt._LONGEST_WAIT_S = 0.001  # it waits longer for a broker that does not answer
+    outbox._FIRST_WAIT_S = outbox._LONGEST_WAIT_S = 0.001  # it waits longer for a broker that does not answer
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(9)
         address = f"mqtt://127.0.0.1:{listener.getsockname()[1]}"

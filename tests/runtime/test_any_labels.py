@@ -26,6 +26,7 @@ from fer_edge.program.vitals import Vitals
 from fer_edge.sinks import CsvSink, JsonlSink, TerminalSink
 from fer_edge.sinks.home_assistant import discovery
 from fer_edge.sinks.live_view import LiveView
+from fer_edge.sinks.mqtt_topics import Topics
 from fer_edge.sinks.timeline import Timeline
 from fer_edge.sinks.timeline_page import write_page
 from fer_edge.sinks.track_events import TrackEvents
@@ -283,7 +284,7 @@ def test_a_line_of_wide_letters_is_cut_where_the_terminal_ends() -> None:
 
 @of_every_set
 def test_home_assistant_is_told_all_that_may_be_said(labels: tuple[str, ...]) -> None:
-    (config,) = [one for topic, one in discovery("home/door", labels).items() if "/expression/" in topic]
+    (config,) = [one for topic, one in discovery(Topics("home/door"), labels).items() if "/expression/" in topic]
     assert config["device_class"] == "enum"
     assert set(config["options"]) == {*labels, "none"} and len(set(config["options"])) == len(config["options"])
     assert "state_class" not in config and "unit_of_measurement" not in config, "Home Assistant refuses them with enum"
@@ -291,7 +292,7 @@ def test_home_assistant_is_told_all_that_may_be_said(labels: tuple[str, ...]) ->
 
 def test_home_assistant_is_told_no_list_where_labels_are_combined_or_too_many() -> None:
     for labels in (TASKS["action-units"].said(("AU1", "AU4")), tuple(map(str, range(300)))):
-        (config,) = [one for topic, one in discovery("home/door", labels).items() if "/expression/" in topic]
+        (config,) = [one for topic, one in discovery(Topics("home/door"), labels).items() if "/expression/" in topic]
         assert "options" not in config and "device_class" not in config
 
 
@@ -311,7 +312,7 @@ def test_a_broker_gets_the_names_as_they_are(labels: tuple[str, ...]) -> None:
     port = free_port()
     with mosquitto(port), Subscriber(port) as heard:
         with MqttSink(f"mqtt://127.0.0.1:{port}", "door", lambda: VITALS, expressions=labels) as sink:
-            eventually(lambda: sink._client.is_connected())
+            eventually(lambda: sink._outbox._client.is_connected())
             for frame, result in run_of(labels):
                 sink.write(frame, result)
             events = [json.loads(text) for text in heard.wait_for("door/events", len(labels))]

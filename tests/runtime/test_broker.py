@@ -12,7 +12,7 @@ from fer_edge.broker import TlsFiles, broker_at, tls_files
 from fer_edge.cli import main
 from fer_edge.errors import UsageError
 from fer_edge.settings import MqttSettings
-from fer_edge.sinks import mqtt
+from fer_edge.sinks import outbox
 from fer_edge.sinks.mqtt import MqttSink
 
 from tests.runtime.fakes.certificates import Authority
@@ -161,9 +161,9 @@ def test_a_port_without_tls_and_one_with_it_are_told_apart(authority, caplog):
 
 
 def test_a_broker_that_refuses_is_told_of_once_and_not_in_pairs(caplog, monkeypatch):
-    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(outbox, "_FIRST_WAIT_S", 0.05)
     port, tries = free_port(), []
-    monkeypatch.setattr(mqtt, "new_client", lambda *rest: tries.append(1) or new_client(*rest))
+    monkeypatch.setattr(outbox, "new_client", lambda *rest: tries.append(1) or new_client(*rest))
     with mosquitto(port, "allow_anonymous false"), sink_to(port, scheme="mqtt"):
         eventually(lambda: len(tries) >= 5)
     assert [text.partition(": ")[2] for text in warnings(caplog)] == [
@@ -172,7 +172,7 @@ def test_a_broker_that_refuses_is_told_of_once_and_not_in_pairs(caplog, monkeypa
     ]
 
 
-new_client = mqtt.new_client
+new_client = outbox.new_client
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_a_broker_that_is_not_there_is_told_of_with_the_remedy(address, said, ca
 
 
 def test_a_broker_that_comes_back_is_told_of(caplog, monkeypatch):
-    monkeypatch.setattr(mqtt, "_LASTING_S", 0.2)
-    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 0.2)
+    monkeypatch.setattr(outbox, "_LASTING_S", 0.2)
+    monkeypatch.setattr(outbox, "_FIRST_WAIT_S", 0.2)
     port = free_port()
     with sink_to(port, scheme="mqtt", host="127.0.0.1") as sink:
         the_warning(caplog)
@@ -202,7 +202,7 @@ def test_a_broker_that_comes_back_is_told_of(caplog, monkeypatch):
 
 def test_a_broker_that_hangs_up_at_once_is_not_asked_ever_faster(caplog, monkeypatch):
     """The wait grows although every connection is welcomed, and the log has one line."""
-    monkeypatch.setattr(mqtt, "_FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(outbox, "_FIRST_WAIT_S", 0.02)
     waits = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -215,7 +215,7 @@ def test_a_broker_that_hangs_up_at_once_is_not_asked_ever_faster(caplog, monkeyp
                 with connection:
                     connection.recv(4096)
                     connection.sendall(b"\x20\x02\x00\x00")
-                waits.append(sink._wait_s)
+                waits.append(sink._outbox._wait_s)
 
         broker = threading.Thread(target=welcome_and_hang_up)
         with sink_to(server.getsockname()[1], scheme="mqtt", host="127.0.0.1") as sink:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from fer_edge.identity import board_id, board_name, distinct_slug, machine_id
 from fer_edge.sinks.home_assistant import discovery
-from fer_edge.sinks.mqtt import client_id
+from fer_edge.sinks.mqtt_topics import Topics
+from fer_edge.sinks.outbox import client_id
 
 MACHINE = "0123456789abcdef0123456789abcdef"
 
@@ -66,9 +67,9 @@ def test_distinct_host_names_in_any_script_are_distinct_boards(one, other):
     [("a/b", "a_b", "a-b", "a b"), ("tür", "tor", "t_r"), ("дверь", "окно", "____"), ("ドア", "窓"), ("Door", "door")],
 )
 def test_topics_that_look_alike_are_announced_apart(names):
-    announced = [topic for name in names for topic in discovery(name)]
-    unique = [config["unique_id"] for name in names for config in discovery(name).values()]
-    devices = {config["device"]["identifiers"][0] for name in names for config in discovery(name).values()}
+    announced = [topic for name in names for topic in discovery(Topics(name))]
+    unique = [config["unique_id"] for name in names for config in discovery(Topics(name)).values()]
+    devices = {config["device"]["identifiers"][0] for name in names for config in discovery(Topics(name)).values()}
     assert len(set(announced)) == len(set(unique)) == 4 * len(names) and len(devices) == len(names)
 
 

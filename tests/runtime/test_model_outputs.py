@@ -178,7 +178,8 @@ def test_mqtt_and_prometheus_count_them(results) -> None:
     sink = MqttSink("mqtt://127.0.0.1", "door", lambda: vitals)
     for index, result in enumerate(results):
         sink.write(room(index, dark=False), result)
-    said = [json.loads(text, parse_constant=no_constant) for text in (*sink._waiting, *sink._newest.values())]
+    texts = (*sink._outbox._waiting, *sink._outbox._newest.values())
+    said = [json.loads(text, parse_constant=no_constant) for text in texts]
     assert {"faces": 2, "unusable_outputs": 3}.items() <= {key: one[key] for one in said for key in one}.items()
     found = {
         metric.name: metric.samples[0].value

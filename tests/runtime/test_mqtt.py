@@ -14,9 +14,10 @@ from fer_edge.broker import broker_at, new_client
 from fer_edge.errors import UsageError
 from fer_edge.identity import distinct_slug
 from fer_edge.program.vitals import Vitals
-from fer_edge.sinks import mqtt
+from fer_edge.sinks import outbox
 from fer_edge.sinks.home_assistant import discovery
 from fer_edge.sinks.mqtt import MqttSink
+from fer_edge.sinks.mqtt_topics import Topics
 from fer_edge.sinks.track_events import TrackEvents
 
 from tests.runtime.fakes.mjpeg_server import free_port
@@ -33,7 +34,7 @@ def vitals():
 
 
 def connected(sink):
-    eventually(lambda: sink._client.is_connected())
+    eventually(lambda: sink._outbox._client.is_connected())
 
 
 def test_events_state_and_statistics_arrive():
@@ -74,7 +75,7 @@ def test_home_assistant_finds_the_sensors_by_itself():
     assert payload["availability_topic"] == "home/door/available"
     assert payload["unique_id"] == f"{distinct_slug('home/door')}_expression"
     assert not [topic for topic, said, _ in heard.messages if "shy" in topic and topic.startswith("homeass") and said]
-    assert len({config["unique_id"] for config in discovery("a").values()}) == 4
+    assert len({config["unique_id"] for config in discovery(Topics("a")).values()}) == 4
 
 
 def test_the_last_will_says_offline_when_the_program_dies():
@@ -84,7 +85,7 @@ def test_the_last_will_says_offline_when_the_program_dies():
         sink.__enter__()
         connected(sink)
         heard.wait_for("fer-edge/available")
-        sink._client.socket().shutdown(2)  # as when the power goes
+        sink._outbox._client.socket().shutdown(2)  # as when the power goes
         assert heard.wait_for("fer-edge/available", 2)[1] == "offline"
         sink.__exit__(None, None, None)
 
@@ -101,14 +102,14 @@ def may_connect(monkeypatch):
         client.connect = lambda *where: (allowed.wait(), connect(*where))
         return client
 
-    monkeypatch.setattr(mqtt, "new_client", gated)
+    monkeypatch.setattr(outbox, "new_client", gated)
     yield allowed
     allowed.set()
 
 
 def test_a_broker_killed_and_started_again_gets_what_happened_meanwhile(caplog, monkeypatch, may_connect):
     """Events in between are bounded and those beyond the bound are counted."""
-    monkeypatch.setattr(mqtt, "MAX_WAITING", 20)
+    monkeypatch.setattr(outbox, "MAX_WAITING", 20)
     port = free_port()
     with mosquitto(port) as broker, MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
         connected(sink)
@@ -117,7 +118,7 @@ def test_a_broker_killed_and_started_again_gets_what_happened_meanwhile(caplog, 
         may_connect.clear()
         broker.kill()
         broker.wait()
-        eventually(lambda: not sink._client.is_connected())
+        eventually(lambda: not sink._outbox._client.is_connected())
         for index in range(50):
             sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
         assert sink.lost == 30
@@ -137,9 +138,9 @@ def test_a_broker_that_never_answers_holds_nothing_up(caplog):
     with MqttSink(f"mqtt://127.0.0.1:{free_port()}", "fer-edge", vitals) as sink:
         for index in range(3000):
             sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
-        assert (sink.sent, sink.lost) == (0, 3000 - mqtt.MAX_WAITING)
+        assert (sink.sent, sink.lost) == (0, 3000 - outbox.MAX_WAITING)
     assert (sink.sent, sink.lost) == (0, 3000)
-    assert f"{mqtt.MAX_WAITING} events were not acknowledged" in caplog.text
+    assert f"{outbox.MAX_WAITING} events were not acknowledged" in caplog.text
     assert not [thread for thread in threading.enumerate() if thread.name == "mqtt"]
 
 
@@ -148,15 +149,15 @@ def test_a_full_queue_keeps_nothing_else_from_a_broker_that_comes_back(may_conne
     may_connect.clear()
     port = free_port()
     with MqttSink(f"mqtt://127.0.0.1:{port}", "fer-edge", vitals) as sink:
-        for index in range(mqtt.MAX_WAITING + 100):
+        for index in range(outbox.MAX_WAITING + 100):
             sink.write(*taken(index, face("happy" if index % 2 else "sad", track_id=1)))
         with mosquitto(port), Subscriber(port) as heard:
             may_connect.set()
-            events = [json.loads(text) for text in heard.wait_for("fer-edge/events", mqtt.MAX_WAITING)]
-            eventually(lambda: sink.sent == mqtt.MAX_WAITING)
+            events = [json.loads(text) for text in heard.wait_for("fer-edge/events", outbox.MAX_WAITING)]
+            eventually(lambda: sink.sent == outbox.MAX_WAITING)
             assert heard.of("fer-edge/available") == ["online"]
             topics = [topic for topic, *_ in heard.messages]
-            said_first = {"fer-edge/available", *discovery("fer-edge")}
+            said_first = {"fer-edge/available", *discovery(Topics("fer-edge"))}
             assert set(topics[: len(said_first)]) == said_first
             assert heard.of("fer-edge/state")
             with Subscriber(port) as later:  # hears what is retained
@@ -164,8 +165,8 @@ def test_a_full_queue_keeps_nothing_else_from_a_broker_that_comes_back(may_conne
                     later.wait_for(topic)
                 assert later.of("fer-edge/available") == ["online"]
                 assert all(retained for *_, retained in later.messages)
-    assert [event["frame_index"] for event in events] == list(range(mqtt.MAX_WAITING))
-    assert (sink.sent, sink.lost) == (mqtt.MAX_WAITING, 100)
+    assert [event["frame_index"] for event in events] == list(range(outbox.MAX_WAITING))
+    assert (sink.sent, sink.lost) == (outbox.MAX_WAITING, 100)
 
 
 def test_what_paho_refuses_is_tried_again(monkeypatch):
@@ -187,7 +188,7 @@ def test_what_paho_refuses_is_tried_again(monkeypatch):
             sink.write(*taken(0, face("happy", track_id=1), face("sad", track_id=2)))
             heard.wait_for("fer-edge/events", 2)
         assert heard.of("fer-edge/available")[0] == "online"
-        for topic in (*discovery("fer-edge"), "fer-edge/state", "fer-edge/stats"):
+        for topic in (*discovery(Topics("fer-edge")), "fer-edge/state", "fer-edge/stats"):
             heard.wait_for(topic)
     assert len(refused) >= 9
     assert (sink.sent, sink.lost) == (2, 0)

@@ -41,13 +41,13 @@ def test_a_label_changes_once_another_is_clearly_more_likely() -> None:
 
 @given(
     rows=st.lists(st.lists(st.floats(0, 1), min_size=7, max_size=7), min_size=1, max_size=30),
-    share=st.floats(0, 1),
+    alpha=st.floats(0, 1),
     hysteresis=st.floats(0, 1),
 )
 def test_the_label_is_never_less_likely_than_the_best_by_more_than_the_hysteresis(
-    rows: list[list[float]], share: float, hysteresis: float
+    rows: list[list[float]], alpha: float, hysteresis: float
 ) -> None:
-    smoother = HysteresisSmoother(share, hysteresis)
+    smoother = HysteresisSmoother(alpha, hysteresis)
     for row in rows:
         averages, (label,) = smoother.update([0], np.array([row], np.float32), {0})
         assert averages[0].max() - averages[0][label] <= hysteresis + 1e-6

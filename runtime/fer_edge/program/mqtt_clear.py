@@ -14,13 +14,12 @@ from fer_edge.broker import Session, broker_at, tls_files, topic_of
 from fer_edge.errors import UsageError
 from fer_edge.settings import MqttSettings
 from fer_edge.sinks.home_assistant import MODEL, discovery
-from fer_edge.sinks.mqtt import checked_topic
+from fer_edge.sinks.mqtt_topics import Topics, topics_below
 
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
 _ANNOUNCEMENTS = "homeassistant/+/+/+/config"
-_RETAINED = ("available", "state")
 # A broker sends what it retains right after the subscription; when it was silent for so long, that was all.
 _SILENCE_S = 1.0
 
@@ -33,24 +32,24 @@ def clear_broker(settings: MqttSettings) -> list[str]:
     if settings.address is None:
         raise UsageError("--mqtt is needed: the broker to clear, such as mqtt://broker.local.")
     broker = broker_at(settings.address, tls_files(settings))
-    prefix = checked_topic(settings.topic)
+    own = topics_below(settings.topic)
     with Session(broker) as session:
-        kept = _retained(session, [*(f"{prefix}/{name}" for name in _RETAINED), _ANNOUNCEMENTS])
-        own = sorted(topic for topic, payload in kept.items() if _is_of(prefix, topic, payload))
+        kept = _retained(session, [*own.retained, _ANNOUNCEMENTS])
+        found = sorted(topic for topic, payload in kept.items() if _is_of(own, topic, payload))
         # Also what this client may not read, but may write.
-        topics = {*own, *(f"{prefix}/{name}" for name in _RETAINED), *discovery(prefix)}
+        topics = {*found, *own.retained, *discovery(own)}
         sent = [session.client.publish(topic, b"", qos=1, retain=True) for topic in sorted(topics)]
         session.wait_until(lambda: all(one.is_published() for one in sent), "the broker does not acknowledge")
-    return own
+    return found
 
 
-def _is_of(prefix: str, topic: str, payload: bytes) -> bool:
-    """Is this message fer-edge's and of this prefix? An announcement names its topics, whatever its own name is."""
-    if topic in (f"{prefix}/{name}" for name in _RETAINED):
+def _is_of(own: Topics, topic: str, payload: bytes) -> bool:
+    """Is this message on one of these topics, or announces it? That one names its topics, whatever its own name is."""
+    if topic in own.retained:
         return True
     try:
         found: Any = json.loads(payload)
-        return (found["device"]["model"], found["availability_topic"]) == (MODEL, f"{prefix}/available")
+        return (found["device"]["model"], found["availability_topic"]) == (MODEL, own.available)
     except (ValueError, RecursionError, LookupError, TypeError):
         return False
 
