@@ -1,4 +1,4 @@
-"""What all tests share: sample media, the dataset where it is at hand, the model inside the package."""
+"""Fixtures that all tests share: sample media, the dataset where it is at hand, the model inside the package."""
 
 import contextlib
 import os

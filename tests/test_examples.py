@@ -21,7 +21,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def run(name: str, *words: object, **environ: str) -> str:
-    """What the example prints."""
+    """Run the example and return what it prints."""
     command = [sys.executable, str(EXAMPLES / name), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environ})
     assert (done.returncode, done.stderr) == (0, "")

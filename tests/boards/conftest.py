@@ -1,4 +1,4 @@
-"""What tests of bundle and fleet share: one bundle for this machine, built once because its wheels are large."""
+"""Fixtures that tests of bundle and fleet share: one bundle for this machine, built once because its wheels are large."""
 
 import platform
 import sys

@@ -327,7 +327,7 @@ def restore(saved: Path, target: Path) -> None:
 
 
 def check_still_usable(target: Path, step: str) -> None:
-    """What is in use runs, what can be gone back to runs, and what is recorded of it is what runs."""
+    """The release in use runs, the one to go back to runs, and each is the one that the records name."""
     for link in ("current", "previous"):
         assert (target / "fer-edge" / link).is_dir(), (step, link)
         assert version_in(target, link) in ("0.9", "1.0", "1.1"), (step, link)

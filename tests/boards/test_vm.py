@@ -1,4 +1,4 @@
-"""What runs beside the virtual machine: the report, the agent's protocol, the recipe of an image. QEMU is `make vm`."""
+"""Parts that run beside the virtual machine: the report, the agent's protocol, the recipe of an image. QEMU is `make vm`."""
 
 import base64
 import json

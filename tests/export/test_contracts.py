@@ -1,4 +1,4 @@
-"""What an exported model's contract says of its checkpoint."""
+"""The contract of an exported model describes its checkpoint."""
 
 import pytest
 

@@ -97,7 +97,7 @@ class _Child:
         self._rest = b""
 
     def faults(self) -> Iterator[Fault]:
-        """What the child tells, and what it dies of."""
+        """Collect what the child prints, and what it dies of."""
         begun, index = False, self.next
         try:
             while (lines := self._lines(HANG_S if begun else _START_S)) is not None:
@@ -117,7 +117,7 @@ class _Child:
             self._process.wait()
 
     def _lines(self, timeout_s: float) -> list[str] | None:
-        """What it said since; None where it is silent for too long, or dead."""
+        """Return the lines since; None where it is silent for too long, or dead."""
         if not select.select([self._pipe], [], [], timeout_s)[0]:
             self._process.send_signal(signal.SIGABRT)  # faulthandler writes where it hangs
             self._process.wait()
@@ -166,7 +166,7 @@ def run_child(name: str, seed: int, first: int, end: int, folder: Path) -> None:
 
 
 def _reason(run: Run, path: Path) -> tuple[str, str] | None:
-    """What is wrong with how an input was taken: anything but success and a FerEdgeError."""
+    """Return what is wrong with how an input was taken: anything but success and a FerEdgeError."""
     from fer_edge.errors import FerEdgeError
 
     try:

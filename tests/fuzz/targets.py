@@ -549,7 +549,7 @@ def _web_server(folder: Path) -> Iterator[Run]:
 
 
 def _asked(port: int, request: bytes) -> bytes:
-    """What the server answers to `request`, after which nothing follows."""
+    """Return the server's response to `request`, after which nothing follows."""
     answer = b""
     with socket.create_connection(("127.0.0.1", port), 5) as line:
         try:
@@ -565,7 +565,7 @@ def _asked(port: int, request: bytes) -> bytes:
 
 @functools.cache
 def _camera_answers() -> tuple[bytes, ...]:
-    """What cameras answer: pictures one after another, one picture, a redirect, a challenge, a playlist."""
+    """Respond as cameras do: pictures one after another, one picture, a redirect, a challenge, a playlist."""
     picture = cv2.imencode(".jpg", np.full((24, 32, 3), 90, np.uint8))[1].tobytes()
     multipart = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n"
     head = b"--frame\r\nContent-Type: image/jpeg\r\n"
@@ -711,7 +711,7 @@ TARGETS = {
 
 
 def _sabotage(path: Path) -> None:
-    """What a test of the harness has a bad input do."""
+    """Do what a test of the harness has a bad input do."""
     if path.read_bytes() == b"bad":
         exec(os.environ["FUZZ_SABOTAGE"], {"FerEdgeError": FerEdgeError})
 

@@ -56,7 +56,7 @@ def tried(folder: Path, jobs: int) -> None:
 
 
 def read_outcomes(subject: Subject, folder: Path) -> tuple[Counter[str], list[Survivor]]:
-    """What became of the mutants of Python code."""
+    """Return the outcomes of the mutants of Python code."""
     files = [f"{subject.top}/{name}" for name in subject.files]
     counts = Counter(one for file in files for one in outcomes(folder, file).values())
     return counts, [one for file in files for one in survivors(subject.name, folder, file)]

@@ -1,4 +1,4 @@
-"""What became of each mutant, read from the folder mutmut worked in, as rows of docs/measured."""
+"""Outcome of each mutant, read from the folder mutmut worked in, as rows of docs/measured."""
 
 import ast
 import csv
@@ -50,7 +50,7 @@ class Total:
 
 
 def outcomes(folder: Path, file: str) -> dict[str, str]:
-    """What became of each mutant of a file that was tried, by mutmut's name without the module."""
+    """Return the outcome of each mutant of a file that was tried, by mutmut's name without the module."""
     codes = json.loads((folder / "mutants" / f"{file}.meta").read_text())["exit_code_by_key"]
     tried = {name: code for name, code in codes.items() if code is not None}
     return {name.rpartition(".")[2]: _OUTCOMES.get(code, f"exit code {code}") for name, code in tried.items()}

@@ -126,7 +126,7 @@ def relabelled(path: Path, labels: tuple[str, ...]) -> Path:
 
 
 def refused(path: Path, faces: Path, capfd: pytest.CaptureFixture[str]) -> str:
-    """What is said of a float model that is refused before anything is quantized."""
+    """Return the message on a float model that is refused before anything is quantized."""
     made = path.parent / "made"
     assert run(path, "--out", made, "--faces", faces, "--count", 105) == 4
     assert not list((made / path.stem).glob("*.int8*"))

@@ -1,4 +1,4 @@
-"""What is measured of a model: times taken in turns, predictions that must be numbers, agreement of two models."""
+"""Measurements of a model: times taken in turns, predictions that must be numbers, agreement of two models."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

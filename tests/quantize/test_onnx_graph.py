@@ -1,4 +1,4 @@
-"""What stands before a user's first layer is understood, or left in float."""
+"""Nodes before a user's first layer are understood, or left in float."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What passed is not lost: targets lie side by side, a folder knows its model, a failing attempt removes nothing."""
+"""Results that passed are not lost: targets lie side by side, a folder knows its model, a failing attempt removes nothing."""
 
 import json
 import shutil

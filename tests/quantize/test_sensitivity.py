@@ -1,4 +1,4 @@
-"""What becomes integer: kinds of operators that pay, and the fewest layers that stay float for the outputs to agree."""
+"""The choice of what becomes integer: kinds of operators that pay, and the fewest layers that stay float for the outputs to agree."""
 
 from dataclasses import dataclass, field
 

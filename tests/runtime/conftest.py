@@ -1,4 +1,4 @@
-"""What several tests of the runtime share."""
+"""Fixtures that several tests of the runtime share."""
 
 import os
 from pathlib import Path

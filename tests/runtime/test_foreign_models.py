@@ -65,7 +65,7 @@ def faces_of(path: Path) -> list[dict]:
 
 
 def said_by_hand(foreign: Foreign, photo: Path, detector_file: Path) -> np.ndarray:
-    """What the model must say of the faces in a photograph: the region by its box, then sums of pixels."""
+    """Compute what the model must say of the faces in a photograph: the region by its box, then sums of pixels."""
     image = cv2.imread(str(photo))
     crops = []
     for found in open_detector("mediapipe", detector_file).detect(image):

@@ -1,4 +1,4 @@
-"""What `--privacy blur` hides: faces seen now or a moment ago, and all of a frame nothing is known of."""
+"""`--privacy blur` hides faces seen now or a moment ago, and all of a frame nothing is known of."""
 
 import dataclasses
 import itertools
@@ -35,7 +35,7 @@ def faint(x: float, y: float = 100, size: float = 80) -> Detection:
 
 
 def after(areas: HiddenAreas, looks: int, *found: Detection, start: int = 0) -> tuple[Box, ...]:
-    """What is hidden after so many looks in a row that found the same."""
+    """Return the areas hidden after so many looks in a row that found the same."""
     hidden: tuple[Box, ...] | None = ()
     for index in range(start, start + looks):
         hidden = areas.update(found, index / FPS)
@@ -416,7 +416,7 @@ def test_overlapping_areas_and_those_inside_others_hide_all_that_they_cover() ->
 
 
 def test_a_small_area_has_no_finer_blocks_than_a_face_needs() -> None:
-    """What was found may be the eye of a large face."""
+    """The box that was found may be the eye of a large face."""
     frame = noise(0)
     result = dataclasses.replace(taken(0)[1], hidden=(Box(100, 100, 20, 20),))
     part = blur_faces(frame.image_bgr, result)[100:120, 100:120]

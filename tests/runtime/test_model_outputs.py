@@ -1,4 +1,4 @@
-"""What a classifier may give: any batch a model takes; outputs that are not finite, from the model to every sink."""
+"""Outputs of a classifier: of any batch a model takes, and those not finite, from the model to every sink."""
 
 import csv
 import dataclasses

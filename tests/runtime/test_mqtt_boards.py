@@ -43,7 +43,7 @@ def sink_of(port, topic=None, **rest):
 
 
 def kept_on(port):
-    """What the broker retains, by topic; the marker comes behind all of it."""
+    """Return the messages the broker retains, by topic; the marker comes behind all of them."""
     with Subscriber(port) as heard:
         heard._client.publish("marker", "here")
         heard.wait_for("marker")

@@ -20,7 +20,7 @@ def lines(*frames) -> str:
 
 
 def data_of(page: Path) -> dict:
-    """What the page's script reads."""
+    """Return the data that the page's script reads."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
     return json.loads(found.group(1))
 

@@ -1,4 +1,4 @@
-"""What is told of a fault that lasts: at once, then counted, and ever less often."""
+"""A fault that lasts is logged at once, then counted, and ever less often."""
 
 from fer_edge.troubles import Troubles
 

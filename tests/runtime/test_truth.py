@@ -1,4 +1,4 @@
-"""What counts as true of a face of FER2013, task by task, by hand."""
+"""Ground truth of a face of FER2013, task by task, worked out by hand."""
 
 import numpy as np
 import pytest

@@ -67,7 +67,7 @@ def opened(browser, url, size):
 
 
 def picture_of(page) -> bytes:
-    """What the picture shows now, read back from a canvas."""
+    """Read the picture that is shown now back from a canvas."""
     return page.evaluate(
         """() => {
           const img = document.getElementById("picture"), c = document.createElement("canvas");

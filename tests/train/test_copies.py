@@ -1,4 +1,4 @@
-"""What a model may have met: the faces of a split whose near-duplicates are in Training, measured apart."""
+"""Copies that a model may have met: the faces of a split whose near-duplicates are in Training, measured apart."""
 
 import csv
 import dataclasses

@@ -1,4 +1,4 @@
-"""What waits for an MQTT broker, and the thread that delivers it to a broker that may come and go."""
+"""Messages that wait for an MQTT broker, and the thread that delivers them to one that may come and go."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ UNIT = {"mean": (0.0,) * 3, "std": (255.0,) * 3}
 
 @dataclass(frozen=True)
 class Foreign:
-    """What is particular about a model. `batch` is the number of faces it takes at once, or a name for any number.
+    """The traits of a model from elsewhere. `batch` is the number of faces it takes at once, or a name for any number.
 
     `embedding` says that it has another output before that of the scores, which the contract then chooses by
     `chosen_by`: "name" or "index".

@@ -69,7 +69,7 @@ class OnDemand:
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """What a driver that can be interrupted does: its read comes back without a picture."""
+        """Interrupt the read, as a driver may: it comes back without a picture."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()

@@ -46,5 +46,5 @@ class Subscriber:
         return self.of(topic)
 
     def retained(self):
-        """What the broker keeps, by topic: heard right after subscribing."""
+        """Return the messages the broker keeps, by topic: heard right after subscribing."""
         return {topic: payload for topic, payload, retain in self.messages if retain}
