@@ -1,4 +1,4 @@
-"""Fixtures that tests of bundle and fleet share: one bundle for this machine, built once because its wheels are large."""
+"""Fixtures of the tests of bundle and fleet: one bundle for this machine, built once because its wheels are large."""
 
 import platform
 import sys

@@ -1,4 +1,4 @@
-"""Parts that run beside the virtual machine: the report, the agent's protocol, the recipe of an image. QEMU is `make vm`."""
+"""Parts beside the virtual machine: the report, the agent's protocol, the recipe of an image. QEMU is `make vm`."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Results that passed are not lost: targets lie side by side, a folder knows its model, a failing attempt removes nothing."""
+"""Files that passed are kept: targets lie side by side, a folder knows its model, a failed attempt removes nothing."""
 
 import json
 import shutil

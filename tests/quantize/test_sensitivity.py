@@ -1,4 +1,4 @@
-"""The choice of what becomes integer: kinds of operators that pay, and the fewest layers that stay float for the outputs to agree."""
+"""The choice of what becomes integer: operators that pay, and the fewest layers left float for outputs to agree."""
 
 from dataclasses import dataclass, field
 

@@ -46,7 +46,7 @@ def converted(name: str, archive: Path) -> torch.nn.Module:
 
 
 def run_graph(node: str, nodes: dict[str, Any], weights: dict[str, np.ndarray], known: dict[str, Tensor]) -> Tensor:
-    """Compute what a node of a TensorFlow graph gives, in channels-last tensors: the few kinds that FaceRes is made of."""
+    """Compute a node of a TensorFlow graph, in channels-last tensors: the few kinds that FaceRes is made of."""
     if node in known:
         return known[node]
     if node in weights:
