@@ -16,6 +16,7 @@ from tests.boards.tiny_bundle import (
     copying_python,
     install,
     make_tiny_bundle,
+    output_of,
     programs,
     seal,
     version_in,
@@ -151,8 +152,7 @@ def test_odd_letters_in_prefix_bundle_and_programs_folder(tmp_path: Path, name: 
     target = tmp_path / name / "installed"
     succeeds(bundle, target)
     assert version_in(target) == "1.0"
-    command = subprocess.run([target / "bin/fer-edge"], capture_output=True, text=True, check=True)
-    assert command.stdout == "fer-edge 1.0\n"
+    assert output_of(target / "bin/fer-edge") == "fer-edge 1.0\n"
     assert f'file = "{target}/fer-edge/current/model/net.tflite"' in (target / "fer-edge/fer-edge.toml").read_text()
     succeeds(bundle, target, "uninstall", "--purge")
     assert not (target / "fer-edge").exists()
@@ -362,10 +362,80 @@ def test_at_every_step_a_release_that_runs_is_in_use(tmp_path: Path, target: Pat
     assert len(list((target / "fer-edge/releases").iterdir())) == 2
 
 
+@pytest.mark.parametrize("knows_one_disk", [True, False], ids=["sync of coreutils", "sync that knows no -f"])
+def test_a_release_is_on_the_disk_before_it_is_in_use(
+    first: Path, second: Path, target: Path, tmp_path: Path, knows_one_disk: bool
+) -> None:
+    """Or a power cut would find a link to files that were never written."""
+    succeeds(first, target)
+    current, notes = target / "fer-edge/current", tmp_path / "notes"
+    before = str(current.readlink())
+    note = f"""echo "$* $(readlink '{current}')" >>'{notes}'; [ $# = 0 ] || {str(knows_one_disk).lower()}"""
+    steps = programs(tmp_path / "steps", note, "sync")
+    shutil.copy(copying_python() / "python3", steps)
+    succeeds(second, target, steps=steps)
+    of_release, of_all = f"-f {current.resolve()} {before}", f" {before}"
+    assert notes.read_text().splitlines() == [of_release, *([] if knows_one_disk else [of_all])]
+
+
+def test_while_it_is_upgraded_the_program_can_be_started_at_any_moment(
+    first: Path, second: Path, target: Path, tmp_path: Path
+) -> None:
+    succeeds(first, target)
+    links = f"'{target}/fer-edge/current/venv/bin/fer-edge' '{target}/bin/fer-edge'"
+    look = f"""for link in {links}; do [ -x "$link" ] || echo "$link before ${{0##*/}} $*" >>'{tmp_path}/gone'; done"""
+    steps = programs(tmp_path / "steps", f'{look}\nexec "$REAL" "$@"', *STEPS)
+    (steps / "python3").write_text(f"#!/bin/sh\n{look}\nexec '{copying_python() / 'python3'}' \"$@\"\n")
+    succeeds(second, target, steps=steps)
+    assert version_in(target) == "1.1"
+    assert not (tmp_path / "gone").exists(), (tmp_path / "gone").read_text()
+
+
 def test_a_first_installation_that_fails_leaves_nothing(tmp_path: Path, target: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "bad", smoke="raise SystemExit('smoke run: no')\n")
     assert install(bundle, target).returncode == 4
     assert not target.exists()
+
+
+# --- back to the release before -------------------------------------------------------------------------------------
+
+FAILS_IN_USE = "import sys\nraise SystemExit(sys.argv[1].endswith('/current'))\n"
+
+
+def test_a_release_that_fails_once_it_is_in_use_leaves_all_as_it_was(
+    first: Path, second: Path, target: Path, tmp_path: Path
+) -> None:
+    units = ("--units", str(tmp_path / "units"))
+    succeeds(first, target, *units)
+    succeeds(second, target, *units)
+    unit = (tmp_path / "units/fer-edge.service").read_text()
+    changed = UNIT.replace("--quiet", "--quiet --new-flag")
+    third = make_tiny_bundle(tmp_path / "third", "1.2", smoke=FAILS_IN_USE, unit=changed)
+    finished = install(third, target, *units, steps=copying_python())
+    assert finished.returncode == 4
+    assert "did not come up; rolled back to releases/1.1-" in finished.stderr
+    assert (version_in(target), version_in(target, "previous")) == ("1.1", "1.0")
+    assert (tmp_path / "units/fer-edge.service").read_text() == unit
+    assert len(list((target / "fer-edge/releases").iterdir())) == 2
+
+
+def test_what_was_rolled_back_from_can_be_gone_back_to(first: Path, second: Path, target: Path) -> None:
+    succeeds(first, target)
+    succeeds(second, target)
+    succeeds(second, target, "rollback")
+    assert (version_in(target), version_in(target, "previous")) == ("1.0", "1.1")
+    succeeds(second, target, "rollback")
+    assert (version_in(target), version_in(target, "previous")) == ("1.1", "1.0")
+
+
+def test_a_roll_back_to_a_release_that_came_to_harm_is_refused(first: Path, second: Path, target: Path) -> None:
+    succeeds(first, target)
+    succeeds(second, target)
+    (target / "fer-edge/previous/smoke.py").write_text("raise SystemExit(1)\n")
+    finished = install(second, target, "rollback")
+    assert finished.returncode == 4
+    assert "does not work either; nothing was changed" in finished.stderr
+    assert (version_in(target), version_in(target, "previous")) == ("1.1", "1.0")
 
 
 # --- configuration and unit ----------------------------------------------------------------------------------------
@@ -414,6 +484,19 @@ def test_uninstall_leaves_the_unit_of_another_installation(first: Path, tmp_path
     assert not (tmp_path / "units/fer-edge.service").exists()
 
 
+def test_uninstall_leaves_the_command_of_another_installation_and_keeps_the_configuration(
+    first: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        succeeds(first, tmp_path / name, "--bin", str(tmp_path / "bin"))
+    assert "is kept; --purge removes it" in succeeds(first, tmp_path / "a", "uninstall", "--bin", str(tmp_path / "bin"))
+    assert (tmp_path / "a/fer-edge/fer-edge.toml").is_file()
+    assert output_of(tmp_path / "bin/fer-edge") == "fer-edge 1.0\n"
+    succeeds(first, tmp_path / "b", "uninstall", "--purge", "--bin", str(tmp_path / "bin"))
+    assert not os.path.lexists(tmp_path / "bin/fer-edge")
+    assert not (tmp_path / "b/fer-edge").exists()
+
+
 # --- as root, in the places of a board -----------------------------------------------------------------------------
 
 
@@ -447,6 +530,41 @@ def test_the_service_alone_can_read_the_configuration(first: Path, tmp_path: Pat
     """)  # fmt: skip
     expected = "640 root fer-edge-config"
     assert seen.splitlines() == [expected, "SupplementaryGroups=video fer-edge-config", expected]
+
+
+# The service of release 1.1 ends at once. What changes something is noted with the release in use at that moment.
+SYSTEMCTL = """
+version=$(/usr/local/bin/fer-edge 2>&1) || version=none
+case "$*" in
+    is-*) ;;
+    *SubState*) case $version in *1.1) echo failed ;; *) echo running ;; esac ;;
+    *ExecMainStatus*) echo 1 ;;
+    *) echo "$* $version" >>"$NOTES" ;;
+esac
+"""
+
+
+def test_the_service_is_started_again_after_an_upgrade_that_fails_and_after_a_roll_back(
+    first: Path, second: Path, tmp_path: Path
+) -> None:
+    oldest, notes = make_tiny_bundle(tmp_path / "oldest", "0.9"), tmp_path / "notes"
+    (tmp_path / "steps").mkdir()
+    for name, script in (("systemctl", SYSTEMCTL), ("sleep", "")):
+        (tmp_path / "steps" / name).write_text(f"#!/bin/sh\n{script}")
+        (tmp_path / "steps" / name).chmod(0o755)
+    said = as_root(tmp_path, f"""
+        mount -t tmpfs none /run; mkdir -p /run/systemd/system
+        export NOTES='{notes}' PATH='{tmp_path}/steps:{copying_python()}':"$PATH"
+        sh '{oldest}/install.sh'; sh '{first}/install.sh'; : >"$NOTES"
+        ! sh '{second}/install.sh' 2>&1
+        sh '{first}/install.sh' rollback; fer-edge
+    """)  # fmt: skip
+    assert "1.1-" in said and "did not come up; rolled back to releases/1.0-" in said
+    assert said.endswith("is in use again\nfer-edge 0.9\n")
+    reloaded = ("daemon-reload", "restart --no-block fer-edge")
+    assert notes.read_text().splitlines() == [
+        f"{command} fer-edge {version}" for version in ("1.1", "1.0", "0.9") for command in reloaded
+    ]
 
 
 def test_purge_leaves_nothing(first: Path, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def install(
     """Run install.sh of `bundle` for target/fer-edge and target/bin; `steps` is a folder of programs found first."""
     action, *options = words if words and not words[0].startswith("-") else ("install", *words)
     places = ["--prefix", str(target / "fer-edge"), "--bin", str(target / "bin")]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIP_"))} | (settings or {})
+    environment = _without_settings_of_python() | (settings or {})
     environment["PATH"] = f"{steps}:{environment['PATH']}" if steps else environment["PATH"]
     service = [] if "--units" in options else ["--no-service"]
     command = ["sh", str(bundle / "install.sh"), action, *places, *service, *options]
@@ -141,5 +141,15 @@ def copy_venv(venv: Path) -> str:
 
 def version_in(target: Path, link: str = "current") -> str:
     """Version that the release behind `link` prints; raises where it does not run."""
-    command = [target / "fer-edge" / link / "venv/bin/fer-edge"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().removeprefix("fer-edge ")
+    return output_of(target / "fer-edge" / link / "venv/bin/fer-edge").strip().removeprefix("fer-edge ")
+
+
+def output_of(program: Path) -> str:
+    """Output of a release's program; raises where it fails."""
+    environment = _without_settings_of_python()
+    return subprocess.run([program], capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def _without_settings_of_python() -> dict[str, str]:
+    """This environment; a PYTHONPATH would have the release import the fer_edge of the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
