@@ -13,6 +13,7 @@ from fer_edge.tasks import FER_PLUS
 from train.data.fer2013 import Fer2013
 from train.fit import checkpoint, evaluate, goals, loop, publish, tasks
 from train.fit.goals import ClassTask, LabelTask, ValueTask
+from train.fit.prediction import predict
 from train.fit.recipe import Distillation, Labels, Noise, Recipe, Schedule
 from train.fit.training_noise import TrainingNoise
 
@@ -39,6 +40,26 @@ def test_concordance_by_hand() -> None:
     first, second = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 3.0])
     assert goals.concordance(first, second).item() == pytest.approx(2 * 0.75 / (0.25 + 2.25 + 1))
     assert goals.concordance(first, first).item() == pytest.approx(1)
+
+
+def test_the_loss_adds_half_the_logarithm_of_a_classs_share() -> None:
+    targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [float("nan"), float("nan")]])
+    torch.testing.assert_close(goals.logit_offsets(targets, 0.5), 0.5 * torch.tensor([0.75, 0.25]).log())
+
+
+def test_balance_names_a_rare_class_more_often(tiny: Fer2013, tmp_path: Path) -> None:
+    """One class has few faces of Training; a network that learned with balance gives it more."""
+    rare = 1
+    emotions = np.where(np.arange(len(tiny.emotions)) % 12 == 0, rare, 3)
+    data = dataclasses.replace(tiny, emotions=emotions.astype(tiny.emotions.dtype))
+    shares = []
+    for balance in (0.0, 1.0):
+        recipe = dataclasses.replace(TINY, labels=Labels(ferplus_share=0.0, balance=balance))
+        trainer = loop.fit(recipe, data, tmp_path / str(balance))
+        trainer.network.load_state_dict(trainer.average)
+        outputs = torch.from_numpy(predict(trainer.network, data.images))
+        shares.append(outputs.softmax(dim=1)[:, rare].mean().item())
+    assert shares[1] > shares[0]
 
 
 def test_a_value_nobody_knows_teaches_nothing() -> None:

@@ -540,6 +540,11 @@ def test_every_recipe_loads_and_builds() -> None:
         ('name = "x"\narchitecture = "y"\n[schedule]\nsizes = [4.5]', "sizes is 4.5, expected a whole number"),
         ('name = "x"\narchitecture = "y"\n[distillation]\nlive = 1', "live is 1, expected true or false"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nprecision = "fp8"', "expected fp32 or bf16"),
+        ('name = "x"\narchitecture = "y"\n[labels]\nbalance = 1.5', "balance is 1.5, expected 0 to 1"),
+        (
+            'name = "x"\narchitecture = "y"\ntask = "valence-arousal"\n[labels]\nbalance = 0.5',
+            "balance is for classes, and the task is valence-arousal",
+        ),
         ('name = "x"\narchitecture = "y"\nlabels = 3', "labels: a number, expected a table"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nepochs = 0', "epochs is 0, expected 1 to 1000000"),
         ('name = "x"\narchitecture = "y"\n[schedule]\nbatch = 0', "batch is 0, expected 1 to 1000000"),

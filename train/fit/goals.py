@@ -109,6 +109,12 @@ def soft_targets(data: Fer2013, labels: Labels) -> Tensor:
     return _smoothed(targets, labels.smoothing)
 
 
+def logit_offsets(targets: Tensor, balance: float) -> Tensor:
+    """What the loss adds to the logits for `Labels.balance`: (classes,), from distributions (n, classes) of Training."""
+    shares_of_classes = targets.nanmean(dim=0)
+    return balance * shares_of_classes.clamp(min=1 / len(targets)).log()
+
+
 class VoteGoal:
     """The votes for the eight classes of FER+, for a second head; a face without votes asks nothing."""
 

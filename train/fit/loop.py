@@ -27,7 +27,7 @@ from train.data.fer2013 import SPLITS
 from train.fit import finetuning, origin, tasks
 from train.fit.augment import augment_with_maps, mixed, mixup
 from train.fit.distillation import answers, distillation_loss, lesson, load_teacher, open_lessons
-from train.fit.goals import known
+from train.fit.goals import known, logit_offsets
 from train.fit.optimizer import make_optimizers, uphill
 from train.fit.prediction import predict
 from train.fit.recipe import Recipe, Schedule, from_table
@@ -123,6 +123,8 @@ class Trainer:
             taught = torch.stack([answers(teacher, images) for teacher in teachers])
             self.targets["lesson"] = lesson(taught, recipe.distillation.temperature)
         self.targets = {name: table.to(workers.device) for name, table in self.targets.items()}
+        balance = recipe.labels.balance
+        self.offsets = logit_offsets(self.targets[TASK], balance) if balance else None
         truth = self.task.truth(data)
         validation = (data.usage == SPLITS.index("PublicTest")) & known(truth)
         if not rows.any() or not validation.any():
@@ -238,10 +240,11 @@ class Trainer:
 
     def _loss(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
         """The task's loss, shared with the teachers' lesson, plus those of the goals beside it."""
-        loss = self.task.loss(outputs[TASK], targets[TASK])
+        logits = outputs[TASK] if self.offsets is None else outputs[TASK] + self.offsets
+        loss = self.task.loss(logits, targets[TASK])
         if "lesson" in targets:
             settings = self.recipe.distillation
-            taught = distillation_loss(outputs[TASK], targets["lesson"], settings.temperature)
+            taught = distillation_loss(logits, targets["lesson"], settings.temperature)
             loss = (1 - settings.share) * loss + settings.share * taught
         for name, beside in self.beside.items():
             loss = loss + beside.weight * beside.goal.loss(outputs[name], targets[name])

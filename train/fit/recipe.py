@@ -20,7 +20,9 @@ Count = Annotated[int, Range(1, 10**6)]
 class Labels:
     """Labels the network is trained on.
 
-    `ferplus_share` blends FER+ vote distributions into FER2013's own labels. `second_head` weighs a second task, the
+    `ferplus_share` blends FER+ vote distributions into FER2013's own labels. `balance`, 0 to 1, makes up for rare classes:
+    in the loss alone, so much of the logarithm of a class's share in Training is added to its logit (Menon et al., 2021,
+    https://arxiv.org/abs/2007.07314), so that the network itself need not learn the shares. `second_head` weighs a second task, the
     eight classes of FER+ with contempt, which the network learns beside its own and which no export holds.
     `saliency_teacher` is the checkpoint whose evidence stands in for people's gaze, `saliency_indicators` are what the
     loss of a map is made of (`train.fit.saliency`), `attributes` is the source of what identifies a face
@@ -28,6 +30,7 @@ class Labels:
     """
 
     ferplus_share: float = 0.5
+    balance: float = 0.0
     smoothing: float = 0.0
     second_head: float = 0.0
     saliency_teacher: str = ""
@@ -181,8 +184,17 @@ def from_table(table: dict[str, Any], where: str) -> Recipe:
         raise UsageError(f"{where}: precision is {recipe.schedule.precision!r}, expected fp32 or bf16.")
     _check_noise(recipe.noise, where)
     _check_sizes(recipe, where)
+    _check_balance(recipe, where)
     _check_distillation(recipe.distillation, where)
     return recipe
+
+
+def _check_balance(recipe: Recipe, where: str) -> None:
+    balance = recipe.labels.balance
+    if not 0 <= balance <= 1:
+        raise UsageError(f"{where}, [labels]: balance is {balance}, expected 0 to 1.")
+    if balance and recipe.task not in ("expression7", "expression8", "positive-negative"):
+        raise UsageError(f"{where}, [labels]: balance is for classes, and the task is {recipe.task}. Leave it out.")
 
 
 def _check_distillation(distillation: Distillation, where: str) -> None:
