@@ -2,7 +2,7 @@
 
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ from export.adopt.folding import RawFaces
 from export.adopt.network import Network, first_line
 from export.quiet import quiet
 from export.tflite_model import rename_tensors
+
+_PADDING = ("Conv", "MaxPool", "AveragePool")
 
 
 def tflite_of_network(network: Network, feeding: Feeding) -> bytes:
@@ -63,6 +65,7 @@ def torch_of_graph(network: Network) -> nn.Module:
     with _without_torchvision():
         from onnx2torch import convert
 
+    _pads_as_numbers(model)
     _reshapes_alone(model)
     _axes_as_attributes(model)
     _add_converters(model, network.source)
@@ -83,13 +86,69 @@ def _for_one_face(graph: onnx.ModelProto) -> onnx.ModelProto:
     return simple if same else model
 
 
+def _pads_as_numbers(model: onnx.ModelProto) -> None:
+    """Say the `auto_pad` of CNTK's and TensorFlow's exporters, SAME_UPPER and SAME_LOWER, as numbers.
+
+    What is padded on one side more than on the other gets a Pad of its own.
+    """
+    sizes = _sizes_in(model)
+    weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        said = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        rule = said.get("auto_pad", b"NOTSET").decode()
+        if node.op_type in _PADDING and rule.startswith("SAME") and node.input[0] in sizes:
+            kernel = said.get("kernel_shape") or weights[node.input[1]][2:]
+            starts, ends = _same_pads(sizes[node.input[0]][2:], kernel, said, rule)
+            changed = {"auto_pad": "NOTSET", "pads": [*starts, *ends] if starts == ends else [0] * 2 * len(starts)}
+            if starts != ends and node.op_type != "AveragePool":
+                nodes.append(_pad_before(node, [0, 0, *starts, 0, 0, *ends], model))
+            elif starts != ends:
+                changed = {}
+            kept = [attribute for attribute in node.attribute if attribute.name not in changed]
+            del node.attribute[:]
+            node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in changed.items())])
+        nodes.append(node)
+    kept_nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(kept_nodes)
+
+
+def _same_pads(
+    sizes: Sequence[int], kernel: Sequence[int], said: dict[str, Any], rule: str
+) -> tuple[list[int], list[int]]:
+    """Pixels to add at the start and the end of each axis, so that it shrinks by the stride alone (ONNX's Conv)."""
+    strides = said.get("strides") or [1] * len(sizes)
+    dilations = said.get("dilations") or [1] * len(sizes)
+    totals = [
+        max((-(-size // stride) - 1) * stride + (side - 1) * dilation + 1 - size, 0)
+        for size, side, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True)
+    ]
+    less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return (less, more) if rule == "SAME_UPPER" else (more, less)
+
+
+def _pad_before(node: onnx.NodeProto, pads: list[int], model: onnx.ModelProto) -> onnx.NodeProto:
+    """A Pad whose output the node takes from now on; what a maximum is taken of is padded with the lowest number."""
+    name = f"{node.output[0]}_padded"
+    value = np.finfo(np.float32).min if node.op_type == "MaxPool" else 0.0
+    model.graph.initializer.append(numpy_helper.from_array(np.array(pads, dtype=np.int64), f"{name}_by"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.float32), f"{name}_with"))
+    pad = helper.make_node("Pad", [node.input[0], f"{name}_by", f"{name}_with"], [name])
+    node.input[0] = name
+    return pad
+
+
+def _sizes_in(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """The shape of every tensor of a graph for one face; 0 for a size that is not known."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    entries = (*inferred.value_info, *inferred.input, *inferred.output)
+    return {entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim] for entry in entries}
+
+
 def _reshapes_alone(model: onnx.ModelProto) -> None:
     """Say every change of shape as a Reshape to constant sizes, which a batch of 1 has made known."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    sizes = {
-        entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim]
-        for entry in (*inferred.graph.value_info, *inferred.graph.output)
-    }
+    sizes = _sizes_in(model)
     for number, node in enumerate(model.graph.node):
         shape = sizes.get(node.output[0], [0])
         if node.op_type not in ("Reshape", "Squeeze", "Unsqueeze") or 0 in shape:

@@ -193,6 +193,8 @@ def _simplified(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> o
     name = next(entry.name for entry in model.graph.input if entry.name not in _weights(model))
     for entry in [entry for entry in model.graph.input if entry.name != name]:
         model.graph.input.remove(entry)
+    model.ir_version = max(model.ir_version, 8)  # below 4 every weight must be an input as well
+    _pass_dropouts(model)
     for batch in dict.fromkeys((-1, shape[0], 1)):
         tried = onnx.ModelProto()
         tried.CopyFrom(model)
@@ -206,6 +208,14 @@ def _simplified(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> o
             return simple
     taken = f"takes exactly {shape[0]} faces at once" if shape[0] > 1 else "cannot be simplified"
     raise ModelError(f"{where}: {taken}, expected 1 or any number. Export it again with a batch of 1.")
+
+
+def _pass_dropouts(model: onnx.ModelProto) -> None:
+    """Dropout does nothing outside training; onnxsim leaves one that names its mask."""
+    read = {name for node in model.graph.node for name in node.input}
+    for node in model.graph.node:
+        if node.op_type == "Dropout" and len(node.input) < 3 and not read & set(node.output[1:]):
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
 
 
 def _weights(model: onnx.ModelProto) -> set[str]:

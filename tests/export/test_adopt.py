@@ -20,6 +20,7 @@ from fer_edge.contract import parse_contract
 from boards.lab import main
 from tests.conftest import ROOT
 from tests.export import strangers
+from tests.export.cntk import write_cntk
 
 SEVEN = "angry,disgust,fear,happy,sad,surprise,neutral"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -148,6 +149,23 @@ def test_networks_of_other_shapes_and_files(form: str, tmp_path: Path, monkeypat
     onnx_file, tflite_file = (Classifier(tmp_path / f"out/x/x.fp32.{suffix}") for suffix in ("onnx", "tflite"))
     np.testing.assert_allclose(onnx_file.logits(faces), tflite_file.logits(faces), rtol=1e-3, atol=1e-3)
     assert onnx_file.contract.task == "classes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("opset", "rule", "stride"), [(7, "SAME_UPPER", 1), (8, "SAME_LOWER", 2), (11, "SAME_UPPER", 2)]
+)
+def test_cntks_files_become_both_formats(opset: int, rule: str, stride: int, tmp_path: Path) -> None:
+    """Every weight an input, padding by rule, Dropout with a mask: as in the FER+ network of the ONNX model zoo."""
+    write_cntk(tmp_path / "ferplus.onnx", opset, rule, stride)
+    words = ("--labels", ",".join("abcdefgh"), "--colour", "grey", "--range", "0..255", "--licence", "MIT")
+    assert adopt(tmp_path / "ferplus.onnx", *words, "--out", tmp_path / "out") == 0
+    faces = np.random.default_rng(0).integers(0, 256, (4, 64, 64), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(str(tmp_path / "ferplus.onnx"))
+    expected = np.concatenate([session.run(None, {"Input3": face[None, None].astype(np.float32)})[0] for face in faces])
+    for suffix in ("onnx", "tflite"):
+        made = Classifier(tmp_path / f"out/ferplus/ferplus.fp32.{suffix}")
+        np.testing.assert_allclose(made.logits(faces), expected, rtol=1e-3, atol=1e-3)
 
 
 class WarmOrCold(nn.Module):

@@ -110,7 +110,7 @@ def soft_targets(data: Fer2013, labels: Labels) -> Tensor:
 
 
 def logit_offsets(targets: Tensor, balance: float) -> Tensor:
-    """What the loss adds to the logits for `Labels.balance`: (classes,), from distributions (n, classes) of Training."""
+    """Offsets (classes,) of the logits in the loss for `Labels.balance`, from targets (n, classes) of Training."""
     shares_of_classes = targets.nanmean(dim=0)
     return balance * shares_of_classes.clamp(min=1 / len(targets)).log()
 

@@ -20,13 +20,13 @@ Count = Annotated[int, Range(1, 10**6)]
 class Labels:
     """Labels the network is trained on.
 
-    `ferplus_share` blends FER+ vote distributions into FER2013's own labels. `balance`, 0 to 1, makes up for rare classes:
-    in the loss alone, so much of the logarithm of a class's share in Training is added to its logit (Menon et al., 2021,
-    https://arxiv.org/abs/2007.07314), so that the network itself need not learn the shares. `second_head` weighs a second task, the
-    eight classes of FER+ with contempt, which the network learns beside its own and which no export holds.
-    `saliency_teacher` is the checkpoint whose evidence stands in for people's gaze, `saliency_indicators` are what the
-    loss of a map is made of (`train.fit.saliency`), `attributes` is the source of what identifies a face
-    (`train.fit.attributes`).
+    `ferplus_share` blends FER+ vote distributions into FER2013's own labels. `balance`, 0 to 1, makes up for rare
+    classes: in the loss alone, so much of the logarithm of a class's share in Training is added to its logit (Menon et
+    al., 2021, https://arxiv.org/abs/2007.07314), so that the network itself need not learn the shares. `second_head`
+    weighs a second task, the eight classes of FER+ with contempt, which the network learns beside its own and which no
+    export holds. `saliency_teacher` is the checkpoint whose evidence stands in for people's gaze,
+    `saliency_indicators` are what the loss of a map is made of (`train.fit.saliency`), `attributes` is the source of
+    what identifies a face (`train.fit.attributes`).
     """
 
     ferplus_share: float = 0.5
