@@ -13,7 +13,7 @@ import export.adopt.command
 import export.commands
 import quantize.commands
 import train.commands
-from boards.commands import bundle, classifiers, comparisons, detectors, emulation, jobs, pages, program, vm
+from boards.commands import bundle, comparisons, detectors, emulation, jobs, measurements, pages, program, vm
 from quantize.counter import InstructionCounter
 from train.command_line import Commands
 
@@ -58,7 +58,7 @@ def command_line(counter: InstructionCounter | None = None) -> tuple[argparse.Ar
     export.adopt.command.register(commands)
     quantize.commands.register(commands, counter)
     commands.begin_group("Measurements")
-    for subject in (classifiers, comparisons, detectors, program):
+    for subject in (measurements, comparisons, detectors, program):
         subject.register(commands)
     commands.begin_group("Boards")
     for subject in (bundle, emulation, vm):

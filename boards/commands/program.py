@@ -49,7 +49,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _load(options: argparse.Namespace) -> None:
-    from boards.load import measure_load, table, write_load
+    from boards.load import table, write_load
+    from boards.load.run import measure_load
 
     rows = []
     for viewers in options.viewers:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from boards.load import measure_load, table, write_load
+from boards.load import table, write_load
+from boards.load.run import measure_load
 from tests.runtime.fakes.servers import has_mosquitto
 
 pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is absent; the extra `mqtt` brings it")
