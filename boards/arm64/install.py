@@ -157,7 +157,7 @@ def _faces(path: Path) -> list[tuple[str, list[float]]]:
 
 
 def _faces_here(bundle: Path, clip: Path) -> list[tuple[str, list[float]]]:
-    """What the bundle's own model and detector say of the clip on this machine."""
+    """Faces of the clip by the bundle's own model and detector, on this machine."""
     with tempfile.TemporaryDirectory() as folder:
         out, config = Path(folder) / "faces.jsonl", Path(folder) / "fer-edge.toml"
         config.write_text((bundle / "fer-edge.toml").read_text().replace("@RELEASE@", str(bundle)))

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 SECTIONS = ("camera", "model", "detection")
-"""What its configuration sets where no other is named; which camera is read is not its to say."""
+"""Sections that its configuration sets where no other is named; which camera is read is not its to say."""
 _MARK = "bundle.env"
 
 

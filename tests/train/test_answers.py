@@ -150,7 +150,7 @@ def test_each_face_of_a_batch_gets_the_answer_for_its_own_view(tiny: Fer2013, te
     stored = write(path, teacher, training_images(tiny), 3)
     trainer = loop.Trainer(student(path, temperature=1.0, consensus=0.0), tiny, tmp_path)
     rows = torch.tensor([5, 0, 41, 17])
-    places, targets = trainer.lessons.draw(rows, torch.Generator().manual_seed(3))
+    places, targets = trainer.batches.lessons.draw(rows, torch.Generator().manual_seed(3))
     for row, place, target in zip(rows, places, targets, strict=True):
         views = [view for view in range(3) if torch.equal(view_places(SETTINGS, view, 42)[row], place)]
         expected = torch.from_numpy(stored.log_probabilities[views[0], row]).float().softmax(0)

@@ -125,12 +125,12 @@ def test_faces_without_votes_are_left_out_of_a_task_of_votes(tiny: Fer2013, tmp_
     votes = tiny.votes.copy()
     votes[:5] = 0
     trainer = loop.Trainer(of_task("valence-arousal"), dataclasses.replace(tiny, votes=votes), tmp_path)
-    assert len(trainer.faces) == 42 - 5
+    assert len(trainer.batches) == 42 - 5
 
 
 def test_a_task_without_any_truth_is_one_error(tiny: Fer2013, tmp_path: Path) -> None:
     silent = dataclasses.replace(tiny, votes=tiny.votes * 0)
-    with pytest.raises(DataError, match="no faces of Training or PublicTest with a truth for valence-arousal"):
+    with pytest.raises(DataError, match="no faces of Training with a truth for valence-arousal"):
         loop.Trainer(of_task("valence-arousal"), silent, tmp_path)
     with pytest.raises(DataError, match=r"needs the FER\+ votes"):
         loop.Trainer(of_task("smile-intensity"), dataclasses.replace(tiny, votes=None), tmp_path)

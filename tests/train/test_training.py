@@ -20,7 +20,7 @@ from tests.waiting import TIMEOUT_S, eventually
 from train import architectures
 from train.data import cache
 from train.data.fer2013 import EXPRESSIONS, Fer2013
-from train.fit import checkpoint, distillation, evaluate, goals, loop, prediction, publish
+from train.fit import checkpoint, distillation, evaluate, goals, loop, optimizer, prediction, publish, run_state
 from train.fit import recipe as recipes
 from train.fit.augment import augment, mixed, mixup
 from train.fit.cost import cost_of
@@ -81,7 +81,7 @@ def test_a_run_that_seeks_flat_places_resumes_exactly(tiny: Fer2013, tmp_path: P
 
 
 def _hold_lock(run: Path, held: "multiprocessing.Event", release: "multiprocessing.Event") -> None:
-    with loop.single_run(run):
+    with run_state.single_run(run):
         held.set()
         release.wait(TIMEOUT_S)
 
@@ -326,7 +326,7 @@ def test_blending_without_votes_says_what_is_missing(tiny: Fer2013) -> None:
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:
     schedule = recipes.Schedule(epochs=10, warmup_epochs=2.0)
-    shares = [loop.rate_share(schedule, epoch) for epoch in (0.0, 1.0, 2.0, 6.0, 10.0)]
+    shares = [optimizer.learning_rate_factor(schedule, epoch) for epoch in (0.0, 1.0, 2.0, 6.0, 10.0)]
     assert shares == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
 
 
@@ -384,8 +384,8 @@ def test_mixed_targets_belong_to_mixed_faces(tiny: Fer2013, tmp_path: Path) -> N
     )
     data = dataclasses.replace(tiny, images=flat)
     trainer = loop.Trainer(dataclasses.replace(TINY, augmentation=still), data, tmp_path)
-    trainer.targets["labels"] = torch.arange(42.0).view(-1, 1) * 3
-    faces, targets = trainer._draw(torch.arange(42), 48, torch.Generator().manual_seed(0))
+    trainer.batches.targets["labels"] = torch.arange(42.0).view(-1, 1) * 3
+    faces, targets = trainer.batches.draw(torch.arange(42), 0, 48, torch.Generator().manual_seed(0))
     torch.testing.assert_close(faces[:, 0, 20, 20] * 64 + 128, targets["labels"][:, 0], atol=0.01, rtol=0)
 
 
@@ -405,7 +405,7 @@ def test_muon_mixup_small_sizes_second_head_and_a_teacher_that_answered_once_res
     before = architectures.build(rich.architecture, rich.arguments)
     unbroken = loop.fit(rich, tiny, tmp_path / "unbroken")
     assert unbroken.teachers == []
-    torch.testing.assert_close(unbroken.targets["lesson"].sum(dim=1), torch.ones(42))
+    torch.testing.assert_close(unbroken.batches.targets["lesson"].sum(dim=1), torch.ones(42))
     assert not torch.equal(before.second_head.weight, unbroken.network.second_head.weight)
     broken = loop.Trainer(rich, tiny, tmp_path / "broken")
     (tmp_path / "broken").mkdir()

@@ -1,84 +1,32 @@
 """The training loop: one recipe, one run folder, resumable after a kill with the result of an unbroken run."""
 
-import dataclasses
-import fcntl
-import json
-import math
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fer_edge.csv_tables import write_cells
 from fer_edge.errors import DataError, FerEdgeError, UsageError
-from fer_edge.files import atomic_write
 
 from train import architectures
-from train.data import pixels
 from train.data.annotated import Faces
 from train.data.fer2013 import SPLITS
-from train.fit import finetuning, origin, tasks
-from train.fit.augment import augment_with_maps, mixed, mixup
-from train.fit.distillation import answers, distillation_loss, lesson, load_teacher, open_lessons
+from train.fit import finetuning, tasks
+from train.fit.batches import Batches
+from train.fit.distillation import distillation_loss, lesson, load_teacher
 from train.fit.goals import known, logit_offsets
-from train.fit.optimizer import make_optimizers, uphill
+from train.fit.optimizer import learning_rate_factor, make_optimizers, uphill
 from train.fit.prediction import predict
-from train.fit.recipe import Recipe, Schedule, from_table
+from train.fit.recipe import Recipe
+from train.fit.run_state import EpochLog, load_state, origin_of, save_state, single_run
 from train.fit.tasks import TASK, task_of
-from train.fit.training_noise import TrainingNoise
 from train.fit.workers import ALONE, Workers
 
 # Keeps the random numbers of different workers, and of order and augmentation, apart.
 _SEED_STRIDE = 1_000_003
-
-
-@dataclass(frozen=True)
-class EpochLog:
-    """One row of log.csv. `val_loss` and `figures` are the averaged weights on PublicTest, single crop.
-
-    The first of `figures` (`train.fit.tasks`) is what a task is judged by: accuracy for classes, in [0, 1].
-    """
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    val_loss: float
-    figures: dict[str, float]
-    seconds: float
-
-    @property
-    def score(self) -> float:
-        """The figure a task is judged by."""
-        return next(iter(self.figures.values()))
-
-    def row(self) -> dict[str, float]:
-        """Flat, as log.csv and a run's state hold it: every figure under its name after `val_`."""
-        values = dataclasses.asdict(self)
-        figures = {f"val_{name}": value for name, value in values.pop("figures").items()}
-        seconds = values.pop("seconds")
-        return {**values, **figures, "seconds": seconds}
-
-    @staticmethod
-    def of_row(row: dict[str, float]) -> "EpochLog":
-        """The opposite of `row`."""
-        plain = {key: row[key] for key in ("learning_rate", "train_loss", "val_loss", "seconds")}
-        figures = {key.removeprefix("val_"): row[key] for key in row if key.startswith("val_") and key != "val_loss"}
-        return EpochLog(epoch=int(row["epoch"]), figures=figures, **plain)
-
-
-def rate_share(schedule: Schedule, epoch: float) -> float:
-    """Share of the highest learning rate: linear warm-up, then half a cosine to zero; `epoch` may be fractional."""
-    if epoch < schedule.warmup_epochs:
-        return epoch / schedule.warmup_epochs
-    progress = (epoch - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
-    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 class UnfinishedError(FerEdgeError):
@@ -96,39 +44,25 @@ class Trainer:
         torch.manual_seed(recipe.schedule.seed)
         self.network = architectures.build(recipe.architecture, recipe.arguments)
         self.taken = finetuning.start_from(self.network, recipe.finetuning)
-        self.origin = origin.digest(recipe, data)
+        self.origin = origin_of(recipe, data)
         self.network = self.network.to(workers.device, memory_format=torch.channels_last)
         parallel = workers.parallel(self.network, some_frozen=recipe.finetuning.head_epochs > 0)
         self.parallel = torch.compile(parallel) if compiled else parallel
         named = (load_teacher(Path(name), self.task.labels) for name in recipe.distillation.teachers)
         teachers = [teacher.to(workers.device) for teacher in named]
         self.teachers = teachers if recipe.distillation.live else []
-        self.lessons = open_lessons(recipe.distillation, data, self.task.labels, workers.device)
+        taught_once = [] if recipe.distillation.live else teachers
+        self.batches = Batches(recipe, data, self.task, self.beside, taught_once, workers.device)
+        balance = recipe.labels.balance
+        self.offsets = logit_offsets(self.batches.targets[TASK], balance) if balance else None
         self.steps_done = 0
         self.average = {key: value.detach().clone() for key, value in self.network.state_dict().items()}
         self.optimizers = make_optimizers(self.network, recipe.schedule, recipe.finetuning)
-        self.noise = TrainingNoise(recipe.noise, recipe.schedule.epochs)
         self.logs: list[EpochLog] = []
-        targets = self.task.targets(data, recipe.labels)
-        rows = torch.from_numpy(data.usage == SPLITS.index("Training")) & ~targets.flatten(1).isnan().all(dim=1)
-        training = data.rows(rows.numpy())
-        images = training.images
-        self.faces = pixels.normalise(torch.from_numpy(images)).unsqueeze(1).to(workers.device)
-        self.targets = {TASK: targets[rows]}
-        if self.lessons is not None:
-            self.lessons = self.lessons.of(rows[torch.from_numpy(data.usage == SPLITS.index("Training"))])
-        for name, beside in self.beside.items():
-            self.targets[name] = beside.goal.targets(training, recipe.labels)
-        if teachers and not recipe.distillation.live:
-            taught = torch.stack([answers(teacher, images) for teacher in teachers])
-            self.targets["lesson"] = lesson(taught, recipe.distillation.temperature)
-        self.targets = {name: table.to(workers.device) for name, table in self.targets.items()}
-        balance = recipe.labels.balance
-        self.offsets = logit_offsets(self.targets[TASK], balance) if balance else None
         truth = self.task.truth(data)
         validation = (data.usage == SPLITS.index("PublicTest")) & known(truth)
-        if not rows.any() or not validation.any():
-            raise DataError(f"{data.dataset}: no faces of Training or PublicTest with a truth for {recipe.task}.")
+        if not validation.any():
+            raise DataError(f"{data.dataset}: no faces of PublicTest with a truth for {recipe.task}.")
         self.val_images, self.val_truth = data.images[validation], truth[validation]
         self._require_outputs()
 
@@ -139,7 +73,7 @@ class Trainer:
         # In training mode a network answers everything, but its statistics and the random numbers must stay theirs.
         with torch.random.fork_rng([]):
             copy = deepcopy(self.network).train()
-            faces = self.faces[:2].contiguous(memory_format=torch.channels_last)
+            faces = self.batches.faces[:2].contiguous(memory_format=torch.channels_last)
             for side in sorted(set(self.recipe.schedule.sizes)):
                 try:
                     outputs = copy(nn.functional.interpolate(faces, (side, side)))
@@ -161,7 +95,7 @@ class Trainer:
         started, epoch, schedule = time.perf_counter(), len(self.logs), self.recipe.schedule
         # Everything random in an epoch follows from the seed and its number, so a resumed run repeats an unbroken one.
         seed = schedule.seed * 10_000 + epoch
-        order = torch.randperm(len(self.faces), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(self.batches), generator=torch.Generator().manual_seed(seed))
         own_seed = seed + _SEED_STRIDE * (1 + self.workers.rank)
         torch.manual_seed(own_seed)
         generator = torch.Generator().manual_seed(own_seed)
@@ -179,33 +113,19 @@ class Trainer:
         )
         for step in bar:
             batch = order[step * schedule.batch : (step + 1) * schedule.batch][self.workers.rank :: self.workers.count]
-            share = rate_share(schedule, epoch + step / steps)
-            losses.append(self._step(*self._draw(batch, schedule.size(epoch), generator), share))
+            factor = learning_rate_factor(schedule, epoch + step / steps)
+            drawn = self.batches.draw(batch, epoch, schedule.size(epoch), generator)
+            losses.append(self._step(*drawn, factor))
         figures = self.validate()
-        rate, val_loss = share * schedule.learning_rate, figures.pop("loss")
+        rate, val_loss = factor * schedule.learning_rate, figures.pop("loss")
         train_loss = torch.stack(losses).mean().item()
         return EpochLog(epoch + 1, rate, train_loss, val_loss, figures, time.perf_counter() - started)
 
-    def _draw(self, rows: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Augmented faces (n, 1, side, side) of these rows, and the targets of each."""
-        settings, own = self.recipe.augmentation, rows.to(self.workers.device)
-        targets = {name: table[own] for name, table in self.targets.items()}
-        # A target that is a map over the face moves with it.
-        maps = {name: table for name, table in targets.items() if table.ndim == 4}
-        places = None
-        if self.lessons is not None:
-            places, targets["lesson"] = self.lessons.draw(own, generator)
-        faces, moved = augment_with_maps(self.faces[own], list(maps.values()), settings, generator, side, places)
-        targets.update(zip(maps, moved, strict=True))
-        faces = self.noise(faces, len(self.logs), generator)
-        if settings.mixup > 0:
-            share, partner = mixup(len(rows), settings.mixup, generator)
-            faces = mixed(faces, share, partner)
-            targets = {name: mixed(rows_wanted, share, partner) for name, rows_wanted in targets.items()}
-        return faces, targets
+    def _step(self, faces: Tensor, targets: dict[str, Tensor], factor: float) -> Tensor:
+        """Move the weights once, at `factor` of the highest learning rate; the loss.
 
-    def _step(self, faces: Tensor, targets: dict[str, Tensor], share: float) -> Tensor:
-        """Move the weights once; the loss, left on the device so that nothing waits for it."""
+        It is left on the device so that nothing waits for it.
+        """
         faces = faces.contiguous(memory_format=torch.channels_last)
         if self.teachers:
             with torch.no_grad(), self._autocast():
@@ -218,7 +138,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * share
+                group["lr"] = group["peak"] * factor
             optimizer.step()
         self._average_weights()
         return loss
@@ -275,44 +195,26 @@ class Trainer:
         """Keep the state a restart resumes from."""
         self.logs.append(log)
         if self.workers.leads:
-            self._write()
+            state = {
+                "network": self.network.state_dict(),
+                "average": self.average,
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "steps_done": self.steps_done,
+            }
+            save_state(self.run, self.origin, self.logs, state)
         self.workers.wait()
-
-    def _write(self) -> None:
-        state = {
-            "recipe": recipe_as_json(self.recipe),
-            "origin": self.origin,
-            "network": self.network.state_dict(),
-            "average": self.average,
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "steps_done": self.steps_done,
-            "logs": [entry.row() for entry in self.logs],
-        }
-        with atomic_write(self.run / "state.pt") as temporary:
-            torch.save(state, temporary)
-        write_log(self.run / "log.csv", self.logs)
 
     def resume(self) -> None:
         """Continue from state.pt where there is one. Raises UsageError when it is of another recipe or other data."""
-        path = self.run / "state.pt"
-        if not path.is_file():
+        found = load_state(self.run, self.origin, self.workers.device)
+        if found is None:
             return
-        state = torch.load(path, weights_only=True, map_location=self.workers.device)
-        if _completed(state["recipe"], path) != recipe_as_json(self.recipe):
-            raise UsageError(
-                f"{path} was made by another recipe. Remove {self.run} to start again, or restore the recipe."
-            )
-        if state.get("origin", self.origin) != self.origin:
-            raise UsageError(
-                f"{path} was made from other data, or the files its recipe names have changed since. Remove {self.run} "
-                "to start again, or restore them."
-            )
+        state, self.logs = found
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         self.steps_done = state["steps_done"]
-        self.logs = [EpochLog.of_row(entry) for entry in state["logs"]]
 
 
 def fit(
@@ -359,41 +261,3 @@ def _one_line(log: EpochLog, epochs: int) -> str:
     figures = "  ".join(f"{name} {value:.4f}" for name, value in list(log.figures.items())[:2])
     figures = f"PublicTest {figures}"
     return f"epoch {log.epoch}/{epochs}  loss {log.train_loss:.3f}  {figures}  {log.seconds:.0f} s"
-
-
-@contextmanager
-def single_run(run: Path) -> Iterator[None]:
-    """Hold the run folder's lock, and clear what a killed run left half-written there.
-
-    The kernel releases the lock even after SIGKILL. Raises UsageError when it is taken.
-    """
-    with open(run / "lock", "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"a training run already works in {run}. Wait for it, or stop it first.") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        for unfinished in run.glob(".*.part"):
-            unfinished.unlink()
-        yield
-
-
-def recipe_as_json(recipe: Recipe) -> str:
-    """The whole recipe as one line, to compare runs by."""
-    return json.dumps(dataclasses.asdict(recipe), sort_keys=True)
-
-
-def _completed(stored: str, path: Path) -> str:
-    """The recipe a run was begun with, as `recipe_as_json`, options that came later at what they were until then."""
-    try:
-        return recipe_as_json(from_table(json.loads(stored), str(path)))
-    except UsageError:
-        return stored  # it has an option this program does not know
-
-
-def write_log(path: Path, logs: list[EpochLog]) -> None:
-    """The run's log as CSV, one row an epoch."""
-    columns = list(logs[0].row())
-    write_cells(path, columns, (entry.row() for entry in logs), dict.fromkeys(columns, 6))

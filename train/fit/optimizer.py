@@ -1,5 +1,6 @@
-"""Optimizers: SGD for all of them, or Muon for the convolutions and SGD for the rest."""
+"""Optimizers: SGD for all weights, or Muon for the convolutions and SGD for the rest; the learning-rate schedule."""
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -32,6 +33,14 @@ def make_optimizers(
             by_muon.append(ConvMuon(muon, weight_decay=schedule.muon_weight_decay))
             by_muon[-1].param_groups[0]["peak"] = part.rate * schedule.muon_learning_rate
     return [torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True), *by_muon]
+
+
+def learning_rate_factor(schedule: Schedule, epoch: float) -> float:
+    """Factor on the highest learning rate: linear warm-up, then half a cosine to zero; `epoch` may be fractional."""
+    if epoch < schedule.warmup_epochs:
+        return epoch / schedule.warmup_epochs
+    progress = (epoch - schedule.warmup_epochs) / (schedule.epochs - schedule.warmup_epochs)
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from fer_edge.files import atomic_write
 from fer_edge.metrics import confusion_matrix
 
-from train.fit.loop import EpochLog
+from train.fit.run_state import EpochLog
 
 
 def plot_curves(logs: list[EpochLog], path: Path, title: str, validated_on: str = "PublicTest") -> None:

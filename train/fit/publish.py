@@ -20,9 +20,9 @@ from train.fit.answers import read_answers
 from train.fit.cost import Cost, cost_of
 from train.fit.evaluate import Evaluation, FigureEvaluation
 from train.fit.goals import known
-from train.fit.loop import EpochLog, write_log
 from train.fit.prediction import predict
 from train.fit.recipe import RECIPES, Recipe
+from train.fit.run_state import EpochLog, write_log
 from train.fit.temperature import fit_temperature
 
 _CARD = """# {name}
