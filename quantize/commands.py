@@ -112,7 +112,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         "source", type=artifact_path, help="name or folder in artifacts/, checkpoint, or float .onnx with a contract"
     )
     parser.add_argument("--checkpoint", type=checkpoint_path, help="refuse artifacts that were exported from another")
-    add_faces(parser, "face cache of `make data`, or a folder with one sub-folder of images a class")
+    add_faces(
+        parser, "face cache of `make data`, a folder with one sub-folder of images a class, or a CSV of path,label"
+    )
 
 
 def _add_calibration(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import ModelContract
 from fer_edge.errors import DataError, UsageError
+from fer_edge.face_pictures import holds_pictures
 from fer_edge.faces import LabelledFaces, ValuedFaces, load_faces, load_task_faces
 from fer_edge.tasks import CLASSES, LABELS
 
@@ -45,16 +46,17 @@ class Evaluation:
 def open_faces(path: Path, contract: ModelContract, count: int | None, seed: int | None) -> FaceSets | None:
     """The faces at `path`; None where there are none.
 
-    A face cache calibrates on `count` faces of Training and judges on PublicTest. A folder with one sub-folder of
-    images a class is halved: one half calibrates (`count` of it, at most 512), the other judges. Raises DataError for
-    faces that cannot be read, do not fit the model or are too few, UsageError for a senseless count or seed.
+    A face cache calibrates on `count` faces of Training and judges on PublicTest. A folder or CSV of pictures
+    (`fer_edge.face_pictures`) is halved: one half calibrates (`count` of it, at most 512), the other judges. Raises
+    DataError for faces that cannot be read, do not fit the model or are too few, UsageError for a senseless count or
+    seed.
     """
     if not path.exists():
         return None
     seed = DEFAULT_SEED if seed is None else seed
     if seed < 0 or (count is not None and count < 1):
         raise UsageError(f"--count {count} --seed {seed}: expected a count above 0 and a seed of 0 or more.")
-    if path.is_dir():
+    if holds_pictures(path):
         spec = contract.input
         folder = load_task_faces(path, "all", contract.task, contract.labels, spec.size_px, colour=spec.channels == 3)
         assert isinstance(folder, LabelledFaces), "a folder has classes"

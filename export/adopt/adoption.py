@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fer_edge.contract import Measurement, ModelContract, OutputSpec, parse_contract
 from fer_edge.errors import ModelError, UsageError
+from fer_edge.face_pictures import holds_pictures
 from fer_edge.faces import LabelledFaces, load_task_faces
 from fer_edge.tables import read_json
 
@@ -56,9 +57,10 @@ def adopt(
 ) -> Adopted:
     """Write `out`/<name>/ with float ONNX and TFLite, contracts, golden vectors, a model card and checksums.
 
-    `faces_at` is a face cache or a folder with a sub-folder of images a class: colour and range that the answers leave
-    open are then measured, and labels in another order are noticed. Raises UsageError for answers that are missing or
-    wrong, ModelError for a network that cannot be published, ExportError where a file computes something else.
+    `faces_at` is a face cache, a folder with a sub-folder of images a class, or a CSV of path and label: colour and
+    range that the answers leave open are then measured, and labels in another order are noticed. Raises UsageError for
+    answers that are missing or wrong, ModelError for a network that cannot be published, ExportError where a file
+    computes something else.
     """
     require_answers(network, answers, measured=faces_at is not None)
     labels = labels_for(network, answers)
@@ -79,10 +81,12 @@ def adopt(
 
 
 def _faces(path: Path, split: str, labels: tuple[str, ...], network: Network) -> LabelledFaces:
-    where = "all" if path.is_dir() else split
+    where = "all" if holds_pictures(path) else split
     faces = load_task_faces(path, where, task_of(labels), labels, network.size_px, colour=network.channels == 3)
     if not isinstance(faces, LabelledFaces) or len(faces) < 2:
-        raise UsageError(f"--faces {path}: no faces of these labels. Give a folder with a sub-folder a label.")
+        raise UsageError(
+            f"--faces {path}: no faces of these labels. Give a folder with a sub-folder a label, or a CSV."
+        )
     return faces
 
 

@@ -40,7 +40,8 @@ def register(commands: Commands) -> None:
     add("--align", default="none", help="none, or a template of five points such as arcface-112")
     add("--licence", help="of the weights, such as Apache-2.0")
     add("--trained-on", default="unknown", metavar="TEXT", help="for the contract")
-    add("--faces", type=Path, help="labelled faces: a cache of `make data`, or a folder with a sub-folder a label")
+    help = "labelled faces: a cache of `make data`, a folder with a sub-folder a label, or a CSV of path,label"
+    add("--faces", type=Path, help=help)
     add("--split", default="PublicTest", help="split of the cache (default PublicTest)")
     add_out(parser, ARTIFACTS, "folder of the model folders")
     parser.set_defaults(run=_run)

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.arrays import read_arrays
-from fer_edge.errors import DataError, SourceError
-from fer_edge.picture_file import kind_of_file, read_image
+from fer_edge.errors import DataError
+from fer_edge.face_pictures import holds_pictures, read_pictures
 from fer_edge.tasks import CLASSES, FER_PLUS, TASKS
 from fer_edge.truth import LABELS_OF, truth_of
 
@@ -30,7 +29,6 @@ _SAME = (
     ("surprise", "surprised"),
 )
 _CANONICAL = {name: names[0] for names in _SAME for name in names}
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 def canonical(label: str) -> str:
@@ -114,14 +112,19 @@ class ValuedFaces:
 def load_faces(
     path: Path, split: str, size_px: tuple[int, int] | None = None, *, colour: bool = False
 ) -> LabelledFaces:
-    """One split of the array cache `make data` writes (.npz), or a folder with one sub-folder of images a class.
+    """One split of the array cache `make data` writes (.npz), or all pictures of a folder or CSV (`read_pictures`).
 
-    For a folder, `split` only names it, images are resized to `size_px` (height, width) where that is given, and with
+    For pictures, `split` only names them, they are resized to `size_px` (height, width) where that is given, and with
     `colour` they are BGR. A cache holds grey faces. Raises DataError naming the file that is missing or unreadable.
     """
-    if path.is_dir():
-        return _load_folder(path, split, size_px, colour=colour)
+    if holds_pictures(path):
+        return _of_pictures(path, split, size_px, colour=colour)
     return _of_cache(read_cache(path), path, split)
+
+
+def _of_pictures(path: Path, split: str, size_px: tuple[int, int] | None, *, colour: bool) -> LabelledFaces:
+    images, labels, names = read_pictures(path, size_px, colour=colour)
+    return LabelledFaces(images, labels, names, path.name, split)
 
 
 def _of_cache(arrays: dict[str, NDArray[Any]], path: Path, split: str) -> LabelledFaces:
@@ -144,13 +147,13 @@ def load_task_faces(
 ) -> LabelledFaces | ValuedFaces:
     """The faces of one split that have a truth for `task`, in the order of the model's `labels`; see `load_faces`.
 
-    From the array cache; for a folder only tasks of classes, which its sub-folders then name. Truths beyond the seven
+    From the array cache; for a folder or CSV only tasks of classes, which its labels then are. Truths beyond the seven
     classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). The task `classes`
     leaves out faces of classes that the model does not have. Raises DataError.
     """
-    if path.is_dir():
+    if holds_pictures(path):
         if TASKS[task].kind != CLASSES:
-            raise DataError(f"{path}: a folder names classes, which say nothing of {task}. Give an array cache.")
+            raise DataError(f"{path}: its labels are classes, which say nothing of {task}. Give an array cache.")
         return load_faces(path, split, size_px, colour=colour).in_order_of(labels)
     arrays = read_cache(path)
     if task in ("expression7", OWN_CLASSES) and f"truth_{task}" not in arrays:
@@ -262,33 +265,3 @@ def _problems_of_truth(name: str, arrays: dict[str, NDArray[Any]], count: int) -
         yield from _problems_of_numbers(name, truth, (count,), (-(2**31), len(names) - 1))
     elif truth.ndim == 0 or len(truth) != count or truth.dtype.kind != "f":
         yield f"{name} is {truth.dtype} {truth.shape[:4]}, expected ({count},) or ({count}, k) numbers"
-
-
-def _load_folder(root: Path, split: str, size_px: tuple[int, int] | None, *, colour: bool) -> LabelledFaces:
-    names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
-    images, labels, broken = [], [], []
-    for label, name in enumerate(names):
-        for path in sorted((root / name).iterdir()):
-            if path.suffix.lower() not in _SUFFIXES and kind_of_file(path) is None:
-                continue
-            try:
-                image = read_image(path, grey=not colour)
-            except SourceError as error:
-                broken.append(str(error))
-                continue
-            # As the runtime does with a crop.
-            sized = image if size_px is None else cv2.resize(image, size_px[::-1], interpolation=cv2.INTER_AREA)
-            images.append(sized)
-            labels.append(label)
-    if broken:
-        raise DataError(
-            f"{broken[0]} {len(broken)} of {len(broken) + len(images)} images cannot be read. "
-            "Remove such files or copy them again."
-        )
-    if not images:
-        raise DataError(
-            f"{root}: no faces. Expected one sub-folder of images a class, such as {root.name}/happy/1.png."
-        )
-    if len({image.shape for image in images}) > 1:
-        raise DataError(f"{root}: faces of different sizes. Crop them all to the model's input size.")
-    return LabelledFaces(np.stack(images).astype(np.uint8), np.asarray(labels, dtype=np.int64), names, root.name, split)

@@ -110,6 +110,54 @@ def test_reads_a_folder_with_one_subfolder_a_class(tmp_path: Path) -> None:
     assert found.labels.tolist() == [0, 1]
 
 
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """A CSV that names three pictures of two labels, from its own folder."""
+    (tmp_path / "crops").mkdir()
+    for name, value in (("a", 200), ("b", 50), ("c", 210)):
+        cv2.imwrite(str(tmp_path / "crops" / f"{name}.png"), np.full((48, 48), value, np.uint8))
+    path = tmp_path / "faces.csv"
+    path.write_text("who,path,label\n1,crops/a.png,happy\n2,crops/b.png,Fed up\n1,crops/c.png,happy\n")
+    return path
+
+
+def test_reads_a_csv_that_names_pictures_and_their_labels(
+    listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    found = load_faces(listed, "mine")
+    assert (found.label_names, found.dataset) == (("Fed up", "happy"), "faces.csv")
+    assert found.images[:, 0, 0].tolist() == [200, 50, 210]
+    assert found.labels.tolist() == [1, 0, 1]
+    in_colour = load_faces(listed, "mine", (20, 24), colour=True)
+    assert in_colour.images.shape == (3, 20, 24, 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("path,label", "file,label", r"faces\.csv: no column 'path'\. Expected the columns path, from the folder"),
+        ("path,label", "pixels,label", r"no column 'path'.*`make data` reads FER2013's own"),
+        ("crops/a.png,happy", "crops/a.png, ", r"faces\.csv, row 2: no label\. Give every picture both"),
+        ("crops/a.png,happy", ",happy", r"row 2: no path"),
+        ("crops/a.png", "crops/absent.png", r"absent\.png.* 1 of 3 images cannot be read\. Correct their paths"),
+        ("2,crops/b.png,Fed up", "2,crops/b.png", r"row 3"),
+        ("1,crops/a.png,happy\n2,crops/b.png,Fed up\n1,crops/c.png,happy\n", "", r"no faces\. Expected the columns"),
+    ],
+)
+def test_a_csv_that_says_too_little_is_refused(listed: Path, before: str, after: str, message: str) -> None:
+    text = listed.read_text()
+    assert before in text
+    listed.write_text(text.replace(before, after))
+    with pytest.raises(DataError, match=message):
+        load_faces(listed, "mine")
+
+
+def test_a_csv_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"faces\.csv not found\. Expected the columns"):
+        load_faces(tmp_path / "faces.csv", "mine")
+
+
 def test_a_broken_image_in_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "happy").mkdir()
     (tmp_path / "happy" / "1.png").write_bytes(b"")
