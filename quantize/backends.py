@@ -79,7 +79,7 @@ def _decided(recipe: Recipe, network: Network) -> Choice:
     if recipe.integer is not None:
         return Choice(recipe.integer)
     if recipe.operators == CONVOLUTIONS:
-        choice = Choice()
+        choice = Choice(network.required)
     else:
         choice = Choice(network.operators) if recipe.operators == EVERYTHING else choose_operators(network)
     return choose_float_layers(network, choice, leading=recipe.leading) if recipe.mixed else choice
@@ -133,7 +133,9 @@ def _tflite_of(float_file: bytes, model: FloatModel, ranges: Ranges, recipe: Rec
         for kind in tflite_graph.optional_operators(model)
         if set(tflite_graph.observed_tensors(model, (kind,))) <= {*ranges, model.input}
     )
-    network = Network(known, tflite_graph.convolution_layers(model), outputs_of(float_file, len(tried)), attempt)
+    required = tuple(kind for kind in tflite_graph.required_operators(model) if kind in known)
+    layers, reference = tflite_graph.convolution_layers(model), outputs_of(float_file, len(tried))
+    network = Network(known, layers, reference, attempt, required)
     choice = _decided(recipe, network)
     return choice, tflite_ptq.quantized(model, ranges, recipe, choice), {}
 

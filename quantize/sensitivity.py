@@ -43,22 +43,25 @@ class Network:
     """A network to be decided on. `layers` maps each convolution to its multiplications for one face.
 
     `attempt` quantizes by a choice and runs that many images; `reference` (n, labels) is what float says of all.
+    `required` are those of `operators` that become integer whatever measuring finds.
     """
 
     operators: tuple[str, ...]
     layers: dict[str, int]
     reference: NDArray[np.float32] = field(repr=False)
     attempt: Callable[[Choice, int], Attempt]
+    required: tuple[str, ...] = ()
 
 
 def choose_operators(network: Network) -> Choice:
     """The kinds of operators that become integer."""
-    choice = Choice()
-    if not network.operators:
+    choice = Choice(network.required)
+    further = [kind for kind in network.operators if kind not in network.required]
+    if not further:
         return choice
     glance = network.reference[:IMAGES]
     before = network.attempt(choice, IMAGES)
-    for kind in network.operators:
+    for kind in further:
         wider = replace(choice, operators=(*choice.operators, kind))
         try:
             after = network.attempt(wider, IMAGES)

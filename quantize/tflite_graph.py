@@ -22,6 +22,9 @@ from quantize.qdq_graph import ConvCount
 
 # Always integer. The last layer stays float: a thousandth of the work, it costs half a point of agreement in 8 bits.
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "RELU", "RELU6")
+# Before the last layer it is optional, and always integer where such layers hold this share of the weights.
+FULLY_CONNECTED = "FULLY_CONNECTED"
+_LARGE_SHARE = 0.25
 _MOVES = ("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "CONCATENATION", "PAD", "PADV2", "MIRROR_PAD")
 # What else ai-edge-quantizer makes integer; measuring decides which of them pay.
 _OPTIONAL = ("ADD", "MEAN", "MUL", "SUB", "SUM", "AVERAGE_POOL_2D", "MAX_POOL_2D", "HARD_SWISH", "LOGISTIC", "RSQRT")
@@ -114,7 +117,50 @@ def optional_operators(model: FloatModel) -> tuple[str, ...]:
     """Kinds of operators in the model that may be integer or float, the most frequent first."""
     content = read_tflite(model.content)
     found = Counter(operator_name(content, operator).upper() for operator in content.subgraphs[0].operators)
-    return tuple(sorted((kind for kind in _OPTIONAL if found[kind]), key=lambda kind: -found[kind]))
+    found[FULLY_CONNECTED] -= len(last_layers(model.content))
+    kinds = (*_OPTIONAL, FULLY_CONNECTED)
+    return tuple(sorted((kind for kind in kinds if found[kind] > 0), key=lambda kind: -found[kind]))
+
+
+def required_operators(model: FloatModel) -> tuple[str, ...]:
+    """Kinds without which an INT8 file would keep a large share of the weights in float: fully connected layers."""
+    content, last = read_tflite(model.content), last_layers(model.content)
+    graph = content.subgraphs[0]
+    inner = sum(
+        _bytes_of(content, operator.inputs[1])
+        for operator in graph.operators
+        if _is_fully_connected(content, operator) and graph.tensors[operator.outputs[0]].name.decode() not in last
+    )
+    whole = sum(_bytes_of(content, tensor) for tensor in range(len(graph.tensors)))
+    return (FULLY_CONNECTED,) if inner > _LARGE_SHARE * whole else ()
+
+
+def last_layers(content: bytes) -> tuple[str, ...]:
+    """Fully connected layers that no convolution or other such layer follows, by the name of what they make."""
+    model = read_tflite(content)
+    graph = model.subgraphs[0]
+    made_by = {tensor: operator for operator in graph.operators for tensor in operator.outputs}
+    pending, seen, found = list(graph.outputs), set[int](), []
+    while pending:
+        tensor = pending.pop()
+        if tensor in seen or (operator := made_by.get(tensor)) is None:
+            continue
+        seen.add(tensor)
+        if _is_fully_connected(model, operator):
+            found.append(graph.tensors[tensor].name.decode())
+        elif operator_name(model, operator) not in _CONVS:
+            pending += list(operator.inputs)
+    return tuple(found)
+
+
+def _is_fully_connected(model: Any, operator: Any) -> bool:
+    return operator_name(model, operator).upper() == FULLY_CONNECTED
+
+
+def _bytes_of(model: Any, tensor: int) -> int:
+    """Size of a constant; 0 for anything else."""
+    data = model.buffers[model.subgraphs[0].tensors[tensor].buffer].data
+    return 0 if data is None else len(data)
 
 
 def convolution_layers(model: FloatModel) -> dict[str, int]:

@@ -11,7 +11,7 @@ from export.tflite_model import operator_name
 from quantize.ranges import Range, Ranges, require_ranges
 from quantize.recipes import FLOAT_IO, FULL_INTEGER, Recipe
 from quantize.sensitivity import Choice
-from quantize.tflite_graph import CONVOLUTIONS, FloatModel, observed_tensors
+from quantize.tflite_graph import CONVOLUTIONS, FULLY_CONNECTED, FloatModel, last_layers, observed_tensors
 
 
 def quantized(model: FloatModel, ranges: Ranges, recipe: Recipe, choice: Choice) -> bytes:
@@ -41,8 +41,8 @@ def quantized(model: FloatModel, ranges: Ranges, recipe: Recipe, choice: Choice)
 def _worker(content: bytes, recipe: Recipe, choice: Choice) -> Any:
     from ai_edge_quantizer import qtyping, quantizer
 
-    integer = {*CONVOLUTIONS, *choice.operators}
-    integer |= {"FULLY_CONNECTED", "OUTPUT"} if recipe.io == FULL_INTEGER else set()
+    integer, whole = {*CONVOLUTIONS, *choice.operators}, recipe.io == FULL_INTEGER
+    integer |= {FULLY_CONNECTED, "OUTPUT"} if whole else set()
     integer |= set() if recipe.io == FLOAT_IO else {"INPUT"}
     kinds = qtyping.TFLOperationName
     grain = qtyping.QuantGranularity
@@ -57,7 +57,8 @@ def _worker(content: bytes, recipe: Recipe, choice: Choice) -> Any:
     for kind in kinds:
         if kind != kinds.ALL_SUPPORTED and kind.name not in integer:
             worker.update_quantization_recipe(".*", kind, algorithm_key="no_quantize")
-    for name in (*recipe.exclude, *choice.float_layers, *_attention(content)):
+    last = () if whole else last_layers(content)
+    for name in (*recipe.exclude, *choice.float_layers, *_attention(content), *last):
         worker.update_quantization_recipe(
             f"(^|;){re.escape(name)}(;|$)", kinds.ALL_SUPPORTED, algorithm_key="no_quantize"
         )
