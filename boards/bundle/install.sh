@@ -169,7 +169,8 @@ install_release() {
     old=$(target_of current)
     old_previous=$(target_of previous)
     if is_same_bundle_as "$old" && smoke "$prefix/current" >/dev/null 2>&1; then
-        say "${old#releases/} is installed already"
+        complete_release
+        say "$id is installed already"
         return 0
     fi
     choose_id
@@ -183,6 +184,15 @@ install_release() {
     switched=no unfinished='' made=''
     remove_old_releases
     say "$id is in use; try: $bin/fer-edge --version"
+}
+
+# A power cut, or --no-service, may have ended the run that put this release in use before these steps.
+complete_release() {
+    id=${old#releases/}
+    link_command
+    install_service "$prefix/$old"
+    ! has_systemd || systemctl daemon-reload
+    remove_old_releases
 }
 
 target_of() { [ ! -L "$prefix/$1" ] || readlink -- "$prefix/$1"; }

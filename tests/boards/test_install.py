@@ -391,6 +391,25 @@ def test_while_it_is_upgraded_the_program_can_be_started_at_any_moment(
     assert not (tmp_path / "gone").exists(), (tmp_path / "gone").read_text()
 
 
+@pytest.mark.parametrize("earlier", [(), ("0.9", "1.0")], ids=["first installation", "upgrade"])
+def test_after_a_power_cut_behind_the_switch_the_same_bundle_completes_the_installation(
+    target: Path, tmp_path: Path, earlier: tuple[str, ...]
+) -> None:
+    units = ("--units", str(tmp_path / "units"))
+    for version in earlier:
+        succeeds(make_tiny_bundle(tmp_path / version, version), target, *units)
+    bundle = make_tiny_bundle(tmp_path / "new", "1.1", unit=UNIT.replace("--quiet", "--quiet --new-flag"))
+    cut = 'case $* in */current) "$REAL" "$@"; kill -9 $PPID ;; *) exec "$REAL" "$@" ;; esac'
+    steps = programs(tmp_path / "steps", cut, "mv")
+    shutil.copy(copying_python() / "python3", steps)
+    assert install(bundle, target, *units, steps=steps).returncode == -9
+    assert version_in(target) == "1.1"
+    assert "is installed already" in succeeds(bundle, target, *units)
+    assert output_of(target / "bin/fer-edge") == "fer-edge 1.1\n"
+    assert "--new-flag" in (tmp_path / "units/fer-edge.service").read_text()
+    assert len(list((target / "fer-edge/releases").iterdir())) == min(len(earlier) + 1, 2)
+
+
 def test_a_first_installation_that_fails_leaves_nothing(tmp_path: Path, target: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "bad", smoke="raise SystemExit('smoke run: no')\n")
     assert install(bundle, target).returncode == 4
