@@ -3,6 +3,7 @@
 import json
 import resource
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,12 +40,18 @@ class Report:
         self._began_s = time.monotonic()
 
     def check(self, name: str, function: Callable[[], str]) -> bool:
-        """Run one check, keep and print what it saw, an error of this project too; return whether it held."""
+        """Run one check, keep and print what it saw; return whether it held.
+
+        A fault of the check itself does not hold either, and is told apart: the checks before it are not lost.
+        """
         began_s = time.monotonic()
         try:
             held, seen = True, function()
         except FerEdgeError as error:
             held, seen = False, str(error)
+        except Exception as error:
+            traceback.print_exc()
+            held, seen = False, f"the check itself failed: {type(error).__name__}: {error}"
         check = Check(name, held, seen, round(time.monotonic() - began_s, 1))
         self.checks.append(check)
         print(f"{'ok  ' if held else 'FAIL'} {name} ({check.seconds:.0f} s): {seen}", flush=True)

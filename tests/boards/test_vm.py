@@ -3,16 +3,20 @@
 import base64
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 
 from fer_edge.errors import UsageError
 
 from boards.arm64.userland import EmulationError
 from boards.vm import picamera
+from boards.vm.board import count_frames
 from boards.vm.image import Image, build_image
 from boards.vm.machine import Machine
 from boards.vm.picamera import clip_pictures
@@ -56,12 +60,37 @@ def test_a_page_without_the_marks_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "page.md").read_text() == "text\n"
 
 
-def test_a_fault_of_the_check_itself_is_not_taken_for_one_of_the_product() -> None:
+def test_a_fault_of_the_check_itself_is_not_taken_for_one_of_the_product_and_loses_no_other_check(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def broken() -> str:
         raise KeyError("main")
 
-    with pytest.raises(KeyError):
-        Report("vm test").check("broken", broken)
+    report = Report("vm test")
+    assert report.check("boot", lambda: "systemd is running")
+    assert not report.check("broken", broken)
+    assert [check.seen for check in report.checks] == [
+        "systemd is running",
+        "the check itself failed: KeyError: 'main'",
+    ]
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_frames_are_counted_whatever_ffmpeg_says_of_a_torn_recording(clip: Path, tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole.avi", tmp_path / "torn.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (640, 480))
+    for picture in clip_pictures(clip, 20):
+        writer.write(picture)
+    writer.release()
+    content = bytearray(whole.read_bytes())
+    content[len(content) // 4 : len(content) // 3] = bytes(len(content) // 3 - len(content) // 4)
+    torn.write_bytes(content[: len(content) // 2])
+    command = count_frames([str(whole), str(torn)], sys.executable)
+    loud = subprocess.run(command.removesuffix("2>/dev/null"), shell=True, capture_output=True, text=True)
+    quiet = subprocess.run(f"exec 2>&1; {command}", shell=True, capture_output=True, text=True)
+    assert "mpeg4" in loud.stderr
+    counts = [int(word) for word in quiet.stdout.split()]
+    assert counts[0] == 20 > counts[1] > 0
 
 
 def test_pictures_for_the_virtual_camera_fill_the_whole_frame(clip: Path) -> None:
