@@ -248,7 +248,7 @@ def test_what_quantize_hands_on_is_a_class_of_it(name: str) -> None:
 def test_the_readers_of_inputs_from_elsewhere_are_there() -> None:
     inputs = section("Inputs from elsewhere")
     files = re.findall(r"`(fer_edge/[\w/]+\.py)`", inputs)
-    assert len(files) == 7
+    assert len(files) == 8
     assert [name for name in files if f"runtime/{name}" not in code()] == []
     assert "open_regular" in defined_in(f"{RUNTIME}/files.py") and "`open_regular`" in inputs
     assert "Range" in defined_in(f"{RUNTIME}/tables.py") and "Range(1, 8)" in inputs

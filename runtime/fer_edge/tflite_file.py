@@ -1,17 +1,16 @@
-"""Verify a .tflite file and read its metadata, without a flatbuffers library (tflite-runtime brings none).
+"""Verify a .tflite file, and read its metadata and sizes, without a flatbuffers library.
 
-Layout: https://flatbuffers.dev/internals/ and tensorflow/lite/schema/schema.fbs. A table starts with a signed offset
-back"""
+The numbers of the fields are those of tensorflow/lite/schema/schema.fbs.
+"""
 
 import math
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fer_edge.errors import ModelError
+from fer_edge.flatbuffer import DamageError, File, Table, check_indices
+from fer_edge.tflite_sparsity import verify_sparsity
 
 _VERSION = 3
 _MODEL = {"version": 0, "operator_codes": 1, "subgraphs": 2, "description": 3, "buffers": 4, "metadata_buffer": 5}
@@ -27,10 +26,6 @@ _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = range(3)
 _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _SIGNATURE_INPUTS, _SIGNATURE_OUTPUTS, _SIGNATURE_KEY, _SIGNATURE_SUBGRAPH = 0, 1, 2, 4
 _MAP_NAME, _MAP_TENSOR = 0, 1
-_TRAVERSAL, _BLOCK_MAP, _DIMENSIONS = range(3)
-_FORMAT, _DENSE_SIZE, _SEGMENTS, _INDICES = 0, 1, 3, 5
-_DENSE = 0
-_UNION_KINDS = {1: "<i4", 2: "<u2", 3: "u1"}
 _MOST_DIMENSIONS = 8
 _INT32 = 2
 _GREATEST_CODE = 300
@@ -58,127 +53,9 @@ _OPTIONS_2 = {
     21: {0: 1, 2: 1},
     23: {0: 4},
 }
-# A file may name one table from many places, so the work is bounded by count; the largest classifiers have thousands.
-_MOST_TABLES = 200_000
 # Of tensors that are not stored: what a small board could never hold is refused at once, and so is what interpreters
 # would take minutes to lay out.
 _MOST_ELEMENTS, _MOST_ELEMENTS_OF_ONE = 1 << 27, 1 << 24
-
-
-class _DamageError(Exception):
-    """Describe what is wrong with the file, for the message."""
-
-
-class _Table:
-    """A table of the file. Whatever would be read from outside of the file raises _DamageError."""
-
-    def __init__(self, file: "_File", at: int) -> None:
-        self._file, self._at = file, at
-        file.count()
-        vtable = at - file.number("<i", at)
-        size, self._length = file.number("<H", vtable), file.number("<H", vtable + 2)
-        self._slots: tuple[int, ...] = file.numbers("H", vtable + 4, max(size - 4, 0) // 2)
-        if at % 4 or size < 4 or size % 2 or self._length < 4 or at + self._length > len(file.data):
-            raise _DamageError("a table outside the file")
-        if any(slot and not 4 <= slot < self._length for slot in self._slots):
-            raise _DamageError("a field outside its table")
-
-    def number(self, field: int, kind: str = "<I", default: int = 0) -> int:
-        """A scalar field; `kind` as struct has it."""
-        slot = self._slot(field)
-        if not slot:
-            return default
-        if slot + struct.calcsize(kind) > self._length:
-            raise _DamageError("a field outside its table")
-        return self._file.number(kind, self._at + slot)
-
-    def numbers(self, field: int, kind: str = "i") -> tuple[int, ...]:
-        """A vector of scalars, empty where it is absent."""
-        start, count = self._vector(field, struct.calcsize(f"<{kind}"))
-        return self._file.numbers(kind, start, count)
-
-    def array(self, field: int, dtype: str) -> NDArray[np.int64]:
-        """A vector of many whole numbers."""
-        start, count = self._vector(field, np.dtype(dtype).itemsize)
-        return np.frombuffer(self._file.data, dtype, count, start).astype(np.int64)
-
-    def count(self, field: int, element_bytes: int) -> int:
-        """The length of a vector or string, 0 where it is absent."""
-        return self._vector(field, element_bytes)[1]
-
-    def skip(self, field: int, element_bytes: int) -> bool:
-        """Verify a vector or string without reading it; whether it is there."""
-        self._vector(field, element_bytes)
-        return bool(self._slot(field))
-
-    def bytes(self, field: int) -> bytes:
-        """A string or a vector of bytes, empty where it is absent."""
-        start, count = self._vector(field, 1)
-        return self._file.data[start : start + count]
-
-    def place(self, field: int) -> int:
-        """Where in the file the elements of a vector begin, 0 where it is absent."""
-        return self._vector(field, 1)[0]
-
-    def table(self, field: int) -> "_Table | None":
-        """The table a field refers to."""
-        target = self._follow(field)
-        return _Table(self._file, target) if target else None
-
-    def tables(self, field: int) -> "list[_Table]":
-        """A vector of tables, empty where it is absent."""
-        start, count = self._vector(field, 4)
-        places = range(start, start + 4 * count, 4)
-        return [_Table(self._file, place + self._file.number("<I", place)) for place in places]
-
-    def plain(self) -> None:
-        """Verify a table whose fields are all scalars, of eight bytes at most."""
-        if any(self._at + slot + 8 > len(self._file.data) for slot in self._slots):
-            raise _DamageError("options outside the file")
-
-    def _slot(self, field: int) -> int:
-        """Where a field lies in the table, 0 when it is absent."""
-        return self._slots[field] if field < len(self._slots) else 0
-
-    def _follow(self, field: int) -> int:
-        place = self._slot(field)
-        return self._at + place + self.number(field) if place else 0
-
-    def _vector(self, field: int, element_bytes: int) -> tuple[int, int]:
-        """Start and length of a vector; it has to lie within the file."""
-        place = self._follow(field)
-        if not place:
-            return 0, 0
-        count = self._file.number("<I", place)
-        if place % 4 or place + 4 + count * element_bytes > len(self._file.data):
-            raise _DamageError("a vector outside the file")
-        return place + 4, count
-
-
-class _File:
-    """The bytes, read only inside their bounds."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self._tables = 0
-
-    def number(self, kind: str, at: int) -> int:
-        if not 0 <= at <= len(self.data) - struct.calcsize(kind):
-            raise _DamageError("an offset outside the file")
-        return int(struct.unpack_from(kind, self.data, at)[0])
-
-    def numbers(self, kind: str, at: int, count: int) -> tuple[int, ...]:
-        if not 0 <= at <= len(self.data) - count * struct.calcsize(f"<{kind}"):
-            raise _DamageError("an offset outside the file")
-        return struct.unpack_from(f"<{count}{kind}", self.data, at)
-
-    def count(self) -> None:
-        self._tables += 1
-        if self._tables > _MOST_TABLES:
-            raise _DamageError(f"more than {_MOST_TABLES} tables")
-
-    def model(self) -> _Table:
-        return _Table(self, self.number("<I", 0))
 
 
 def verify(data: bytes, where: str) -> None:
@@ -188,14 +65,14 @@ def verify(data: bytes, where: str) -> None:
     operators, whose options only they could verify, and tensors that no board could hold.
     """
     with _refusing_damage(data, where):
-        model = _File(data).model()
+        model = File(data).root()
         if (version := model.number(_MODEL["version"])) != _VERSION:
-            raise _DamageError(f"schema {version}, expected {_VERSION}")
+            raise DamageError(f"schema {version}, expected {_VERSION}")
         buffers = model.tables(_MODEL["buffers"])
         codes = model.tables(_MODEL["operator_codes"])
         subgraphs = model.tables(_MODEL["subgraphs"])
         if not buffers or not subgraphs:
-            raise _DamageError("no buffers or no subgraphs")
+            raise DamageError("no buffers or no subgraphs")
         for buffer in buffers:
             _verify_buffer(buffer, len(data))
         for code in codes:
@@ -207,7 +84,7 @@ def verify(data: bytes, where: str) -> None:
 def read_metadata(data: bytes, key: str, where: str) -> str | None:
     """The text stored under `key`, or None when the model has no such entry. Raises ModelError on a damaged file."""
     with _refusing_damage(data, where):
-        model = _File(data).model()
+        model = File(data).root()
         for entry in model.tables(_MODEL["metadata"]):
             if entry.bytes(_METADATA_NAME) == key.encode():
                 buffer = model.tables(_MODEL["buffers"])[entry.number(_METADATA_BUFFER)]
@@ -219,7 +96,7 @@ def input_shape(data: bytes, where: str) -> tuple[int, ...]:
     """Shape of the first input, () where there is none. Raises ModelError on a damaged file."""
     verify(data, where)
     with _refusing_damage(data, where):
-        graph = _File(data).model().tables(_MODEL["subgraphs"])[0]
+        graph = File(data).root().tables(_MODEL["subgraphs"])[0]
         inputs = graph.numbers(_SUBGRAPH_INPUTS)
         return graph.tables(_SUBGRAPH_TENSORS)[inputs[0]].numbers(_TENSOR_SHAPE) if inputs else ()
 
@@ -233,19 +110,19 @@ def with_sizes(data: bytes, where: str, change: Callable[[tuple[int, ...]], tupl
     verify(data, where)
     changed = bytearray(data)
     with _refusing_damage(data, where):
-        model = _File(data).model()
+        model = File(data).root()
         buffers = model.tables(_MODEL["buffers"])
         tensors = [one for graph in model.tables(_MODEL["subgraphs"]) for one in graph.tables(_SUBGRAPH_TENSORS)]
         for tensor in tensors:
             for start, old in _sizes_of(tensor, buffers[tensor.number(_TENSOR_BUFFER)]):
                 new = change(old)
                 if not all(-(2**31) <= size < 2**31 for size in new):
-                    raise _DamageError("a size out of range")
+                    raise DamageError("a size out of range")
                 struct.pack_into(f"<{len(old)}i", changed, start, *new)
     return bytes(changed)
 
 
-def _sizes_of(tensor: _Table, buffer: _Table) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _sizes_of(tensor: Table, buffer: Table) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Where in the file sizes of a tensor stand, and what they are; see `with_sizes`."""
     if not buffer.count(_BUFFER_DATA, 1):
         for field in (_TENSOR_SHAPE, _TENSOR_SIGNATURE):
@@ -263,145 +140,100 @@ def _refusing_damage(data: bytes, where: str) -> Iterator[None]:
         raise ModelError(f"{where}: not a TFLite model (no TFL3 mark). Is the download complete?")
     try:
         yield
-    except _DamageError as problem:
+    except DamageError as problem:
         raise ModelError(f"{where}: a damaged TFLite model ({problem}). Copy or export it again.") from None
     except UnicodeDecodeError:
         raise ModelError(f"{where}: a damaged TFLite model (metadata is not UTF-8). Copy or export it again.") from None
 
 
-def _verify_buffer(buffer: _Table, size_bytes: int) -> None:
+def _verify_buffer(buffer: Table, size_bytes: int) -> None:
     buffer.skip(_BUFFER_DATA, 1)
     # Weights of a file above 2 GB stand behind the flatbuffer.
     if buffer.number(_BUFFER_OFFSET, "<Q") + buffer.number(_BUFFER_SIZE, "<Q") > size_bytes:
-        raise _DamageError("a buffer outside the file")
+        raise DamageError("a buffer outside the file")
 
 
-def _builtin(code: _Table) -> int:
+def _builtin(code: Table) -> int:
     return max(code.number(_CODE_DEPRECATED, "<b"), code.number(_CODE_BUILTIN, "<i"))
 
 
-def _verify_code(code: _Table) -> None:
+def _verify_code(code: Table) -> None:
     code.number(_CODE_VERSION, "<i")
     number = _builtin(code)
     if code.skip(_CODE_CUSTOM, 1) or number == _CUSTOM_CODE:
-        raise _DamageError(f"custom operator {code.bytes(_CODE_CUSTOM)[:40]!r}, expected TFLite's own operators alone")
+        raise DamageError(f"custom operator {code.bytes(_CODE_CUSTOM)[:40]!r}, expected TFLite's own operators alone")
     if not 0 <= number <= _GREATEST_CODE:
-        raise _DamageError(f"operator {number} is unknown")
+        raise DamageError(f"operator {number} is unknown")
 
 
-def _verify_subgraph(subgraph: _Table, buffers: list[_Table], codes: list[_Table], size_bytes: int) -> int:
+def _verify_subgraph(subgraph: Table, buffers: list[Table], codes: list[Table], size_bytes: int) -> int:
     """The number of its tensors."""
     tensors = subgraph.tables(_SUBGRAPH_TENSORS)
     elements = sum(_verify_tensor(tensor, buffers) for tensor in tensors)
     if elements > _MOST_ELEMENTS:
-        raise _DamageError(f"tensors of {elements >> 20} million elements, expected {_MOST_ELEMENTS >> 20} at most")
+        raise DamageError(f"tensors of {elements >> 20} million elements, expected {_MOST_ELEMENTS >> 20} at most")
     subgraph.skip(_SUBGRAPH_NAME, 1)
     for field in (_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS):
-        _verify_indices(subgraph.numbers(field), 0, len(tensors), "tensor")
+        check_indices(subgraph.numbers(field), 0, len(tensors), "tensor")
     for operator in subgraph.tables(_SUBGRAPH_OPERATORS):
         _verify_operator(operator, len(tensors), codes, size_bytes)
     return len(tensors)
 
 
-def _verify_tensor(tensor: _Table, buffers: list[_Table]) -> int:
+def _verify_tensor(tensor: Table, buffers: list[Table]) -> int:
     """The number of elements it takes memory for beside what the file stores, one for a dimension that may vary."""
     shape = tensor.numbers(_TENSOR_SHAPE)
     tensor.numbers(_TENSOR_SIGNATURE)
     tensor.skip(_TENSOR_NAME, 1)
     buffer = tensor.number(_TENSOR_BUFFER)
-    _verify_indices([buffer], 0, len(buffers), "buffer")
+    check_indices([buffer], 0, len(buffers), "buffer")
     if tensor.number(_TENSOR_EXTERNAL):
-        raise _DamageError("weights in another file")
+        raise DamageError("weights in another file")
     quantization = tensor.table(_TENSOR_QUANTIZATION)
     if quantization is not None:
         _verify_quantization(quantization, len(shape))
     if tensor.tables(_TENSOR_VARIANTS):
-        raise _DamageError("variant tensors, which fer-edge does not run")
+        raise DamageError("variant tensors, which fer-edge does not run")
     if len(shape) > _MOST_DIMENSIONS or (shape and min(shape) < -1):
-        raise _DamageError(f"a tensor of shape {shape[:_MOST_DIMENSIONS]}")
+        raise DamageError(f"a tensor of shape {shape[:_MOST_DIMENSIONS]}")
     sparsity = tensor.table(_TENSOR_SPARSITY)
     if sparsity is not None:
-        _verify_sparsity(sparsity, shape)
+        verify_sparsity(sparsity, shape, _MOST_ELEMENTS)
     elif buffers[buffer].count(_BUFFER_DATA, 1):
         return 0  # interpreters compare its shape with its bytes
     elements = math.prod(max(size, 1) for size in shape)
     if elements > _MOST_ELEMENTS_OF_ONE:
-        raise _DamageError(
+        raise DamageError(
             f"a tensor of {elements >> 20} million elements, expected {_MOST_ELEMENTS_OF_ONE >> 20} at most"
         )
     return elements
 
 
-def _verify_quantization(quantization: _Table, rank: int) -> None:
+def _verify_quantization(quantization: Table, rank: int) -> None:
     for field, kind in ((0, "f"), (1, "f"), (2, "f"), (3, "q")):
         quantization.numbers(field, kind)
     if quantization.number(4, "<B") or quantization.table(5) is not None:
-        raise _DamageError("quantization of a kind that fer-edge does not run")
+        raise DamageError("quantization of a kind that fer-edge does not run")
     scales, zero_points = (len(quantization.numbers(field, kind)) for field, kind in ((2, "f"), (3, "q")))
     if scales and zero_points not in (0, scales):
-        raise _DamageError(f"{scales} scales with {zero_points} zero points")
-    _verify_indices([quantization.number(6, "<i")], 0, max(rank, 1), "quantized dimension")
+        raise DamageError(f"{scales} scales with {zero_points} zero points")
+    check_indices([quantization.number(6, "<i")], 0, max(rank, 1), "quantized dimension")
 
 
-def _verify_sparsity(sparsity: _Table, shape: tuple[int, ...]) -> None:
-    """Verify the index lists of a sparse tensor: unpacking it writes to wherever they say.
-
-    The format is TACO's (Kjolstad et al., 2017): dimensions in the order of `traversal`, first those of the tensor, in
-    blocks where `blocked` names them, then those inside a block; each dense, or compressed to segments of indices.
-    """
-    traversal, blocked = (sparsity.numbers(field) for field in (_TRAVERSAL, _BLOCK_MAP))
-    dimensions = sparsity.tables(_DIMENSIONS)
-    if sorted(traversal) != list(range(len(shape) + len(blocked))) or len(dimensions) != len(traversal):
-        raise _DamageError("sparse dimensions that do not fit the tensor")
-    _verify_indices(blocked, 0, len(shape), "blocked dimension")
-    entries = 1
-    for place, dimension in zip(traversal, dimensions, strict=True):
-        if dimension.number(_FORMAT, "<b") == _DENSE:
-            entries *= dimension.number(_DENSE_SIZE, "<i")
-        else:
-            entries = _verify_compressed(dimension, entries, shape[place] if place < len(shape) else 0)
-        if not 0 <= entries <= _MOST_ELEMENTS:
-            raise _DamageError("sparse dimensions that do not fit the tensor")
-
-
-def _verify_compressed(dimension: _Table, parents: int, size: int) -> int:
-    """The number of entries of a compressed dimension of `size` below `parents` entries."""
-    segments, indices = (_union(dimension, field) for field in (_SEGMENTS, _INDICES))
-    if (
-        len(segments) != parents + 1
-        or segments[0] != 0
-        or segments[-1] != len(indices)
-        or (np.diff(segments) < 0).any()
-    ):
-        raise _DamageError("sparse segments that do not fit the tensor")
-    if len(indices):
-        _verify_indices([int(indices.min()), int(indices.max())], 0, size, "sparse index")
-    return len(indices)
-
-
-def _union(dimension: _Table, field: int) -> NDArray[np.int64]:
-    """A vector of int32, uint16 or uint8, in a table of its own; its type stands in the field before."""
-    vector = dimension.table(field)
-    kind = _UNION_KINDS.get(dimension.number(field - 1, "<B"))
-    if vector is None or kind is None:
-        raise _DamageError("a sparse dimension without indices")
-    return vector.array(0, kind)
-
-
-def _verify_operator(operator: _Table, tensors: int, codes: list[_Table], size_bytes: int) -> None:
+def _verify_operator(operator: Table, tensors: int, codes: list[Table], size_bytes: int) -> None:
     code = operator.number(_OPERATOR_CODE)
-    _verify_indices([code], 0, len(codes), "operator code")
+    check_indices([code], 0, len(codes), "operator code")
     # -1 stands for an optional input that is not given, such as the bias of a convolution.
     inputs = operator.numbers(_OPERATOR_INPUTS)
     needed = _NEEDED_INPUTS.get(_builtin(codes[code]), len(inputs))
-    _verify_indices(inputs[:needed], 0, tensors, "tensor")
-    _verify_indices(inputs[needed:], -1, tensors, "tensor")
-    _verify_indices(operator.numbers(_OPERATOR_OUTPUTS), 0, tensors, "tensor")
-    _verify_indices(operator.numbers(_OPERATOR_INTERMEDIATES), -1, tensors, "tensor")
+    check_indices(inputs[:needed], 0, tensors, "tensor")
+    check_indices(inputs[needed:], -1, tensors, "tensor")
+    check_indices(operator.numbers(_OPERATOR_OUTPUTS), 0, tensors, "tensor")
+    check_indices(operator.numbers(_OPERATOR_INTERMEDIATES), -1, tensors, "tensor")
     operator.skip(_OPERATOR_CUSTOM, 1)
     operator.skip(_OPERATOR_MUTATING, 1)
     if operator.number(_OPERATOR_LARGE_OFFSET, "<Q") + operator.number(_OPERATOR_LARGE_SIZE, "<Q") > size_bytes:
-        raise _DamageError("options outside the file")
+        raise DamageError("options outside the file")
     for type_field, field, known in (
         (_OPERATOR_TYPE, _OPERATOR_OPTIONS, _OPTIONS),
         (_OPERATOR_TYPE_2, _OPERATOR_OPTIONS_2, _OPTIONS_2),
@@ -413,26 +245,20 @@ def _verify_operator(operator: _Table, tensors: int, codes: list[_Table], size_b
                 options.skip(part, element_bytes)
 
 
-def _verify_names(model: _Table, tensors: list[int], buffers: int) -> None:
+def _verify_names(model: Table, tensors: list[int], buffers: int) -> None:
     """Metadata and signatures: each has a name, and the buffer, subgraph or tensor it names exists."""
     model.skip(_MODEL["description"], 1)
-    _verify_indices(model.numbers(_MODEL["metadata_buffer"]), 0, buffers, "buffer")
+    check_indices(model.numbers(_MODEL["metadata_buffer"]), 0, buffers, "buffer")
     if model.tables(_MODEL["external_groups"]) or model.tables(_MODEL["external_buffers"]):
-        raise _DamageError("weights in another file")
+        raise DamageError("weights in another file")
     for entry in model.tables(_MODEL["metadata"]):
         if not entry.skip(_METADATA_NAME, 1):
-            raise _DamageError("metadata without a name")
-        _verify_indices([entry.number(_METADATA_BUFFER)], 0, buffers, "buffer")
+            raise DamageError("metadata without a name")
+        check_indices([entry.number(_METADATA_BUFFER)], 0, buffers, "buffer")
     for signature in model.tables(_MODEL["signature_defs"]):
         subgraph = signature.number(_SIGNATURE_SUBGRAPH)
-        _verify_indices([subgraph], 0, len(tensors), "subgraph")
+        check_indices([subgraph], 0, len(tensors), "subgraph")
         maps = [*signature.tables(_SIGNATURE_INPUTS), *signature.tables(_SIGNATURE_OUTPUTS)]
         if not signature.skip(_SIGNATURE_KEY, 1) or not all(one.skip(_MAP_NAME, 1) for one in maps):
-            raise _DamageError("a signature without a name")
-        _verify_indices([one.number(_MAP_TENSOR) for one in maps], 0, tensors[subgraph], "tensor")
-
-
-def _verify_indices(indices: "tuple[int, ...] | list[int]", least: int, count: int, kind: str) -> None:
-    wrong = next((index for index in indices if not least <= index < count), None)
-    if wrong is not None:
-        raise _DamageError(f"{kind} {wrong} of {count}")
+            raise DamageError("a signature without a name")
+        check_indices([one.number(_MAP_TENSOR) for one in maps], 0, tensors[subgraph], "tensor")
