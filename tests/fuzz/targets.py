@@ -397,7 +397,7 @@ def _make_results(random: Random) -> bytes:
 def _run_results(path: Path) -> None:
     """The page of a run, and going on with its file."""
     from fer_edge.sinks import JsonlSink
-    from fer_edge.sinks.lines import LineOptions
+    from fer_edge.sinks.line_file import LineOptions
     from fer_edge.sinks.timeline_page import write_page
 
     write_page(path, path.with_suffix(".html"))
@@ -586,7 +586,7 @@ def _camera_answers() -> tuple[bytes, ...]:
 def _http_camera(folder: Path) -> Iterator[Run]:
     """A camera that answers every request with what stands in the file."""
     from fer_edge.sources import open_source
-    from fer_edge.sources.latest import LiveOptions
+    from fer_edge.sources.live import LiveOptions
 
     options = LiveOptions(tries=0, first_frame_s=2.0, silence_s=2.0, snapshot_s=0.01)
     answer = [b""]

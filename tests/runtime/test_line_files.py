@@ -13,7 +13,7 @@ import pytest
 
 from fer_edge.errors import UsageError
 from fer_edge.sinks import CsvSink, JsonlSink, SinkSet
-from fer_edge.sinks.lines import LineOptions, Rotation
+from fer_edge.sinks.line_file import LineOptions, Rotation
 
 from tests.runtime.fakes.disks import ext4_disk, mounted_tmpfs, needs_loop, needs_mount
 from tests.runtime.fakes.results import LABELS, face, taken
@@ -378,7 +378,7 @@ def test_a_pipe_whose_reader_went_away_is_written_on_when_there_is_one_again(tmp
 
 
 def test_a_pipe_whose_reader_hangs_costs_results_instead_of_the_camera_and_no_line_is_torn(tmp_path, monkeypatch):
-    monkeypatch.setattr("fer_edge.sinks.lines._PATIENCE_S", 0.01)
+    monkeypatch.setattr("fer_edge.sinks.pipe_output._PATIENCE_S", 0.01)
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -401,7 +401,7 @@ def test_a_pipe_whose_reader_hangs_costs_results_instead_of_the_camera_and_no_li
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_standard_output_can_be_named_and_what_is_in_it_stays(tmp_path, name):
     script = (
-        "from pathlib import Path; from fer_edge.sinks import JsonlSink; from fer_edge.sinks.lines import *;"
+        "from pathlib import Path; from fer_edge.sinks import JsonlSink; from fer_edge.sinks.line_file import *;"
         "from tests.runtime.fakes.results import taken;"
         f"sink = JsonlSink(Path({name!r}), LineOptions(rotation=Rotation(100, 1))).__enter__();"
         "[sink.write(*taken(index)) for index in range(9)]"

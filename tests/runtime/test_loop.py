@@ -13,7 +13,7 @@ from fer_edge.pipeline import Pipeline
 from fer_edge.program.governor import RateGovernor
 from fer_edge.program.loop import Loop
 from fer_edge.program.service import Supervisor
-from fer_edge.sources.latest import LiveOptions
+from fer_edge.sources.live import LiveOptions
 
 from tests.runtime.fakes.on_demand import OnDemand
 

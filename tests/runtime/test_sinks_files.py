@@ -18,7 +18,7 @@ from fer_edge.frames import Box, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.sinks import CsvSink, JsonlSink, VideoSink
 from fer_edge.sinks.csv_file import COLUMNS
-from fer_edge.sinks.lines import LineOptions, Rotation
+from fer_edge.sinks.line_file import LineOptions, Rotation
 from fer_edge.sinks.video_file import letterboxed
 
 from tests.runtime.fakes.media import read_video

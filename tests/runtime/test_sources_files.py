@@ -348,7 +348,7 @@ def test_opencv_and_its_libraries_print_nothing(tmp_path):
     names = [f"{tmp_path}/{name}" for name in [*BAD, "cut.jpg", "whole.mp4"]] + ["http://127.0.0.1:9/", "/dev/video77"]
     script = (
         "import sys\nfrom fer_edge.errors import SourceError\nfrom fer_edge.sources import open_source\n"
-        "from fer_edge.sources.latest import LiveOptions\n"
+        "from fer_edge.sources.live import LiveOptions\n"
         "for text in sys.argv[1:]:\n"
         "    try:\n"
         "        with open_source(text, LiveOptions(tries=0)) as source:\n            print(len(list(source)))\n"

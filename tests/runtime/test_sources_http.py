@@ -17,7 +17,7 @@ from fer_edge.picture_header import PictureLimit
 from fer_edge.sources import http_camera, open_source
 from fer_edge.sources.http_camera import MultipartError, MultipartReader, SnapshotDevice
 from fer_edge.sources.http_client import HttpClient
-from fer_edge.sources.latest import LiveOptions
+from fer_edge.sources.live import LiveOptions
 
 from tests.runtime.fakes.http_camera import HttpCamera, Request, jpeg, mjpeg_head, part
 from tests.runtime.fakes.media import index_of, numbered, write_video
@@ -192,7 +192,7 @@ def test_a_huge_part_ends_the_connection_not_the_memory() -> None:
 
     script = (
         "import sys\nfrom fer_edge.errors import SourceError\nfrom fer_edge.sources import open_source\n"
-        "from fer_edge.sources.latest import LiveOptions\n"
+        "from fer_edge.sources.live import LiveOptions\n"
         "for address in sys.argv[1:]:\n"
         "    try:\n        open_source(address, LiveOptions(tries=0)).__enter__()\n"
         "    except SourceError as error:\n        print(error)\n"

@@ -22,7 +22,7 @@ from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.sources import open_source
 from fer_edge.sources.camera import camera_source
 from fer_edge.sources.capture import CaptureDevice
-from fer_edge.sources.latest import LiveOptions, LiveSource
+from fer_edge.sources.live import LiveOptions, LiveSource
 
 from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, write_video
 from tests.runtime.fakes.mjpeg_server import MjpegServer, free_port
@@ -199,7 +199,7 @@ def released(devices):
 
 
 def test_a_driver_that_hangs_at_every_try_is_given_up(monkeypatch):
-    monkeypatch.setattr("fer_edge.sources.latest._JOIN_S", 0.02)
+    monkeypatch.setattr("fer_edge.sources.newest._JOIN_S", 0.02)
     options = LiveOptions(first_frame_s=0.05, silence_s=0.05, tries=None, backoff_s=0.0)
     devices = [hanging() for _ in range(10)]
     with in_turn(devices, options) as source, pytest.raises(SourceError, match="hangs at every try"):
@@ -236,7 +236,7 @@ def test_leaving_while_it_waits_to_reopen_ends_the_iteration():
 
 
 def test_a_hanging_driver_does_not_hang_the_program(caplog, monkeypatch):
-    monkeypatch.setattr("fer_edge.sources.latest._JOIN_S", 0.05)
+    monkeypatch.setattr("fer_edge.sources.newest._JOIN_S", 0.05)
     device = OnDemand()
     device.allow(1)
     with device.source(QUICK) as source:

@@ -9,7 +9,7 @@ import pytest
 
 from fer_edge.errors import SourceError
 from fer_edge.sources import open_source
-from fer_edge.sources.latest import LiveOptions
+from fer_edge.sources.live import LiveOptions
 
 from tests.runtime.fakes.mjpeg_server import free_port
 from tests.runtime.fakes.servers import rtsp_server

@@ -8,7 +8,7 @@ import virtual_libcamera  # noqa: F401  before picamera2
 from picamera2 import Picamera2
 
 from fer_edge.errors import FerEdgeError
-from fer_edge.sources.latest import LiveOptions
+from fer_edge.sources.live import LiveOptions
 from fer_edge.sources.picamera import picamera_source
 
 # The property by which fer-edge knows a camera with a second stream, and picamera2 one with a raw stream, which is not

@@ -82,7 +82,7 @@ def make_source(settings: Settings, supervisor: Supervisor, *, patient: bool = T
     unless --tries says otherwise: starting the program again would not bring it back.
     """
     from fer_edge.sources import open_pictures, open_source
-    from fer_edge.sources.latest import LiveOptions
+    from fer_edge.sources.live import LiveOptions
 
     source, camera = settings.source, settings.camera
     is_watched = camera.tries is None and not supervisor.supervised
@@ -159,7 +159,7 @@ def _video(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]
 def _run_folder(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
     """Sinks of --save, except for the timeline, which is made of the results at the end."""
     from fer_edge import sinks
-    from fer_edge.sinks.lines import LineOptions
+    from fer_edge.sinks.line_file import LineOptions
     from fer_edge.sinks.run_folder import AnnotatedPicturesSink
 
     run, output, labels, pictures = context.run, settings.output, context.labels, context.pictures
@@ -219,7 +219,7 @@ def _mqtt(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
 def _files(settings: Settings, context: SinkContext) -> dict[Hashable, MakeSink]:
     """JSONL, CSV, and the terminal."""
     from fer_edge import sinks
-    from fer_edge.sinks.lines import LineOptions, Rotation
+    from fer_edge.sinks.line_file import LineOptions, Rotation
 
     makers: dict[Hashable, MakeSink] = {}
     output, labels, live = settings.output, context.labels, context.source.live

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fer_edge.frames import Face, FrameResult
-from fer_edge.sinks.lines import LineFormat, LineOptions, LineSink
+from fer_edge.sinks.line_file import LineFormat, LineOptions
+from fer_edge.sinks.line_sink import LineSink
 
 COLUMNS = (
     "frame_index",

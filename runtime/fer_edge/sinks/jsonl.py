@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 
 from fer_edge.frames import FrameResult
-from fer_edge.sinks.lines import LineFormat, LineOptions, LineSink
+from fer_edge.sinks.line_file import LineFormat, LineOptions
+from fer_edge.sinks.line_sink import LineSink
 
 
 def _is_whole(line: bytes) -> bool:

@@ -23,7 +23,7 @@ from fer_edge.sources.address import (
 )
 
 if TYPE_CHECKING:
-    from fer_edge.sources.latest import LiveOptions
+    from fer_edge.sources.live import LiveOptions
 
 
 class Source(Protocol):

@@ -12,7 +12,7 @@ from fer_edge.quiet import quiet_opencv
 from fer_edge.redaction import redacted
 from fer_edge.sources.address import SYSFS, is_csi_camera
 from fer_edge.sources.capture import CaptureDevice
-from fer_edge.sources.latest import LiveOptions, LiveSource
+from fer_edge.sources.live import LiveOptions, LiveSource
 
 
 def camera_source(device: int | str, options: LiveOptions | None = None, *, sysfs: Path = SYSFS) -> LiveSource:

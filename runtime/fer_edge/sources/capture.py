@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fer_edge.errors import SourceError
 from fer_edge.quiet import native_stderr_closed
-from fer_edge.sources.latest import EndOfStreamError, Shot
+from fer_edge.sources.newest import EndOfStreamError, Shot
 
 # Closer to square than a pixel in a hundred, and further from it than any recorder goes: such a ratio is a mistake.
 _SQUARE, _OBLONG = 0.01, 4.0

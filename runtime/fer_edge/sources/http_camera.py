@@ -15,7 +15,7 @@ from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.picture_file import PictureTooLargeError, decode_image
 from fer_edge.picture_header import PictureLimit, kind_of_picture
 from fer_edge.sources.http_client import Answer, HttpClient
-from fer_edge.sources.latest import Shot
+from fer_edge.sources.newest import Shot
 from fer_edge.troubles import Troubles
 
 logger = logging.getLogger("fer_edge")

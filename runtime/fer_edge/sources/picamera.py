@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_edge.errors import SourceAbsentError, SourceError
-from fer_edge.sources.latest import LiveOptions, LiveSource, Shot
+from fer_edge.sources.live import LiveOptions, LiveSource
+from fer_edge.sources.newest import Shot
 from fer_edge.sources.pixel_layouts import Layout, bgr_of
 from fer_edge.troubles import Troubles
 

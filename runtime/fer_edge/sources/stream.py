@@ -24,7 +24,8 @@ from fer_edge.sources.capture import CaptureDevice
 from fer_edge.sources.ffmpeg import open_capture
 from fer_edge.sources.http_camera import MjpegDevice, MultipartReader, SnapshotDevice
 from fer_edge.sources.http_client import HttpClient
-from fer_edge.sources.latest import Device, LiveOptions, LiveSource
+from fer_edge.sources.live import LiveOptions, LiveSource
+from fer_edge.sources.newest import Device
 from fer_edge.troubles import Troubles
 
 logger = logging.getLogger("fer_edge")

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Iterable
 
-from fer_edge.sources.latest import LiveOptions, LiveSource, Shot
+from fer_edge.sources.live import LiveOptions, LiveSource
+from fer_edge.sources.newest import Shot
 
 from tests.runtime.fakes.media import numbered
 from tests.waiting import TIMEOUT_S

@@ -1,33 +1,25 @@
-"""Files of text lines that are readable while they grow, and the base class of the sinks that write them."""
+"""Files of text lines that are readable while they grow: whole after a power cut, rotated, followed by name."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-import select
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, islice, takewhile
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
 
-from fer_edge.arguments import STDOUT
 from fer_edge.errors import UsageError
 from fer_edge.files import DEFAULT_FSYNC_S
-from fer_edge.frames import Frame, FrameResult
 from fer_edge.sinks.output_name import OutputName, is_regular, lock, unlock
 from fer_edge.sinks.periodic_sync import PeriodicSync
-from fer_edge.streams import drop_stdout
+from fer_edge.sinks.pipe_output import PipeOutput
 
 logger = logging.getLogger("fer_edge")
 
 _BLOCK = 1 << 16
-# How long to wait for the reader of a full pipe.
-_PATIENCE_S = 2.0
 # The open file is not to blame for these.
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 
@@ -81,9 +73,10 @@ class LineFile:
     def __init__(self, path: Path, line_format: LineFormat, options: LineOptions) -> None:
         self._name, self._format, self._options = OutputName(path), line_format, options
         self._head = line_format.head.encode(errors="backslashreplace")
-        self._descriptor, self._target, self._regular = -1, path, True
+        self._descriptor, self._target = -1, path
+        self._pipe: PipeOutput | None = None
         self._sync = PeriodicSync(options.fsync_s)
-        self._refused = self._torn = b""
+        self._refused = b""
         self._rotating = self._too_large = False
         self._written_to = 0
         try:
@@ -113,7 +106,7 @@ class LineFile:
             self._sync.wrote(1 if data else 0)
         except OSError as error:
             # The next call opens it by its name again: its disk may have been mounted again.
-            if error.errno not in _NO_MORE_FILES and not self._torn:
+            if error.errno not in _NO_MORE_FILES and not (self._pipe and self._pipe.owes_a_rest):
                 self._leave()
             raise
 
@@ -123,9 +116,10 @@ class LineFile:
         self._sync.close()
 
     def _leave(self) -> None:
-        descriptor, self._descriptor, self._torn = self._descriptor, -1, b""
+        descriptor, pipe = self._descriptor, self._pipe
+        self._descriptor, self._pipe = -1, None
         if descriptor >= 0:
-            if self._regular:
+            if pipe is None:
                 unlock(descriptor)
             self._sync.leave()
             os.close(descriptor)
@@ -133,13 +127,13 @@ class LineFile:
     def _open(self, *, empty: bool = False) -> None:
         """Open the file the name leads to, then close the one that was open."""
         target = self._name.find()
-        regular = is_regular(target)
-        descriptor = _opened(target) if regular else _opened_stream(target)
+        pipe = None if is_regular(target) else PipeOutput(target)
+        descriptor = _opened(target) if pipe is None else pipe.descriptor
         self._leave()
-        self._descriptor, self._target, self._regular = descriptor, target, regular
+        self._descriptor, self._target, self._pipe = descriptor, target, pipe
         self._written_to = 0
-        if not regular:
-            self._send(self._head)
+        if pipe is not None:
+            pipe.send(self._head)
             return
         self._sync.watch(descriptor, target.parent)
         self._take_up(empty=empty)
@@ -195,8 +189,8 @@ class LineFile:
         return os.fstat(self._descriptor).st_size
 
     def _append(self, data: bytes) -> None:
-        if not self._regular:
-            self._send(data)
+        if self._pipe is not None:
+            self._pipe.send(data)
             return
         if 0 < self._size() < self._written_to:
             self._take_up(empty=False)  # another program cut it off, perhaps within a line
@@ -211,29 +205,9 @@ class LineFile:
             raise
         self._written_to = self._size()
 
-    def _send(self, data: bytes) -> None:
-        """Write to a pipe or a device, first what is left of a line that was sent in part."""
-        rest = memoryview(self._torn + data)
-        sent = len(self._torn) > 0
-        while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-                sent = True
-            except BrokenPipeError:
-                if self._target != STDOUT:
-                    raise
-                drop_stdout()  # whoever read it has gone, as `head` does; the other sinks have work to do
-                os.dup2(sys.stdout.fileno(), self._descriptor)
-                return
-            except BlockingIOError:
-                if not select.select([], [self._descriptor], [], _PATIENCE_S)[1]:
-                    self._torn = bytes(rest) if sent else b""
-                    raise OSError(errno.EAGAIN, "nobody reads from it") from None
-        self._torn = b""
-
     def _rotate_before(self, more_bytes: int) -> None:
         rotation = self._options.rotation
-        if rotation is None or not self._regular:
+        if rotation is None or self._pipe is not None:
             return
         size = self._size()
         if size > len(self._head) and size + more_bytes > rotation.max_bytes:
@@ -271,18 +245,6 @@ def _opened(path: Path) -> int:
     return descriptor
 
 
-def _opened_stream(path: Path) -> int:
-    """Open a pipe or a device without waiting for its reader. Raises OSError."""
-    if path == STDOUT:
-        return os.dup(sys.stdout.fileno())
-    try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            raise OSError(errno.ENXIO, "nobody reads from it; start its reader first") from None
-        raise
-
-
 def _chain(path: Path, first: int = 0) -> Iterator[Path]:
     """FILE, FILE.1, FILE.2, ... from number `first` on, skipping folders."""
     names = (path.name if number == 0 else f"{path.name}.{number}" for number in count(first))
@@ -299,44 +261,3 @@ def _after_last_newline(descriptor: int, size: int) -> int:
             return start + newline + 1
         end = start
     return 0
-
-
-Self = TypeVar("Self", bound="LineSink")
-
-
-class LineSink:
-    """Base of sinks that write lines to a file. Subclasses implement `lines`."""
-
-    def __init__(self, path: Path, kind: str, line_format: LineFormat, options: LineOptions | None) -> None:
-        self.path = path
-        self.name = f"{kind} {path}"
-        self._format, self._options = line_format, options or LineOptions()
-        self._file: LineFile | None = None
-        self._lost = 0
-
-    @property
-    def lost(self) -> int:
-        """Results that were written but did not reach the disk."""
-        return self._lost + (self._file.lost if self._file is not None else 0)
-
-    def __enter__(self: Self) -> Self:
-        """Open the file. Raises UsageError."""
-        self._file = LineFile(self.path, self._format, self._options)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file; what was written stays."""
-        if self._file is not None:
-            self._file.close()
-            self._lost, self._file = self.lost, None
-
-    def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append the lines of one frame. Raises OSError when they cannot be written."""
-        assert self._file is not None, "enter the sink before writing"
-        self._file.write(self.lines(result))
-
-    def lines(self, result: FrameResult) -> str:
-        """Return the lines of one frame, each with its newline; an empty string where there are none."""
-        raise NotImplementedError
