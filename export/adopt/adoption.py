@@ -81,11 +81,14 @@ def adopt(
 
 
 def _faces(path: Path, split: str, labels: tuple[str, ...], network: Network) -> LabelledFaces:
+    if not path.exists():
+        raise UsageError(f"--faces {path}: not found. Give a folder with a sub-folder of pictures a label, or a CSV.")
     where = "all" if holds_pictures(path) else split
     faces = load_task_faces(path, where, task_of(labels), labels, network.size_px, colour=network.channels == 3)
-    if not isinstance(faces, LabelledFaces) or len(faces) < 2:
+    if not isinstance(faces, LabelledFaces) or len(np.unique(faces.labels)) < 2:
         raise UsageError(
-            f"--faces {path}: no faces of these labels. Give a folder with a sub-folder a label, or a CSV."
+            f"--faces {path}: faces of fewer than two of these labels. Give a folder with a sub-folder of pictures a "
+            "label, or a CSV."
         )
     return faces
 
@@ -205,7 +208,8 @@ def _require_own_folder(folder: Path, network: Network) -> None:
         kept = contract_path(model_path(folder, folder.name, "fp32", suffix))
         if not kept.is_file():
             continue
-        digest = str(read_json(kept, UsageError).get("checkpoint_sha256", ""))
+        table = read_json(kept, UsageError)
+        digest = str(table.get("checkpoint_sha256", "")) if isinstance(table, dict) else ""
         if digest != network.sha256:
             raise UsageError(
                 f"{folder} holds another model ({digest[:12]}) than {network.source} ({network.sha256[:12]}). Give "

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_edge.contract import FaceCrop, InputSpec
-from fer_edge.contract_parts import TEMPLATES
-from fer_edge.errors import UsageError
+from fer_edge.contract_parts import TEMPLATES, Label, Line, Margin, Mean, Std
+from fer_edge.errors import ModelError, UsageError
+from fer_edge.tables import checked
 from fer_edge.tasks import FER_PLUS
 
 from export.adopt.network import Network
@@ -125,25 +126,63 @@ def _given(answers: Answers, channels: int) -> tuple[tuple[float, ...], tuple[fl
     for flag, values in (("--mean", mean), ("--std", std)):
         if len(values) not in (1, channels):
             raise UsageError(f"{flag} has {len(values)} values, expected 1 or {channels}, one a channel.")
-    if min(std) <= 0:
-        raise UsageError(f"--std {', '.join(map(str, std))}: expected values above 0.")
+        for value in values:
+            checked(Std if flag == "--std" else Mean, value, flag, UsageError)
     factor = 255.0 if max(*map(abs, mean), *std) <= _LARGEST_FRACTION else 1.0
+    of_fractions = any(mean) and max(map(abs, mean)) <= 1
+    if factor == 1.0 and (of_fractions or min(std) < 1):
+        raise UsageError(
+            f"--mean {_listed(mean)} and --std {_listed(std)}: one is of pixels from 0 to 1, the other of pixels from "
+            "0 to 255, expected both of the same."
+        )
     return tuple(value * factor for value in mean), tuple(value * factor for value in std)
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)
 
 
 def labels_for(network: Network, answers: Answers) -> tuple[str, ...]:
     """The labels that were given, or those the file holds (`require_answers`). Raises UsageError for another number."""
     labels = answers.labels or network.known_labels
+    if network.classes < 2:
+        raise ModelError(
+            f"{network.source}: output {network.output.name!r} is one number a face, expected a score for each class. "
+            "Export it with one output a class; for yes and no, with two."
+        )
     if len(labels) != network.classes:
         raise UsageError(
             f"--labels: {len(labels)} names, expected {network.classes}, one for each number of the output "
             f"{network.output.name!r}."
         )
-    return tuple(unicodedata.normalize("NFC", label.strip()) for label in labels)
+    named = tuple(unicodedata.normalize("NFC", label.strip()) for label in labels)
+    for label in named:
+        if not checked(Label, label, "--labels", UsageError):
+            raise UsageError(f"--labels: one of the {len(named)} names is empty. Name every class.")
+        if named.count(label) > 1:
+            raise UsageError(f"--labels: {label!r} is there twice. Give every class a name of its own.")
+    return named
+
+
+def _check(answers: Answers) -> None:
+    """Raise UsageError for an answer that no contract can hold."""
+    bounded = (
+        ("--licence", Line, answers.licence),
+        ("--trained-on", Line, answers.trained_on),
+        ("--margin", Margin, answers.margin),
+    )
+    for flag, kind, value in bounded:
+        if value is not None:
+            checked(kind, value, flag, UsageError)
+    if answers.licence is not None and not answers.licence.strip():
+        raise UsageError("--licence is empty, expected a name such as Apache-2.0.")
 
 
 def require_answers(network: Network, answers: Answers, *, measured: bool) -> None:
-    """Raise UsageError that names every answer the file does not hold; `measured` finds colour and range by faces."""
+    """Raise UsageError that names every answer the file does not hold, or one that cannot be right; `measured` finds
+    colour and range by faces.
+    """
+    _check(answers)
     missing = []
     if not (answers.labels or network.known_labels):
         missing.append("--labels")
@@ -200,4 +239,9 @@ def meaning_of(answers: Answers, outputs: np.ndarray) -> str:
     probable = bool(((outputs >= -1e-3) & (outputs <= 1 + 1e-3)).all() and np.allclose(rows, 1, atol=1e-2))
     if answers.meaning == "probabilities" and not probable:
         raise UsageError(f"--meaning probabilities: outputs sum to {rows.min():.3g} to {rows.max():.3g}, expected 1.")
+    if answers.meaning is None and not probable and bool(((outputs >= 0) & (outputs <= 1)).all()):
+        raise UsageError(
+            f"outputs from 0 to 1 that sum to {rows.min():.3g} to {rows.max():.3g}, as a sigmoid a class gives. Export "
+            "the network without it, or say --meaning logits: confidences are then softmax of these outputs."
+        )
     return answers.meaning or ("probabilities" if probable else "logits")

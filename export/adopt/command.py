@@ -63,11 +63,14 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in text.split(","))
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected numbers such as 0.485,0.456,0.406") from None
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    found = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", text)
     if not found or not 8 <= int(found[1]) <= 1024 or not 8 <= int(found[2] or found[1]) <= 1024:
         raise argparse.ArgumentTypeError(f"{text!r}, expected HEIGHTxWIDTH in pixels such as 112x112")
     return int(found[1]), int(found[2] or found[1])
@@ -78,7 +81,9 @@ def _run(options: argparse.Namespace) -> None:
     from export.adopt.answers import Answers
     from export.adopt.reading import Hints, open_network
 
-    name = options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(options.source.replace(":", "-")).stem)
+    name = options.name
+    if name is None:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(options.source.replace(":", "-")).stem)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise UsageError(f"--name {name!r}: expected letters, digits, dots and dashes.")
     classes = len(options.labels) if options.labels else None

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import onnxsim
 import torch
-import torch.nn.functional as F
 from onnx import helper, numpy_helper
 from torch import nn
 
@@ -19,6 +18,7 @@ from fer_edge.errors import ModelError
 from export.adopt.answers import Feeding
 from export.adopt.folding import RawFaces
 from export.adopt.network import Network, first_line
+from export.adopt.operators import operators_of
 from export.quiet import quiet
 from export.tflite_model import rename_tensors
 
@@ -35,7 +35,8 @@ def tflite_of_network(network: Network, feeding: Feeding) -> bytes:
     problem = ""
     for module in _ways(network):
         with quiet():
-            content, reason = _converted(RawFaces(module, feeding, network.layout).eval(), face)
+            raw = RawFaces(module, feeding, network.layout, scales=not network.takes_raw_pixels)
+            content, reason = _converted(raw.eval(), face)
         if content is not None:
             return rename_tensors(content)
         problem = problem or reason
@@ -65,12 +66,15 @@ def torch_of_graph(network: Network) -> nn.Module:
     with _without_torchvision():
         from onnx2torch import convert
 
+    _constants_as_initializers(model)
     _pads_as_numbers(model)
     _reshapes_alone(model)
     _axes_as_attributes(model)
-    _add_converters(model, network.source)
     try:
-        return convert(model).eval()
+        with operators_of(model, network.source):
+            return convert(model).eval()
+    except ModelError:
+        raise
     except Exception as error:  # the converter raises what it likes
         raise ModelError(f"{network.source}: no TFLite of it: onnx2torch: {first_line(error)}.") from None
 
@@ -146,6 +150,16 @@ def _sizes_in(model: onnx.ModelProto) -> dict[str, list[int]]:
     return {entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim] for entry in entries}
 
 
+def _constants_as_initializers(model: onnx.ModelProto) -> None:
+    """Say every constant in the one way that is looked for below."""
+    for node in [node for node in model.graph.node if node.op_type == "Constant"]:
+        if node.attribute[0].name == "value":
+            tensor = model.graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            model.graph.node.remove(node)
+
+
 def _reshapes_alone(model: onnx.ModelProto) -> None:
     """Say every change of shape as a Reshape to constant sizes, which a batch of 1 has made known."""
     sizes = _sizes_in(model)
@@ -167,112 +181,6 @@ def _axes_as_attributes(model: onnx.ModelProto) -> None:
             if node.input[1] in constants:
                 node.attribute.append(helper.make_attribute("axes", constants[node.input[1]].tolist()))
             del node.input[1]
-
-
-def _add_converters(model: onnx.ModelProto, where: str) -> None:
-    """Have onnx2torch take newer versions of the operators that it knows, and Gelu.
-
-    Most versions after opset 17 only widen the types. Where one means something else, parity finds it.
-    """
-    from onnx2torch.node_converters.registry import _CONVERTER_REGISTRY, OperationDescription
-    from onnx2torch.utils.common import OperationConverterResult, onnx_mapping_from_node
-
-    def gelu(node: Any, graph: Any) -> Any:
-        module = nn.GELU(node.attributes.get("approximate", "none"))
-        return OperationConverterResult(module, onnx_mapping_from_node(node))
-
-    static = {"Reshape": _static_reshape, "Gather": _static_gather, "Pad": _static_pad}
-    constants = {tensor.name for tensor in model.graph.initializer}
-    _CONVERTER_REGISTRY.setdefault(OperationDescription("", "Gelu", 20), gelu)
-    for kind, made in static.items():
-        read = [node.input[1:] for node in model.graph.node if node.op_type == kind]
-        if all(name in constants for names in read for name in names if name):
-            for key in [key for key in _CONVERTER_REGISTRY if key.operation_type == kind]:
-                _CONVERTER_REGISTRY[key] = made
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    for kind in sorted({node.op_type for node in model.graph.node}):
-        version = onnx.defs.get_schema(kind, opset).since_version
-        known = [key for key in _CONVERTER_REGISTRY if key.operation_type == kind and key.version <= version]
-        if not known:
-            raise ModelError(f"{where}: no TFLite of it: onnx2torch has no operator {kind}.")
-        newest = max(known, key=lambda key: key.version)
-        _CONVERTER_REGISTRY.setdefault(OperationDescription("", kind, version), _CONVERTER_REGISTRY[newest])
-
-
-# onnx2torch takes sizes and places from tensors, which no exporter of torch can follow: here they are numbers.
-
-
-def _static_reshape(node: Any, graph: Any) -> Any:
-    from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
-
-    shape = graph.initializers[node.input_values[1]].to_torch().tolist()
-    return OperationConverterResult(_Reshape(shape), OnnxMapping((node.input_values[0],), node.output_values))
-
-
-def _static_gather(node: Any, graph: Any) -> Any:
-    from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
-
-    places = graph.initializers[node.input_values[1]].to_torch()
-    made = _Gather(places, node.attributes.get("axis", 0))
-    return OperationConverterResult(made, OnnxMapping((node.input_values[0],), node.output_values))
-
-
-def _static_pad(node: Any, graph: Any) -> Any:
-    from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
-
-    numbers = [graph.initializers[name].to_torch() for name in node.input_values[1:] if name]
-    value = float(numbers[1]) if len(numbers) > 1 else 0.0
-    made = _Pad(numbers[0].tolist(), node.attributes.get("mode", "constant"), value)
-    return OperationConverterResult(made, OnnxMapping((node.input_values[0],), node.output_values))
-
-
-class _Pad(nn.Module):
-    """Padding known beforehand, in ONNX's order: all starts, then all ends."""
-
-    def __init__(self, pads: list[int], mode: str, value: float) -> None:
-        super().__init__()
-        half = len(pads) // 2
-        pairs = list(zip(pads[:half], pads[half:], strict=True))
-        while pairs and mode != "constant" and pairs[0] == (0, 0):
-            pairs.pop(0)
-        self.pads = [int(size) for pair in reversed(pairs) for size in pair]
-        self.mode, self.value = {"edge": "replicate"}.get(mode, mode), value
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """As ONNX's Pad."""
-        if self.mode == "constant":
-            return F.pad(values, self.pads, value=self.value)
-        return F.pad(values, self.pads, mode=self.mode)
-
-
-class _Reshape(nn.Module):
-    """A reshape to sizes known beforehand."""
-
-    def __init__(self, shape: list[int]) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Sizes of 0 stay as they are."""
-        return values.reshape([values.shape[i] if size == 0 else size for i, size in enumerate(self.shape)])
-
-
-class _Gather(nn.Module):
-    """Places known beforehand along an axis: one of them, or several."""
-
-    def __init__(self, places: torch.Tensor, axis: int) -> None:
-        super().__init__()
-        self.axis, self.places = axis, [int(place) for place in places.flatten()]
-        self.shape = tuple(places.shape)
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """As ONNX's Gather."""
-        axis = self.axis % values.dim()
-        parts = [values.select(axis, place) for place in self.places]
-        if not self.shape:
-            return parts[0]
-        stacked = torch.stack(parts, dim=axis)
-        return stacked.reshape(*values.shape[:axis], *self.shape, *values.shape[axis + 1 :])
 
 
 @contextmanager

@@ -76,18 +76,18 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 class RawFaces(nn.Module):
-    """A torch network (n, c, h, w) float behind the layout and the pixels that a .tflite file takes."""
+    """A torch network behind the layout and the pixels that a .tflite file takes; with `scales` it takes floats."""
 
-    def __init__(self, network: nn.Module, feeding: Feeding, layout: str) -> None:
+    def __init__(self, network: nn.Module, feeding: Feeding, layout: str, *, scales: bool) -> None:
         super().__init__()
-        self.network, self.moves = network, layout == "NCHW"
+        self.network, self.moves, self.scales = network, layout == "NCHW", scales
         self.register_buffer("mean", torch.from_numpy(channel_values(feeding.mean, "NHWC")))
         inverse = tuple(1 / value for value in feeding.std)
         self.register_buffer("scale", torch.from_numpy(channel_values(inverse, "NHWC")))
 
     def forward(self, faces: Tensor) -> Tensor:
         """(1, h, w, c) uint8 -> (1, classes) float32."""
-        scaled = (faces.to(torch.float32) - self.mean) * self.scale
+        scaled = (faces.to(torch.float32) - self.mean) * self.scale if self.scales else faces
         made: Tensor = self.network(scaled.permute(0, 3, 1, 2) if self.moves else scaled)
         return made.flatten(1)
 

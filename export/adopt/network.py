@@ -126,7 +126,7 @@ def chosen_output(
     """
     if asked is not None:
         named = [output for output in outputs if output.name == asked]
-        if not named and asked.isdigit() and int(asked) < len(outputs):
+        if not named and asked.isdecimal() and int(asked) < len(outputs):
             named = [outputs[int(asked)]]
         if len(named) == 1:
             return named[0]
@@ -137,3 +137,12 @@ def chosen_output(
     if classes is not None and len(fitting) == 1:
         return fitting[0]
     raise UsageError(f"{where}: {len(outputs)} outputs, expected --output NAME: {', '.join(map(str, outputs))}.")
+
+
+def require_scores(output: TensorFacts, where: str) -> None:
+    """Raise ModelError for an output of whole numbers, which are classes already and no scores of them."""
+    if output.dtype not in ("float32", "float16", "float64"):
+        raise ModelError(
+            f"{where}: output {output}, expected float scores. Name another with --output, or export the network "
+            "without what comes after its scores, such as argmax."
+        )

@@ -34,13 +34,20 @@ from export.adopt.network import (
     counted,
     first_line,
     layout_of,
+    require_scores,
     with_classes,
 )
 from export.adopt.tflite_reading import read_tflite_network
 from export.onnx_model import OPSET
 from export.quiet import quiet
 
-_FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+}
+_IN_TRAINING = "exported in training mode, where BatchNorm looks at all faces at once. Call eval() and export it again."
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"}
 
 
@@ -52,6 +59,11 @@ def open_network(source: str, hints: Hints) -> Network:
         ".tflite": read_tflite_network,
         ".pt2": _read_program,
     }
+    for flag, value in (("--weights", hints.weights), ("--channels", hints.channels)):
+        if path.suffix in readers and value is not None:
+            raise UsageError(
+                f"{flag} {value}: goes with module:function alone; {path} says it itself. Leave {flag} out."
+            )
     if path.suffix in readers:
         if not path.is_file():
             raise UsageError(f"{path}: no such file. Give an .onnx, .tflite or .pt2 file, or module:function.")
@@ -89,17 +101,24 @@ def _of_graph(original: onnx.ModelProto, where: str, sha256: str, hints: Hints) 
     strangers = {node.domain for node in original.graph.node} - {"", "ai.onnx"}
     if strangers:
         raise ModelError(f"{where}: has operators of {min(strangers)}, which boards do not know. Export it plainly.")
-    reference = _session(original.SerializeToString(), where)
-    entry = _input_of(original, reference, where)
-    outputs = tuple(_facts(output) for output in reference.get_outputs())
+    attributes = [attribute for node in original.graph.node for attribute in node.attribute]
+    if any(attribute.name == "training_mode" and attribute.i for attribute in attributes):
+        raise ModelError(f"{where}: {_IN_TRAINING}")
+    session = reference = _session(original.SerializeToString(), where)
+    entry = _input_of(original, session, where)
+    outputs = tuple(_facts(output) for output in session.get_outputs())
     output = chosen_output(outputs, hints.output, where, classes=hints.classes)
-    graph = _lifted(original, where)
-    _widen(graph)
-    _keep_output(graph, output.name)
+    require_scores(output, where)
     layout = layout_of(entry.shape, where)
-    graph = _simplified(graph, _sized(entry, layout, hints, where), where)
+    shape = _sized(entry, layout, hints, where)
+    _require_rows(session, output, shape, where)
+    graph = _lifted(original, where)
+    if _widen(graph):  # what float16 rounds away is no part of what is published
+        reference = _session(graph.SerializeToString(), where)
+    _keep_output(graph, output.name)
+    graph = _simplified(graph, shape, where)
     entry = _facts(_session(graph.SerializeToString(), where).get_inputs()[0])
-    run = _runner(reference, output.name)
+    run = _runner(reference, output.name, one=entry.shape[0] == 1)
     network = Network(
         source=where,
         sha256=sha256,
@@ -112,7 +131,7 @@ def _of_graph(original: onnx.ModelProto, where: str, sha256: str, hints: Hints) 
         facts=f"opset {_opset(original)}, {counted(Counter(node.op_type for node in original.graph.node))}",
         known_labels=_labels_in({entry.key: entry.value for entry in original.metadata_props}),
     )
-    _require_same(network, graph)
+    _require_same(network, session, graph)
     return network
 
 
@@ -126,9 +145,26 @@ def _input_of(model: onnx.ModelProto, session: onnxruntime.InferenceSession, whe
     return entries[0]
 
 
+def _require_rows(
+    session: onnxruntime.InferenceSession, output: TensorFacts, shape: tuple[int, ...], where: str
+) -> None:
+    """The output must have a dimension for the faces. Raises ModelError, also where the model fails on a face."""
+    faces = np.zeros((max(shape[0], 1), *shape[1:]), np.dtype(_facts(session.get_inputs()[0]).dtype))
+    try:
+        made = session.run([output.name], {session.get_inputs()[0].name: faces})[0]
+    except Exception as error:  # onnxruntime's errors have no common base
+        size = "x".join(map(str, shape[1:]))
+        raise ModelError(f"{where}: onnxruntime fails on a face of {size} ({first_line(error)}).") from None
+    if np.ndim(made) < 2:
+        raise ModelError(
+            f"{where}: output {output.name!r} of shape {np.shape(made)} for {faces.shape}, expected (faces, classes). "
+            "Export it with a row of scores a face."
+        )
+
+
 def _facts(entry: Any) -> TensorFacts:
     shape = tuple(size if isinstance(size, int) and size > 0 else -1 for size in entry.shape)
-    return TensorFacts(entry.name, _FLOATS.get(entry.type, entry.type), shape)
+    return TensorFacts(entry.name, _TYPES.get(entry.type, entry.type), shape)
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -150,23 +186,28 @@ def _lifted(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         ) from None
 
 
-def _widen(model: onnx.ModelProto) -> None:
-    """Make every float16 of a graph float32, which loses nothing."""
-    graph = model.graph
+def _widen(model: onnx.ModelProto) -> bool:
+    """Make every float16 of a graph float32, which loses nothing; whether there was any."""
+    graph, narrow = model.graph, 0
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT16:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+            narrow += 1
     for node in graph.node:
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
                 attribute.i = TensorProto.FLOAT
+                narrow += 1
             if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT16:
                 widened = numpy_helper.to_array(attribute.t).astype(np.float32)
                 attribute.t.CopyFrom(numpy_helper.from_array(widened, attribute.t.name))
+                narrow += 1
     del graph.value_info[:]
     for entry in (*graph.input, *graph.output):
         if entry.type.tensor_type.elem_type == TensorProto.FLOAT16:
             entry.type.tensor_type.elem_type = TensorProto.FLOAT
+            narrow += 1
+    return narrow > 0
 
 
 def _keep_output(model: onnx.ModelProto, name: str) -> None:
@@ -265,10 +306,14 @@ def _session(content: bytes, where: str) -> onnxruntime.InferenceSession:
         raise ModelError(f"{where}: onnxruntime refuses it ({first_line(error)}). Export it again.") from None
 
 
-def _runner(session: onnxruntime.InferenceSession, output: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _runner(
+    session: onnxruntime.InferenceSession, output: str, *, one: bool = False
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The session as a function of faces, which get to it in batches of the size it takes; with `one`, singly."""
     entry = session.get_inputs()[0]
     dtype = np.dtype(_facts(entry).dtype)
-    batch = entry.shape[0] if isinstance(entry.shape[0], int) and entry.shape[0] > 0 else None
+    fixed = entry.shape[0] if isinstance(entry.shape[0], int) and entry.shape[0] > 0 else None
+    batch = fixed or (1 if one else None)
 
     def run(faces: NDArray[np.float32]) -> NDArray[np.float32]:
         parts = []
@@ -281,13 +326,16 @@ def _runner(session: onnxruntime.InferenceSession, output: str) -> Callable[[NDA
     return run
 
 
-def _require_same(network: Network, graph: onnx.ModelProto) -> None:
-    """Lifting, widening and simplifying must change nothing."""
+def _require_same(network: Network, original: onnxruntime.InferenceSession, graph: onnx.ModelProto) -> None:
+    """Lifting, widening and simplifying must change nothing, and what is computed must be finite."""
     session = _session(graph.SerializeToString(), network.source)
     generator = np.random.default_rng(0)
-    shape = (2, *network.input.shape[1:])
+    shape, one = (2, *network.input.shape[1:]), network.input.shape[0] == 1
     faces = generator.integers(0, 2 if network.input.dtype != "uint8" else 255, shape).astype(np.float32)
-    before, after = network.run(faces), _runner(session, session.get_outputs()[0].name)(faces)
+    before = _runner(original, network.output.name, one=one)(faces)
+    after = _runner(session, session.get_outputs()[0].name)(faces)
+    if not np.isfinite(before).all():
+        raise ModelError(f"{network.source}: gives values that are not finite. Check its weights.")
     if not np.allclose(before, after, rtol=1e-2, atol=1e-2 * max(1.0, float(np.abs(before).max()))):
         raise ModelError(
             f"{network.source}: simplifying changes its outputs by {np.abs(before - after).max():.3g}. "
@@ -320,14 +368,24 @@ def _read_program(path: Path, hints: Hints) -> Network:
     """A program of torch.export.save; it holds no pickled code."""
     try:
         program = torch.export.load(path)
+        if _trains(program):
+            raise ModelError(_IN_TRAINING)
         with quiet():
             made = torch.onnx.export(program, dynamo=True, optimize=False)
         module = _Program(program)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     except Exception as error:  # torch raises what it likes
         raise ModelError(f"{path}: not a program of torch.export ({first_line(error)}).") from None
     assert made is not None
     opened = _of_graph(made.model_proto, str(path), sha256_of(path), hints)
     return replace(opened, module=_Chosen(module, _position(opened)))
+
+
+def _trains(program: torch.export.ExportedProgram) -> bool:
+    """Whether it has a BatchNorm that takes its statistics from the faces it gets."""
+    calls = [node for node in program.graph.nodes if "batch_norm" in str(node.target)]
+    return any(len(call.args) > 5 and call.args[5] is True for call in calls)
 
 
 def _position(network: Network) -> int:

@@ -19,6 +19,7 @@ from export.adopt.network import (
     counted,
     first_line,
     layout_of,
+    require_scores,
     with_classes,
 )
 from export.metadata import read_tflite, write_tflite
@@ -44,6 +45,7 @@ def read_tflite_network(path: Path, hints: Hints) -> Network:
         raise ModelError(f"{path}: input {entry}, expected float32. Give the float model that it was made from.")
     named = tuple(_facts(output) for output in outputs)
     output = chosen_output(named, hints.output, str(path), classes=hints.classes)
+    require_scores(output, str(path))
     index = outputs[named.index(output)]["index"]
 
     def run(faces: NDArray[np.float32]) -> NDArray[np.float32]:

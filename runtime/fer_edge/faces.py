@@ -148,13 +148,13 @@ def load_task_faces(
     """The faces of one split that have a truth for `task`, in the order of the model's `labels`; see `load_faces`.
 
     From the array cache; for a folder or CSV only tasks of classes, which its labels then are. Truths beyond the seven
-    classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). The task `classes`
-    leaves out faces of classes that the model does not have. Raises DataError.
+    classes are the cache's own annotations, or derived from the FER+ votes (`fer_edge.truth`). A folder, a CSV and the
+    task `classes` leave out faces of classes that the model does not have. Raises DataError.
     """
     if holds_pictures(path):
         if TASKS[task].kind != CLASSES:
             raise DataError(f"{path}: its labels are classes, which say nothing of {task}. Give an array cache.")
-        return load_faces(path, split, size_px, colour=colour).in_order_of(labels)
+        return load_faces(path, split, size_px, colour=colour).in_order_of(labels, leave_out=True)
     arrays = read_cache(path)
     if task in ("expression7", OWN_CLASSES) and f"truth_{task}" not in arrays:
         if (arrays["labels"] < 0).any():

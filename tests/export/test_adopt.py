@@ -276,7 +276,11 @@ def test_what_cannot_be_adopted_is_refused_in_one_line_with_the_reason(mobilenet
         ((mobilenet, *ready, "--meaning", "probabilities"), 2, "expected 1"),
         ((mobilenet, *ready, "--align", "dlib"), 2, "arcface-112"),
         ((mobilenet, *ready, "--output", "logit"), 2, "'scores'"),
+        ((mobilenet, *ready, "--output", "²"), 2, "'scores'"),
         ((mobilenet, *ready, "--name", "../x"), 2, "letters"),
+        ((mobilenet, *ready, "--name", ""), 2, "letters"),
+        ((mobilenet, *ready, "--channels", "1"), 2, "Leave --channels out"),
+        ((mobilenet, *ready, "--weights", "x.pt"), 2, "Leave --weights out"),
         (("nowhere:make",), 4, "nowhere"),
         ((ROOT / "runtime/fer_edge/data/fer-base.int8.tflite",), 4, "float model"),
     ]
@@ -285,6 +289,69 @@ def test_what_cannot_be_adopted_is_refused_in_one_line_with_the_reason(mobilenet
         lines = capfd.readouterr().err.strip().splitlines()
         assert part in lines[-1] and "Traceback" not in "".join(lines), (words, lines)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_that_cannot_be_right_is_named_as_it_was_given(mobilenet, tmp_path, capfd) -> None:
+    ready = ("--labels", SEVEN, "--licence", "MIT", "--colour", "rgb")
+    scaled = (*ready, "--range", "0..1")
+    cases = [
+        ((*ready, "--mean", "nan"), "--mean is nan, expected a finite number"),
+        ((*ready, "--mean", "0.5", "--std", "inf"), "--std is inf, expected a finite number"),
+        ((*ready, "--std", "0"), "--std is 0.0, expected 0.001"),
+        ((*ready, "--mean", "123.7,116.3,103.5", "--std", "0.229"), "expected both of the same"),
+        ((*ready, "--mean", "0.485,0.456,0.406", "--std", "58.4"), "expected both of the same"),
+        ((*scaled, "--margin", "nan"), "--margin is nan"),
+        ((*scaled, "--margin=-1"), "--margin is -1.0, expected -0.4 to 2"),
+        ((*scaled, "--labels", "a,b,c,d,e,f,a"), "--labels: 'a' is there twice"),
+        ((*scaled, "--labels", "a,b,,d,e,f,g"), "--labels: one of the 7 names is empty"),
+        ((*scaled, "--labels", "a\nb,c,d,e,f,g,h"), "--labels holds the character U+000A"),
+        ((*scaled, "--labels", f"{'a' * 65},b,c,d,e,f,g"), "--labels has 65 characters"),
+        ((*scaled, "--licence", " "), "--licence is empty"),
+        ((*scaled, "--trained-on", "a\nb"), "--trained-on holds the character U+000A"),
+    ]
+    for words, part in cases:
+        assert adopt(mobilenet, *words, "--out", tmp_path / "out") == 2, words
+        (line,) = capfd.readouterr().err.splitlines()
+        assert part in line, (words, line)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "x", "0.5,,0.5"])
+def test_means_that_are_no_numbers_are_a_usage_error_with_an_example(text: str, capfd) -> None:
+    with pytest.raises(SystemExit) as ended:
+        adopt("m.onnx", "--mean", text)
+    assert ended.value.code == 2
+    assert f"{text!r}, expected numbers such as 0.485" in capfd.readouterr().err
+
+
+def test_labelled_faces_that_tell_nothing_are_refused(coloured: Path, tmp_path: Path, capfd) -> None:
+    path = to_onnx(WarmOrCold(), tmp_path / "tint.onnx", 2, 3, 32, 32, dynamic=True)
+    words = ("--labels", "warm,cold,dark", "--colour", "rgb", "--range", "0..1", "--licence", "MIT")
+    (tmp_path / "one").mkdir()
+    (coloured / "warm").rename(tmp_path / "one" / "warm")
+    for faces, part in ((tmp_path / "nowhere", "not found"), (tmp_path / "one", "fewer than two")):
+        assert adopt(path, *words, "--faces", faces, "--out", tmp_path / "out") == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert part in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_faces_of_a_class_the_model_lacks_are_left_out(coloured: Path, tmp_path: Path) -> None:
+    path = to_onnx(WarmOrCold(), tmp_path / "tint.onnx", 2, 3, 32, 32, dynamic=True)
+    (coloured / "pale").mkdir()
+    cv2.imwrite(str(coloured / "pale" / "1.png"), np.full((32, 32, 3), 255, np.uint8))
+    words = ("--labels", "warm,cold,dark", "--colour", "rgb", "--range", "0..1", "--licence", "MIT")
+    assert adopt(path, *words, "--faces", coloured, "--out", tmp_path / "out") == 0
+    contract = parse_contract((tmp_path / "out/tint/tint.fp32.onnx.json").read_text(), "contract")
+    assert contract.measured[0].n == 90 and contract.measured[0].dataset.endswith("without pale")
+
+
+def test_a_folder_whose_contract_is_none_belongs_to_another_model(mobilenet: Path, tmp_path: Path, capfd) -> None:
+    (tmp_path / "mobilenet").mkdir()
+    (tmp_path / "mobilenet" / "mobilenet.fp32.onnx.json").write_text("[]")
+    words = ("--labels", SEVEN, "--licence", "MIT", "--range", "0..1", "--colour", "rgb")
+    assert adopt(mobilenet, *words, "--out", tmp_path) == 2
+    assert "holds another model" in capfd.readouterr().err
 
 
 def test_adopting_from_the_command_line(mobilenet, tmp_path) -> None:
