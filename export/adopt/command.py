@@ -85,7 +85,8 @@ def _run(options: argparse.Namespace) -> None:
     if name is None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(options.source.replace(":", "-")).stem)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UsageError(f"--name {name!r}: expected letters, digits, dots and dashes.")
+        given = "" if options.name is not None else f", which {options.source} gives it: say --name NAME"
+        raise UsageError(f"--name {name!r}: expected letters, digits, dots and dashes{given}.")
     classes = len(options.labels) if options.labels else None
     network = open_network(
         options.source, Hints(options.output, options.size, classes, options.weights, options.channels)

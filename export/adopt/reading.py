@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from torch import nn
 
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import sha256_of
+from fer_edge.tables import cut
 
 from export.adopt.network import (
     Hints,
@@ -37,6 +39,7 @@ from export.adopt.network import (
     require_scores,
     with_classes,
 )
+from export.adopt.program_file import load_program
 from export.adopt.tflite_reading import read_tflite_network
 from export.onnx_model import OPSET
 from export.quiet import quiet
@@ -49,6 +52,15 @@ _TYPES = {
 }
 _IN_TRAINING = "exported in training mode, where BatchNorm looks at all faces at once. Call eval() and export it again."
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"}
+_KERAS = "Keras 3 exports it: model = load_model(...), model.export('model.onnx', format='onnx'), or format='litert'"
+_PICKLE = "a pickle runs code when it is opened; give module:function and --weights, or torch.export.save's .pt2"
+_REMEDIES = {
+    **dict.fromkeys((".keras", ".h5", ".hdf5"), _KERAS),
+    **dict.fromkeys((".pt", ".pth", ".pkl", ".ckpt", ".bin", ".joblib"), _PICKLE),
+    ".torchscript": "give module:function and --weights, or torch.export.save's .pt2",
+    ".safetensors": "weights alone are no network; give module:function and --weights",
+    ".pb": "TensorFlow's converter makes a .tflite of it: tf.lite.TFLiteConverter.from_saved_model",
+}
 
 
 def open_network(source: str, hints: Hints) -> Network:
@@ -60,26 +72,36 @@ def open_network(source: str, hints: Hints) -> Network:
         ".pt2": _read_program,
     }
     for flag, value in (("--weights", hints.weights), ("--channels", hints.channels)):
-        if path.suffix in readers and value is not None:
+        if path.suffix.lower() in readers and value is not None:
             raise UsageError(
                 f"{flag} {value}: goes with module:function alone; {path} says it itself. Leave {flag} out."
             )
-    if path.suffix in readers:
+    suffix = path.suffix.lower()
+    if suffix in readers:
         if not path.is_file():
             raise UsageError(f"{path}: no such file. Give an .onnx, .tflite or .pt2 file, or module:function.")
-        return readers[path.suffix](path, hints)
+        _require_content(path)
+        return readers[suffix](path, hints)
     if ":" in source and not path.exists():
         return _read_function(source, hints)
-    remedies = {
-        ".keras": "Keras 3 exports it: model.export('model.onnx', format='onnx'), or format='litert'",
-        ".h5": "Keras 3 exports it: keras.models.load_model(...).export('model.onnx', format='onnx')",
-        ".pt": "a pickle runs code when it is opened; give module:function and --weights, or torch.export.save's .pt2",
-        ".pth": "a pickle runs code when it is opened; give module:function and --weights, or torch.export.save's .pt2",
-        ".safetensors": "weights alone are no network; give module:function and --weights",
-        ".pb": "TensorFlow's converter makes a .tflite of it",
-    }
-    remedy = remedies.get(path.suffix, "give an .onnx, .tflite or .pt2 file, or module:function")
+    remedy = _REMEDIES.get(suffix, "give an .onnx, .tflite or .pt2 file, or module:function")
+    if (path / "saved_model.pb").is_file():
+        remedy = _REMEDIES[".pb"]
     raise UsageError(f"{source}: expected .onnx, .tflite, .pt2 or module:function; {remedy}.")
+
+
+def _require_content(path: Path) -> None:
+    """Raise ModelError for what downloads and checkouts leave in the place of a model."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if not head:
+        raise ModelError(f"{path}: empty. Copy it again.")
+    if head.startswith(b"version https://git-lfs"):
+        raise ModelError(f"{path}: a pointer of Git LFS, and not the model itself. Run git lfs pull.")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise ModelError(f"{path}: a web page, and no model. Download it again.")
+    if head.startswith(b"PK") and path.suffix.lower() != ".pt2":
+        raise ModelError(f"{path}: a zip archive. Unpack it, and give the file in it by its own suffix.")
 
 
 # --- ONNX -------------------------------------------------------------------------------------------------------
@@ -365,18 +387,16 @@ def _labels_in(properties: dict[str, str]) -> tuple[str, ...]:
 
 
 def _read_program(path: Path, hints: Hints) -> Network:
-    """A program of torch.export.save; it holds no pickled code."""
+    """A program of torch.export.save, from a file that holds no code."""
+    program = load_program(path)
+    if _trains(program):
+        raise ModelError(f"{path}: {_IN_TRAINING}")
     try:
-        program = torch.export.load(path)
-        if _trains(program):
-            raise ModelError(_IN_TRAINING)
         with quiet():
             made = torch.onnx.export(program, dynamo=True, optimize=False)
         module = _Program(program)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
     except Exception as error:  # torch raises what it likes
-        raise ModelError(f"{path}: not a program of torch.export ({first_line(error)}).") from None
+        raise ModelError(f"{path}: torch cannot export it to ONNX ({first_line(error)}).") from None
     assert made is not None
     opened = _of_graph(made.model_proto, str(path), sha256_of(path), hints)
     return replace(opened, module=_Chosen(module, _position(opened)))
@@ -399,7 +419,7 @@ def _read_function(source: str, hints: Hints) -> Network:
     sys.path.insert(0, str(Path.cwd()))
     try:
         made = getattr(importlib.import_module(module_name), function)()
-    except Exception as error:  # the user's own code
+    except (Exception, SystemExit) as error:  # the user's own code
         raise ModelError(
             f"{source}: {type(error).__name__}: {first_line(error)}. It must give a torch module."
         ) from None
@@ -417,7 +437,9 @@ def _read_function(source: str, hints: Hints) -> Network:
 
 
 def _load_weights(network: nn.Module, path: Path) -> None:
-    """A .safetensors, or a .pt of tensors alone: nothing that runs code is read. Raises ModelError."""
+    """A .safetensors, or a .pt of tensors alone: nothing that runs code is read. Raises UsageError, ModelError."""
+    if not path.is_file():
+        raise UsageError(f"--weights {path}: no such file.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -425,16 +447,23 @@ def _load_weights(network: nn.Module, path: Path) -> None:
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise UsageError(
+            f"--weights {path}: holds more than tensors, or is damaged; what else it holds may run code when it is "
+            "opened. Save the weights alone, with torch.save(network.state_dict(), FILE)."
+        ) from None
     except Exception as error:  # torch raises what it likes
         raise UsageError(f"--weights {path}: cannot be read as tensors ({first_line(error)}).") from None
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    state = {name.removeprefix("module."): value for name, value in dict(state).items()}
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise UsageError(f"--weights {path}: holds {type(state).__name__}, expected a state_dict of names and tensors.")
+    state = {name.removeprefix("module."): value for name, value in state.items()}
     try:
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError(f"--weights {path}: not of this network ({first_line(error)}).") from None
+    except Exception as error:  # tensors of other shapes, other names, or no tensors
+        raise ModelError(f"--weights {path}: not of this network ({cut(error)}).") from None
 
 
 def _channels_of(network: nn.Module) -> int:

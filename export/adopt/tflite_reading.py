@@ -30,8 +30,11 @@ _STORED = {schema.TensorType.INT8: np.int8, schema.TensorType.FLOAT16: np.float1
 
 def read_tflite_network(path: Path, hints: Hints) -> Network:
     """The network in a float .tflite. Raises ModelError for what cannot be adopted, UsageError for a wrong hint."""
+    content = path.read_bytes()
+    if content[4:8] != b"TFL3":
+        raise ModelError(f"{path}: not a TFLite file, which has TFL3 at its start. Copy or export it again.")
     try:
-        content, widened = widen(path.read_bytes())
+        content, widened = widen(content)
         interpreter = _interpreter(content)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
