@@ -1,5 +1,5 @@
-"""What a .pt2 file may hold: torch.export.load also unpickles, evaluates formulas and loads native code, which may do
-anything. Such a file is refused before torch sees it.
+"""The parts that a .pt2 file may have: torch.export.load also unpickles, evaluates formulas and loads native code, which
+may do anything. Such a file is refused before torch opens it.
 """
 
 import json

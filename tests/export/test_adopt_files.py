@@ -1,4 +1,4 @@
-"""What `adopt` is given by mistake or in malice: it says what the file is, and runs nothing that is in it."""
+"""Files given to `adopt` by mistake or in malice: it says what they are, and runs nothing that is in them."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What `adopt` makes of outputs that are no plain row of logits, of float16, of whole pixels and of training mode."""
+"""`adopt` and outputs that are no plain row of logits, of float16, of whole pixels and of training mode."""
 
 from collections.abc import Callable
 from pathlib import Path
