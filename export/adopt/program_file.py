@@ -1,5 +1,5 @@
-"""The parts that a .pt2 file may have: torch.export.load also unpickles, evaluates formulas and loads native code, which
-may do anything. Such a file is refused before torch opens it.
+"""The parts that a .pt2 file may have: tensors and a graph. torch.export.load would also unpickle, evaluate formulas and
+load native code, which may do anything. Such a file is refused before torch opens it.
 """
 
 import json
