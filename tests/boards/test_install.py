@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.detectors import DATA
+
 from boards.bundle.archive import sign
 from tests.boards.tiny_bundle import (
     PYTHON,
     SMOKE,
     UNIT,
     copying_python,
+    environment_without_python,
     install,
     make_tiny_bundle,
     output_of,
@@ -485,7 +488,7 @@ def test_roll_back_brings_the_unit_of_that_release_back(first: Path, target: Pat
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (apt install systemd)")
 def test_a_unit_with_odd_letters_in_its_paths_is_one_systemd_reads(tmp_path: Path) -> None:
-    unit = (ROOT / "runtime/fer_edge/data/fer-edge.service").read_text()
+    unit = (DATA / "fer-edge.service").read_text()
     target = tmp_path / "50 % of my apps, ü"
     succeeds(make_tiny_bundle(tmp_path / "bundle", unit=unit), target, "--units", str(target / "units"))
     command = ["systemd-analyze", "verify", str(target / "units/fer-edge.service")]
@@ -530,7 +533,7 @@ def as_root(tmp_path: Path, script: str) -> str:
         mounts += f"mkdir -p '{upper}' '{work}'\n"
         mounts += f"mount -t overlay -o 'lowerdir={folder},upperdir={upper},workdir={work}' none {folder} || exit 77\n"
     command = ["unshare", "--mount", "sh", "-c", f"{mounts} set -eu\n{script}"]
-    finished = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    finished = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment_without_python())
     if finished.returncode == 77:
         pytest.skip(f"overlays cannot be mounted here: {finished.stderr.strip()}")
     assert finished.returncode == 0, finished.stdout + finished.stderr

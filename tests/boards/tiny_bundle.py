@@ -105,7 +105,7 @@ def install(
     """Run install.sh of `bundle` for target/fer-edge and target/bin; `steps` is a folder of programs found first."""
     action, *options = words if words and not words[0].startswith("-") else ("install", *words)
     places = ["--prefix", str(target / "fer-edge"), "--bin", str(target / "bin")]
-    environment = _without_settings_of_python() | (settings or {})
+    environment = environment_without_python() | (settings or {})
     environment["PATH"] = f"{steps}:{environment['PATH']}" if steps else environment["PATH"]
     service = [] if "--units" in options else ["--no-service"]
     command = ["sh", str(bundle / "install.sh"), action, *places, *service, *options]
@@ -146,10 +146,10 @@ def version_in(target: Path, link: str = "current") -> str:
 
 def output_of(program: Path) -> str:
     """Output of a release's program; raises where it fails."""
-    environment = _without_settings_of_python()
+    environment = environment_without_python()
     return subprocess.run([program], capture_output=True, text=True, check=True, env=environment).stdout
 
 
-def _without_settings_of_python() -> dict[str, str]:
+def environment_without_python() -> dict[str, str]:
     """This environment; a PYTHONPATH would have the release import the fer_edge of the tests."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}

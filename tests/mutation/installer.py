@@ -45,7 +45,12 @@ def mutants() -> list[ShellMutant]:
 
 
 def try_all(folder: Path) -> Iterator[tuple[Counter[str], list[Survivor]]]:
-    """Try each mutant in a staged `folder`; after each, what became of those so far, and which no test noticed."""
+    """Try each mutant in a staged `folder`; after each, what became of those so far, and which no test noticed.
+
+    Raises RuntimeError where the tests fail without any mutant: every mutant would seem to be noticed.
+    """
+    if _outcome(folder, "not at_every_step") != SURVIVED:
+        raise RuntimeError(f"{TESTS} fails in {folder} without any mutant. Run it there to see why.")
     path = folder / SCRIPT
     script, counts, found = path.read_text(), Counter[str](), []
     try:
