@@ -112,6 +112,12 @@ def _static_resize(node: Any, graph: Any) -> Any:
     return _result(node, made)
 
 
+def _static_clip(node: Any, graph: Any) -> Any:
+    bounds = [_numbers(node, graph, position) for position in (1, 2)]
+    low, high = (None if bound is None else float(bound[0]) for bound in bounds)
+    return _result(node, nn.ReLU6() if (low, high) == (0, 6) else _Clip(low, high))
+
+
 _STATIC: dict[str, Callable[[Any, Any], Any]] = {
     "Reshape": _static_reshape,
     "Gather": _static_gather,
@@ -121,6 +127,7 @@ _STATIC: dict[str, Callable[[Any, Any], Any]] = {
     "Expand": _static_expand,
     "Tile": _static_tile,
     "Resize": _static_resize,
+    "Clip": _static_clip,
 }
 
 
@@ -171,6 +178,18 @@ class _Gather(nn.Module):
             return parts[0]
         stacked = torch.stack(parts, dim=axis)
         return stacked.reshape(*values.shape[:axis], *self.shape, *values.shape[axis + 1 :])
+
+
+class _Clip(nn.Module):
+    """Values kept within bounds, of which one may be absent."""
+
+    def __init__(self, low: float | None, high: float | None) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, values: Tensor) -> Tensor:
+        """As ONNX's Clip."""
+        return values if self.low is None and self.high is None else values.clamp(self.low, self.high)
 
 
 class _Slice(nn.Module):

@@ -1,5 +1,7 @@
-"""The parts that a .pt2 file may have: tensors and a graph. torch.export.load would also unpickle, evaluate formulas and
-load native code, which may do anything. Such a file is refused before torch opens it.
+"""The parts that a .pt2 file may have: tensors and a graph, and nothing that runs code.
+
+torch.export.load would also unpickle, evaluate formulas and load native code. Such a file is refused before torch opens
+it.
 """
 
 import json

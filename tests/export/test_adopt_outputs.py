@@ -111,6 +111,8 @@ PLACES: dict[str, Callable[[Tensor], Tensor]] = {
     "nearest": lambda x: nn.functional.interpolate(x, scale_factor=2),
     "bilinear": lambda x: nn.functional.interpolate(x, size=(12, 20), mode="bilinear"),
     "corners": lambda x: nn.functional.interpolate(x, size=(12, 20), mode="bilinear", align_corners=True),
+    "normalised": lambda x: nn.functional.normalize(x, dim=1),
+    "at-most": lambda x: x.clamp(max=0.5),
     "reflect": lambda x: nn.functional.pad(x, (1, 2, 3, 0), mode="reflect"),
 }
 
