@@ -5,12 +5,14 @@ import functools
 import inspect
 import re
 import typing
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 import tomllib
 
 from tests.conftest import ROOT
+from tests.test_layout import ALLOWED
 
 PAGE = (ROOT / "docs/architecture.md").read_text()
 ANSWERS = dict(
@@ -60,6 +62,19 @@ def texts_of(file: str) -> set[str]:
 def calls_of(file: str) -> set[str]:
     """The functions a file calls, as written there."""
     return {ast.unparse(node.func) for node in code()[file] if isinstance(node, ast.Call)}
+
+
+def test_the_picture_shows_the_packages_in_the_order_they_may_import_and_the_parts_of_the_runtime() -> None:
+    assert "](architecture.svg)" in PAGE
+    picture = ElementTree.parse(ROOT / "docs/architecture.svg").getroot()
+    texts = [node.text for node in picture.iter("{http://www.w3.org/2000/svg}text")]
+    packages = [text for text in texts if text in ALLOWED]
+    stages = sorted(set(ALLOWED) - {RUNTIME}, key=lambda name: len(ALLOWED[name]))  # each may import those before it
+    assert packages == [*stages, RUNTIME]
+    parts = ["sources/", "detectors/", "tracker", "crop", "classifier", "smoother", "sinks/"]
+    assert [text for text in texts if text in parts] == parts
+    places = [ROOT / RUNTIME / (part if part.endswith("/") else f"{part}.py") for part in parts]
+    assert [place for place in places if not place.exists()] == []
 
 
 def test_fifteen_changes_touch_three_places_at_most() -> None:
