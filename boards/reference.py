@@ -1,4 +1,4 @@
-"""Reference pages of docs/ that are made from the code: configuration keys, command lines, CSV files."""
+"""Reference pages of docs/ that are made from the code: configuration keys, command lines, CSV files, API."""
 
 import argparse
 import dataclasses
@@ -11,7 +11,7 @@ from fer_edge import cli
 from fer_edge.options import Key
 from fer_edge.options import keys as all_keys
 
-from boards import csv_reference
+from boards import api_reference, csv_reference
 from boards.lab import command_line
 
 _NOTE = "This page is generated from the code by `fer-edge-lab reference`; edit the code, not the page.\n"
@@ -40,6 +40,7 @@ def pages() -> list[Page]:
         Page("reference-configuration.md", configuration()),
         Page("reference-cli.md", command_lines()),
         Page("reference-csv.md", csv_reference.page(_NOTE)),
+        Page("reference-api.md", api_reference.page(_NOTE)),
     ]
 
 
