@@ -108,6 +108,7 @@ def widen(content: bytes) -> tuple[bytes, int]:
     if not widened:
         return content, 0
     _drop_dequantize(model)
+    _empty_unread_buffers(model)
     return write_tflite(model), widened
 
 
@@ -125,6 +126,14 @@ def _widen(model: Any, tensor: Any, data: bytes) -> None:
     buffer.data = np.frombuffer(values.astype("<f4").tobytes(), dtype=np.uint8)
     model.buffers.append(buffer)
     tensor.buffer, tensor.type, tensor.quantization = len(model.buffers) - 1, schema.TensorType.FLOAT32, None
+
+
+def _empty_unread_buffers(model: Any) -> None:
+    """Empty what no tensor and no metadata reads: the weights as they were stored."""
+    read = {tensor.buffer for tensor in model.subgraphs[0].tensors} | {entry.buffer for entry in model.metadata or []}
+    for number, buffer in enumerate(model.buffers):
+        if number not in read:
+            buffer.data = None
 
 
 def _drop_dequantize(model: Any) -> None:

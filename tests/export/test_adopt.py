@@ -18,6 +18,9 @@ from fer_edge.classifier import Classifier
 from fer_edge.contract import parse_contract
 
 from boards.lab import main
+from export.adopt.tflite_reading import widen
+from export.metadata import read_tflite
+from quantize.tflite_ptq import half
 from tests.conftest import ROOT
 from tests.export import strangers
 from tests.export.cntk import write_cntk
@@ -106,6 +109,15 @@ def test_a_folder_keeps_its_model(adopted, tmp_path, capfd) -> None:
     assert adopt(other, *words) == 2
     assert "holds another model" in capfd.readouterr().err
     assert (adopted / "mobilenet.fp32.onnx").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_weights_in_half_precision_become_float_and_are_kept_once(exported: Path) -> None:
+    original = exported / "small.fp32.tflite"
+    wide, count = widen(half(original.read_bytes()))
+    assert count == 10, "nine convolutions and the last layer"
+    stored = sum(len(buffer.data) for buffer in read_tflite(wide).buffers if buffer.data is not None)
+    assert stored < 1.02 * original.stat().st_size, "no half precision beside it"
 
 
 @pytest.mark.slow
