@@ -15,7 +15,8 @@ import quantize.commands
 import train.commands
 from boards.commands import bundle, comparisons, detectors, emulation, jobs, measurements, pages, program, vm
 from quantize.counter import InstructionCounter
-from train.command_line import Commands
+from train.command_files import require_files
+from train.command_line import CommandParser, Commands
 
 PROGRAM = "fer-edge-lab"
 _HELP = """From a trained network to a verified board. A model is named as in models/ and artifacts/:
@@ -34,7 +35,12 @@ def main(arguments: Sequence[str] | None = None, counter: InstructionCounter | N
     if words and not words[0].startswith("-") and words[0] not in commands.names:
         return run_reporting(PROGRAM, lambda: _refuse(words[0], commands.names))
     options = parser.parse_args(words)
-    return run_reporting(f"{PROGRAM} {options.command}", lambda: options.run(options))
+    return run_reporting(f"{PROGRAM} {options.command}", lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> None:
+    require_files(options.parser, options)
+    options.run(options)
 
 
 def _refuse(word: str, names: Sequence[str]) -> None:
@@ -45,7 +51,7 @@ def _refuse(word: str, names: Sequence[str]) -> None:
 
 def command_line(counter: InstructionCounter | None = None) -> tuple[argparse.ArgumentParser, Commands]:
     """Return the parser of every command, and the commands; `run` in its namespace is what to do."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=PROGRAM,
         usage="%(prog)s COMMAND ...",
         description=_HELP,

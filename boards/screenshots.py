@@ -39,30 +39,37 @@ def take_screenshots(clip: Path, folder: Path, chromium: str, model: Path | None
     Writes `folder`/web-<width>.png and timeline-<width>.png for each of SCREENS, and web.gif, a moving picture of the
     page.
     """
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import Error, sync_playwright
 
+    try:
+        with sync_playwright() as playwright:
+            return _taken(playwright, clip, folder, chromium, model)
+    except Error as error:
+        raise UsageError(f"{chromium} took no pictures: {str(error).splitlines()[0]}") from None
+
+
+def _taken(playwright, clip: Path, folder: Path, chromium: str, model: Path | None) -> list[Path]:
     paths = []
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not start for root, as in a container; only our page is opened.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    # Chromium's own sandbox does not start for root, as in a container; only our page is opened.
+    browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    for screen in SCREENS:
+        path = folder / f"web-{screen.width_px}.png"
+        size = {"width": screen.width_px, "height": screen.height_px}
+        page = browser.new_page(viewport=size, device_scale_factor=screen.scale)
+        _shoot(page, clip, path, model)
+        paths.append(path)
+    paths.append(folder / "web.gif")
+    with _running(clip, model) as url:
+        page = browser.new_page(viewport={"width": 1000, "height": 620})
+        _film(page, url, paths[-1])
+    with tempfile.TemporaryDirectory() as run:
+        _save_run(clip, Path(run), model)
         for screen in SCREENS:
-            path = folder / f"web-{screen.width_px}.png"
-            size = {"width": screen.width_px, "height": screen.height_px}
-            page = browser.new_page(viewport=size, device_scale_factor=screen.scale)
-            _shoot(page, clip, path, model)
-            paths.append(path)
-        paths.append(folder / "web.gif")
-        with _running(clip, model) as url:
-            page = browser.new_page(viewport={"width": 1000, "height": 620})
-            _film(page, url, paths[-1])
-        with tempfile.TemporaryDirectory() as run:
-            _save_run(clip, Path(run), model)
-            for screen in SCREENS:
-                paths.append(folder / f"timeline-{screen.width_px}.png")
-                page = browser.new_page(viewport={"width": screen.width_px, "height": 620})
-                page.goto((Path(run) / "timeline.html").as_uri())
-                page.screenshot(path=str(paths[-1]), full_page=True)
-        browser.close()
+            paths.append(folder / f"timeline-{screen.width_px}.png")
+            page = browser.new_page(viewport={"width": screen.width_px, "height": 620})
+            page.goto((Path(run) / "timeline.html").as_uri())
+            page.screenshot(path=str(paths[-1]), full_page=True)
+    browser.close()
     return paths
 
 

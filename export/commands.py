@@ -5,6 +5,7 @@ Exit codes: 0 exported, 1 an exported file differs from torch, 2 bad usage or an
 
 import argparse
 
+from train.command_files import OUTPUT_FOLDER
 from train.command_line import ARTIFACTS, Commands, add_out, checkpoint_path
 
 
@@ -15,7 +16,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--attached", action="store_true", help="an identity_invariant that answers with the identity beside it"
     )
-    add_out(parser, ARTIFACTS, "folder of the model folders")
+    add_out(parser, ARTIFACTS, "folder of the model folders", OUTPUT_FOLDER)
     parser.set_defaults(run=_run)
 
 

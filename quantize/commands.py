@@ -4,8 +4,21 @@ import argparse
 import re
 from pathlib import Path
 
+from fer_edge.arguments import number, positive, whole_number
+
 from quantize.counter import InstructionCounter
-from train.command_line import ARTIFACTS, MEASURED, Commands, add_faces, add_out, artifact_path, checkpoint_path
+from train.command_files import INPUT, INPUT_FILE, OUTPUT_FILE, OUTPUT_FOLDER
+from train.command_line import (
+    ARTIFACTS,
+    MEASURED,
+    MOST_SEED,
+    Commands,
+    add_faces,
+    add_out,
+    add_seed,
+    artifact_path,
+    checkpoint_path,
+)
 
 _PICTURES = [Path("media/astronaut.png"), Path("media/WolfgangLanger_Pexels.mp4")]
 _QUANTIZE = """The fastest INT8 that keeps its accuracy; quantize.csv beside it says what was measured.
@@ -27,14 +40,14 @@ def register(commands: Commands, counter: InstructionCounter | None) -> None:
     _register_simulate(commands)
     _register_detector(commands)
     table = commands.add_parser("table", help="print a quantize.csv as Markdown")
-    table.add_argument("csv", type=Path)
+    table.add_argument("csv", type=INPUT_FILE)
     table.set_defaults(run=_table)
 
 
 def _register_quantize(commands: Commands, counter: InstructionCounter | None) -> None:
     parser = commands.add_parser("quantize", help="the fastest INT8 that keeps its accuracy", description=_QUANTIZE)
     _add_source(parser)
-    add_out(parser, ARTIFACTS, "where a folder is made for a checkpoint or .onnx")
+    add_out(parser, ARTIFACTS, "where a folder is made for a checkpoint or .onnx", OUTPUT_FOLDER)
     _add_calibration(parser)
     parser.add_argument("--target", help="x86, armv8, armv8.2-dot or jetson-trt (x86)")
     parser.add_argument(
@@ -49,9 +62,11 @@ def _register_quantize(commands: Commands, counter: InstructionCounter | None) -
     parser.add_argument(
         "--exclude", action="append", default=[], metavar="LAYER", help="leave this layer float (may be repeated)"
     )
-    parser.add_argument("--max-drop", type=float, metavar="POINTS", help="points of accuracy that INT8 may lose (0.3)")
     parser.add_argument(
-        "--min-agreement", type=float, metavar="PERCENT", help="faces with the same top class as float (98)"
+        "--max-drop", type=number(0, 100), metavar="POINTS", help="points of accuracy that INT8 may lose (0.3)"
+    )
+    parser.add_argument(
+        "--min-agreement", type=number(0, 100), metavar="PERCENT", help="faces with the same top class as float (98)"
     )
     parser.add_argument(
         "--accept-too-few",
@@ -63,7 +78,9 @@ def _register_quantize(commands: Commands, counter: InstructionCounter | None) -
         action="store_true",
         help="write the best candidate even if it fails the gate, and mark it as forced in its contract",
     )
-    parser.add_argument("--save-calibration", type=Path, metavar="FILE", help="write the calibration cache there")
+    parser.add_argument(
+        "--save-calibration", type=OUTPUT_FILE, metavar="FILE", help="write the calibration cache there"
+    )
     parser.set_defaults(run=_run, counter=counter)
 
 
@@ -121,8 +138,8 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration", type=Path, help="calibration cache used without faces (models/NAME/calibration.json)"
     )
-    parser.add_argument("--count", type=int, help="calibration faces (512)")
-    parser.add_argument("--seed", type=int, help="which faces (0)")
+    parser.add_argument("--count", type=positive, help="calibration faces (512)")
+    add_seed(parser, "which faces (0)")
     parser.add_argument(
         "--percentile", type=float, metavar="P", help="of the faces' own extremes, what a quantile range spans (99)"
     )
@@ -132,7 +149,7 @@ def _register_inspect(commands: Commands) -> None:
     parser = commands.add_parser("inspect", help="an INT8 .onnx layer by layer: noise, and what to leave float")
     _add_source(parser)
     _add_calibration(parser)
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the ten worst layers there")
+    parser.add_argument("--plot", type=OUTPUT_FILE, metavar="PNG", help="draw the ten worst layers there")
     parser.set_defaults(run=_inspect)
 
 
@@ -141,7 +158,9 @@ def _register_curve(commands: Commands) -> None:
     _add_source(parser)
     parser.add_argument("--counts", default="32,64,128,256,512,1024,2048", type=_counts, metavar="N,N,...")
     parser.add_argument("--seeds", default="0,1,2", type=_seeds, metavar="N,N,...")
-    parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="where a folder is made for a checkpoint")
+    parser.add_argument(
+        "--artifacts", type=OUTPUT_FOLDER, default=ARTIFACTS, help="where a folder is made for a checkpoint"
+    )
     add_out(parser, MEASURED / "calibration.csv", "CSV to write, with a .png")
     parser.set_defaults(run=_curve)
 
@@ -150,18 +169,18 @@ def _register_compare(commands: Commands) -> None:
     parser = commands.add_parser("compare-int8", help="what INT8 costs several networks, past the gate")
     parser.add_argument("checkpoints", type=checkpoint_path, nargs="+", help=".safetensors files")
     add_faces(parser)
-    parser.add_argument("--artifacts", type=Path, default=Path("build/compared"), help="folder of their files")
-    parser.add_argument("--count", type=int, help="calibration faces (512)")
-    parser.add_argument("--out", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--artifacts", type=OUTPUT_FOLDER, default=Path("build/compared"), help="folder of their files")
+    parser.add_argument("--count", type=positive, help="calibration faces (512)")
+    parser.add_argument("--out", type=OUTPUT_FILE, required=True, help="CSV to write")
     parser.set_defaults(run=_compare)
 
 
 def _register_simulate(commands: Commands) -> None:
     parser = commands.add_parser("simulate-gate", help="how often the gate passes a file, by number of faces")
-    parser.add_argument("float", type=Path, help="the float model")
+    parser.add_argument("float", type=INPUT_FILE, help="the float model")
     parser.add_argument(
         "--rates",
-        type=float,
+        type=number(-100, 100),
         nargs=2,
         action="append",
         required=True,
@@ -170,28 +189,24 @@ def _register_simulate(commands: Commands) -> None:
     )
     add_faces(parser)
     parser.add_argument("--split", default="PublicTest", help="split the faces are drawn from (PublicTest)")
-    parser.add_argument("--draws", type=int, default=400, help="times each number of faces is drawn (400)")
+    parser.add_argument("--draws", type=positive, default=400, help="times each number of faces is drawn (400)")
     add_out(parser, MEASURED / "gate.csv")
     parser.set_defaults(run=_simulate)
 
 
 def _counts(text: str) -> tuple[int, ...]:
-    return _numbers(text, 1)
+    return _numbers(text, 1, 10**9)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    return _numbers(text, 0)
+    return _numbers(text, 0, MOST_SEED)
 
 
-def _numbers(text: str, least: int) -> tuple[int, ...]:
-    expected = f"{text!r}: expected whole numbers of {least} or more with commas between"
+def _numbers(text: str, least: int, most: int) -> tuple[int, ...]:
     try:
-        numbers = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(expected) from None
-    if min(numbers) < least:
-        raise argparse.ArgumentTypeError(expected)
-    return numbers
+        return tuple(map(whole_number(least, most), text.split(",")))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; expected such numbers with commas between") from None
 
 
 def _register_detector(commands: Commands) -> None:
@@ -203,16 +218,16 @@ def _register_detector(commands: Commands) -> None:
         metavar="WIDTHxHEIGHT",
         help="make float and INT8 files of this size, as 160x128, in place of the runtime's; multiples of 32",
     )
-    parser.add_argument("--source", type=Path, metavar="FILE", help="published .onnx (default: the fetched one)")
+    parser.add_argument("--source", type=INPUT_FILE, metavar="FILE", help="published .onnx (default: the fetched one)")
     parser.add_argument(
         "--pictures",
-        type=Path,
+        type=INPUT,
         nargs="+",
         default=_PICTURES,
         metavar="PATH",
         help="photographs and videos, or folders of them, to calibrate on: those with one face are used",
     )
-    add_out(parser, ARTIFACTS / "detectors", "folder for files of canvases")
+    add_out(parser, ARTIFACTS / "detectors", "folder for files of canvases", OUTPUT_FOLDER)
     parser.add_argument(
         "--or-mediapipe", action="store_true", help="end well, saying so, where the published file cannot be had"
     )

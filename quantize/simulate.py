@@ -63,6 +63,10 @@ def simulate(
     truth = load_task_faces(faces, split, contract.task, contract.labels)
     if not isinstance(truth, LabelledFaces):
         raise UsageError(f"{float_path}: task {contract.task}; expected a task of classes.")
+    if len(contract.labels) < 3:
+        raise UsageError(f"{float_path}: {len(contract.labels)} labels; expected 3 or more, to be wrong in two ways.")
+    for rates in files:
+        _changes(rates, len(truth))
     own = reference.predict(truth.images)
     found = []
     for rates in files:
@@ -79,14 +83,8 @@ def changed(own: NDArray[np.float32], labels: NDArray[np.int64], rates: Rates) -
 
     Raises UsageError for rates that cannot be: more points lost than faces changed.
     """
-    n, named = len(labels), own.argmax(axis=1)
-    differ = (1 - rates.agreement) * n
-    lost = round((_CHANGED_SIDES * differ + rates.accuracy_drop_points / 100 * n) / 2)
-    gained = round((_CHANGED_SIDES * differ - rates.accuracy_drop_points / 100 * n) / 2)
-    if min(lost, gained) < 0:
-        raise UsageError(
-            f"agreement {rates.agreement:.2%} with a drop of {rates.accuracy_drop_points} points cannot be."
-        )
+    named = own.argmax(axis=1)
+    lost, gained, both_wrong = _changes(rates, len(labels))
     generator = np.random.default_rng(0)
     right = generator.permutation(np.flatnonzero(named == labels))
     wrong = generator.permutation(np.flatnonzero(named != labels))
@@ -95,9 +93,22 @@ def changed(own: NDArray[np.float32], labels: NDArray[np.int64], rates: Rates) -
     made = named.copy()
     made[right[:lost]] = second[right[:lost]]
     made[wrong[:gained]] = labels[wrong[:gained]]
-    others = wrong[gained : gained + max(round(differ) - lost - gained, 0)]
+    others = wrong[gained : gained + both_wrong]
     made[others] = np.where(second[others] == labels[others], third[others], second[others])
     return np.eye(own.shape[1], dtype=np.float32)[made]
+
+
+def _changes(rates: Rates, n: int) -> tuple[int, int, int]:
+    """Of n faces, how many become wrong, become right, and are wrong in another way."""
+    differ = (1 - rates.agreement) * n
+    lost = round((_CHANGED_SIDES * differ + rates.accuracy_drop_points / 100 * n) / 2)
+    gained = round((_CHANGED_SIDES * differ - rates.accuracy_drop_points / 100 * n) / 2)
+    if min(lost, gained, differ) < 0:
+        raise UsageError(
+            f"--rates: agreement {rates.agreement:.2%} with a drop of {rates.accuracy_drop_points:g} points cannot be: "
+            "more points lost than faces changed. Expected percent, then points of accuracy, such as 99 0.2."
+        )
+    return lost, gained, max(round(differ) - lost - gained, 0)
 
 
 def _shares(

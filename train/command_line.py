@@ -2,14 +2,34 @@
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
+from fer_edge.arguments import number, quoted, whole_number
+from fer_edge.errors import UsageError
+from fer_edge.streams import printable
+
+from train.command_files import OUTPUT_FILE, FileType
 from train.data import cache
+from train.data.fer2013 import SPLITS
 
 FACES = cache.DEFAULT_CACHE
 MODELS = Path("models")
 ARTIFACTS = Path("artifacts")
 MEASURED = Path("docs/measured")
 ABLATIONS = Path("docs/ablations")
+# The seeds that torch, numpy and random all take.
+MOST_SEED = 2**32 - 1
+seed = whole_number(0, MOST_SEED)
+minutes = number(0.01, 525_600)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse's parser, with its errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print `message` and where to read more, and exit with code 2."""
+        line = printable(" ".join(message.split()))
+        self.exit(UsageError.exit_code, f"{self.prog}: {line}. `{self.prog} --help` says more.\n")
 
 
 class Commands:
@@ -35,7 +55,10 @@ class Commands:
         """Add a command, as argparse does; `help` is its line in the list and the first of its own help."""
         self._group.append((name, help))
         said = description or f"{help[0].upper()}{help[1:]}."
-        return self._parsers.add_parser(name, description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
+        shape = argparse.RawDescriptionHelpFormatter
+        parser: argparse.ArgumentParser = self._parsers.add_parser(name, description=said, formatter_class=shape)
+        parser.set_defaults(parser=parser)
+        return parser
 
     def listing(self) -> str:
         """Return the names with what each does, one a line, under the titles of their groups."""
@@ -52,22 +75,42 @@ def add_faces(parser: argparse.ArgumentParser, help: str = "face cache that `mak
 
 def add_split(parser: argparse.ArgumentParser) -> None:
     """Add --split, which part of the face cache a finished model is measured on."""
-    parser.add_argument("--split", default="PublicTest", help="PublicTest (default) or PrivateTest")
+    parser.add_argument("--split", type=_split, default="PublicTest", help="PublicTest (default) or PrivateTest")
 
 
-def add_out(parser: argparse.ArgumentParser, default: str | Path, help: str = "file to write") -> None:
-    """Add --out, where a command writes."""
-    parser.add_argument("--out", type=Path, default=Path(default), help=f"{help} ({default})")
+def _split(text: str) -> str:
+    if text not in SPLITS:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is none of the splits {', '.join(SPLITS)}")
+    return text
+
+
+def add_seed(parser: argparse.ArgumentParser, help: str, default: int | None = None) -> None:
+    """Add --seed, of what a command draws at random."""
+    parser.add_argument("--seed", type=seed, default=default, help=help)
+
+
+def add_out(
+    parser: argparse.ArgumentParser, default: str | Path, help: str = "file to write", kind: FileType = OUTPUT_FILE
+) -> None:
+    """Add --out, where a command writes: a file, or a folder where `kind` is OUTPUT_FOLDER."""
+    parser.add_argument("--out", type=kind, default=Path(default), help=f"{help} ({default})")
 
 
 def checkpoint_path(text: str) -> Path:
     """Path of a checkpoint: of that of a model in models/, where `text` is its name alone."""
+    _require_text(text)
     return MODELS / text / f"{text}.safetensors" if _is_name(text) else Path(text)
 
 
 def artifact_path(text: str) -> Path:
     """Path of an artifact folder or file: of that of a model in artifacts/, where `text` is its name alone."""
+    _require_text(text)
     return ARTIFACTS / text if _is_name(text) else Path(text)
+
+
+def _require_text(text: str) -> None:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a model, folder or file")
 
 
 def _is_name(text: str) -> bool:

@@ -17,7 +17,7 @@ from fer_edge.errors import FerEdgeError, UsageError
 from boards.arm64.chroot import Chroot, fresh_chroot
 from boards.arm64.cores import core_named
 from boards.bundle import UNIT
-from boards.bundle.archive import write_sums
+from boards.bundle.archive import require_bundle, write_sums
 from boards.profiles import Profile
 
 _PREFIX = "opt/fer-edge"
@@ -32,8 +32,7 @@ def try_bundle(profile: Profile, archive: Path, clip: Path) -> Iterator[str]:
     """Yield a line for each thing that was tried and held. Raises InstallError at the first that does not."""
     if profile.emulated_as is None:
         raise UsageError(f"{profile.name} has no emulated core to install on.")
-    if not archive.is_file():
-        raise UsageError(f"{archive} not found. Make it with `make bundle BOARD={profile.name}`.")
+    require_bundle(archive, profile.name)
     with fresh_chroot(core_named(profile.emulated_as)) as chroot:
         bundle = _unpacked(archive, chroot)
         shutil.copy(clip, chroot.root / "tmp")

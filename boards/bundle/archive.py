@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import tarfile
+import zlib
 from pathlib import Path
 
 from fer_edge.errors import UsageError
@@ -47,6 +48,22 @@ def pack(folder: Path, archive: Path) -> None:
     ):
         for path in [folder, *sorted(folder.rglob("*"))]:
             _add(tar, path, f"{folder.name}/{path.relative_to(folder).as_posix()}".rstrip("/."))
+
+
+def require_bundle(archive: Path, board: str) -> None:
+    """Raise UsageError unless `archive` is there, whole, and a bundle: one folder with an installer and its sums."""
+    remedy = f"Make it with `make bundle BOARD={board}`."
+    if not archive.is_file():
+        raise UsageError(f"{archive} not found. {remedy}")
+    try:
+        with tarfile.open(archive) as tar:
+            names = tar.getnames()
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
+        raise UsageError(f"{archive}: not a .tar.gz, damaged or cut short; expected a bundle. {remedy}") from None
+    folders = {name.split("/")[0] for name in names}
+    missing = [name for name in ("install.sh", SUMS) if not any(f"{folder}/{name}" in names for folder in folders)]
+    if len(folders) != 1 or missing:
+        raise UsageError(f"{archive}: not one folder with install.sh and {SUMS}; expected a bundle. {remedy}")
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:

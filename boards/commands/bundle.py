@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fer_edge.arguments import whole_number
 from fer_edge.errors import UsageError
 
 from boards.commands.jobs import JobError
+from train.command_files import INPUT_FILE, OUTPUT_FILE, OUTPUT_FOLDER
 from train.command_line import ARTIFACTS, Commands, add_out
 
 
@@ -20,9 +22,9 @@ def register(commands: Commands) -> None:
     bundle.add_argument("board", help="a profile's name; `fer-edge-lab boards` lists them")
     bundle.add_argument("--model", default="fer-base")
     bundle.add_argument("--artifacts", type=Path, default=ARTIFACTS)
-    bundle.add_argument("--out", type=Path, default=Path("dist"))
+    bundle.add_argument("--out", type=OUTPUT_FOLDER, default=Path("dist"))
     bundle.add_argument("--key", type=Path, help="OpenSSH private key that signs SHA256SUMS")
-    bundle.add_argument("--detector-file", type=Path, help="a local copy of the detector's file")
+    bundle.add_argument("--detector-file", type=INPUT_FILE, help="a local copy of the detector's file")
     bundle.set_defaults(run=_bundle)
 
     fleet = commands.add_parser("fleet", help="install bundles on the boards of an Ansible inventory; CSV into fleet/")
@@ -31,15 +33,17 @@ def register(commands: Commands) -> None:
 
     targets = commands.add_parser("fleet-targets", help="scrape targets for Prometheus from an Ansible inventory")
     targets.add_argument("inventory", type=Path)
-    targets.add_argument("--out", type=Path, default=Path("boards/fleet/monitoring/targets.json"))
-    targets.add_argument("--port", type=int, default=9100, help="of [metrics] address (default: 9100)")
+    targets.add_argument("--out", type=OUTPUT_FILE, default=Path("boards/fleet/monitoring/targets.json"))
+    targets.add_argument(
+        "--port", type=whole_number(1, 65_535), default=9100, help="of [metrics] address (default: 9100)"
+    )
     targets.set_defaults(run=_targets)
 
     release = commands.add_parser("release", help="packages, bundles, checksums and notes of a version")
     release.add_argument("version", help="as runtime/pyproject.toml and CHANGELOG.md have it")
     release.add_argument("--board", action="append", metavar="BOARD", help="a board that gets a bundle (default: pi5)")
     release.add_argument("--model", default="fer-base")
-    add_out(release, "dist/release", "folder of the releases")
+    add_out(release, "dist/release", "folder of the releases", OUTPUT_FOLDER)
     release.set_defaults(run=_release)
 
     outdated = commands.add_parser("outdated", help="pins that the index has newer versions of; exit code 1 for any")

@@ -7,6 +7,7 @@ from typing import Any
 
 from fer_edge.arguments import positive
 
+from train.command_files import INPUT, INPUT_FILE, OUTPUT_FOLDER
 from train.command_line import MEASURED, Commands, add_faces, add_out
 
 
@@ -25,7 +26,7 @@ def register(commands: Commands) -> None:
 
     privacy = commands.add_parser("privacy", help="does --privacy blur hide faces? judged by the other detector")
     privacy.add_argument("model", type=Path, help="a classifier with a contract")
-    privacy.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
+    privacy.add_argument("--detector-file", type=INPUT_FILE, metavar="FILE", help="a local copy of YuNet")
     add_out(privacy, MEASURED / "privacy.csv")
     privacy.set_defaults(run=_privacy)
 
@@ -35,8 +36,8 @@ def register(commands: Commands) -> None:
         parser.add_argument("--count", type=positive, help="so many faces, balanced over the classes (default: all)")
 
     report = commands.add_parser("report", help="one HTML page and PNG plots of CSV files from this and other boards")
-    report.add_argument("inputs", type=Path, nargs="*", default=[MEASURED], metavar="CSV_OR_FOLDER")
-    report.add_argument("--out", type=Path, default=Path("docs/report"))
+    report.add_argument("inputs", type=INPUT, nargs="*", default=[MEASURED], metavar="CSV_OR_FOLDER")
+    report.add_argument("--out", type=OUTPUT_FOLDER, default=Path("docs/report"))
     report.set_defaults(run=_report)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fer_edge.arguments import positive
 
+from train.command_files import OUTPUT_FILE, OUTPUT_FOLDER
 from train.command_line import MEASURED, Commands, add_out
 
 PEERS = ("haar", "mtcnn", "opencv yunet")
@@ -20,13 +21,17 @@ def register(commands: Commands) -> None:
     parser.add_argument("--empty", type=positive, default=1000, help="scenes without a face (default 1000)")
     parser.add_argument("--slow-each", type=positive, default=8, help="Haar and MTCNN see each n-th scene (default 8)")
     parser.add_argument("--without", action="append", choices=PEERS, default=[], help="leave a detector of others out")
-    parser.add_argument("--pictures", type=Path, default=Path("build/detectors"), help="where photographs are kept")
+    parser.add_argument(
+        "--pictures", type=OUTPUT_FOLDER, default=Path("build/detectors"), help="where photographs are kept"
+    )
     add_out(parser, MEASURED / "detectors.csv")
-    parser.add_argument("--plot", type=Path, default=Path("docs/detectors.png"))
+    parser.add_argument("--plot", type=OUTPUT_FILE, default=Path("docs/detectors.png"))
     parser.set_defaults(run=_detectors)
 
     swing = commands.add_parser("bench-following", help="faces lost under a swinging camera, followed and looked for")
-    swing.add_argument("--pictures", type=Path, default=Path("build/detectors"), help="where photographs are kept")
+    swing.add_argument(
+        "--pictures", type=OUTPUT_FOLDER, default=Path("build/detectors"), help="where photographs are kept"
+    )
     add_out(swing, MEASURED / "following.csv")
     swing.set_defaults(run=_following)
 

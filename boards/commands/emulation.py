@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards.instructions import INSTRUCTIONS
-from boards.media import CLIP
+from boards.media import CLIP, PHOTO, VIDEO
+from train.command_files import INPUT_FILE, OUTPUT_FILE
 from train.command_line import Commands, artifact_path
 
 if TYPE_CHECKING:
@@ -19,24 +20,24 @@ if TYPE_CHECKING:
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
     instructions = commands.add_parser("instructions", help="count instructions an inference on emulated Arm cores")
-    instructions.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=".tflite or .onnx")
+    instructions.add_argument("models", type=INPUT_FILE, nargs="+", metavar="MODEL", help=".tflite or .onnx")
     instructions.add_argument("--cpu", action="append", help="cortex-a53, -a72 or -a76 (default: a72 and a76)")
     instructions.add_argument("--fresh", action="store_true", help="forget the rows of earlier runs")
-    instructions.add_argument("--out", type=Path, default=INSTRUCTIONS)
+    instructions.add_argument("--out", type=OUTPUT_FILE, default=INSTRUCTIONS)
     add_or_skip(instructions)
     instructions.set_defaults(run=_instructions)
 
     loop = commands.add_parser("loop-instructions", help="count a frame's way through the whole loop, by stage")
-    loop.add_argument("--clip", type=Path, default=CLIP)
+    loop.add_argument("--clip", type=VIDEO, default=CLIP)
     loop.add_argument("--cpu", action="append", help="cortex-a53, -a72 or -a76 (default: a72 and a76)")
     loop.add_argument("--check", action="store_true", help="compare with the recorded counts, and record nothing")
-    loop.add_argument("--out", type=Path, default=INSTRUCTIONS)
+    loop.add_argument("--out", type=OUTPUT_FILE, default=INSTRUCTIONS)
     add_or_skip(loop)
     loop.set_defaults(run=_loop)
 
     smoke = commands.add_parser("arm64-smoke", help="the runtime on emulated cores: same faces, logits and counts")
     smoke.add_argument("folder", type=artifact_path, help="name of a model in artifacts/, or a folder")
-    smoke.add_argument("--photo", type=Path, default=Path("media/astronaut.png"))
+    smoke.add_argument("--photo", type=PHOTO, default=Path("media/astronaut.png"))
     smoke.add_argument("--cpu", action="append", help="a core (default: cortex-a72 and -a76)")
     add_or_skip(smoke)
     smoke.set_defaults(run=_smoke)
@@ -44,7 +45,7 @@ def register(commands: Commands) -> None:
     install = commands.add_parser("arm64-install", help="a bundle installed, upgraded and rolled back in a chroot")
     install.add_argument("board")
     install.add_argument("--archive", type=Path, help="the bundle (default: the board's in dist/)")
-    install.add_argument("--clip", type=Path, default=CLIP)
+    install.add_argument("--clip", type=VIDEO, default=CLIP)
     install.set_defaults(run=_install)
 
 
@@ -109,7 +110,7 @@ def _count_loop(cpus: list[str] | None, clip: Path, out: Path, *, check: bool) -
     detector, recorded = DETECTOR_FILES["yunet"].path, read_instructions(out)
     looks = [LookCase("mediapipe", DETECTOR_FILES["mediapipe"].path, None)]
     looks += [LookCase("yunet", detector, side_px) for side_px in SIDES_PX]
-    for core in map(core_named, cpus or COUNTED):
+    for core in [core_named(name) for name in cpus or COUNTED]:
         userland = make_userland(core)
         rows = count_loop(userland, clip, DEFAULT_MODEL, detector)
         rows += count_looks(userland, clip, looks)
@@ -142,7 +143,7 @@ def _smoke_cores(options: argparse.Namespace) -> None:
     from boards.instructions import read_instructions
 
     models, recorded = smoke_models(options.folder), read_instructions()
-    for core in map(core_named, options.cpu or COUNTED):
+    for core in [core_named(name) for name in options.cpu or COUNTED]:
         result = smoke(make_userland(core), models, options.photo, recorded)
         print(f"{core.name} ({core.suite}): {options.photo.name}: {', '.join(result.labels)}")
         for row, difference in zip(result.rows, result.differences, strict=True):

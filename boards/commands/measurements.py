@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fer_edge.arguments import positive
 
+from train.command_files import INPUT, INPUT_FILE, OUTPUT_FILE
 from train.command_line import MEASURED, Commands, add_faces, add_out, artifact_path
 
 
@@ -12,13 +13,15 @@ def register(commands: Commands) -> None:
     """Add the commands to the parser."""
     bench = commands.add_parser("bench", help="latency by stage and accuracy of every file of a model")
     bench.add_argument("folder", type=artifact_path, help="name of a model in artifacts/, or a folder")
-    bench.add_argument("--source", help="video, photo or folder for the whole loop")
+    bench.add_argument("--source", type=INPUT, help="video, photo or folder for the whole loop")
     add_faces(bench, "labelled faces: cache or folder")
     bench.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
     bench.add_argument("-n", type=positive, default=300, help="measured repetitions")
     bench.add_argument("--warmup", type=positive, default=30)
     bench.add_argument("--threads", type=positive, default=1)
-    bench.add_argument("--out", type=Path, help="CSV (default FOLDER/bench.csv); the plot stands beside it as .png")
+    bench.add_argument(
+        "--out", type=OUTPUT_FILE, help="CSV (default FOLDER/bench.csv); the plot stands beside it as .png"
+    )
     bench.set_defaults(run=_bench)
 
     media = commands.add_parser("media", help="bring the sample clip and photograph")
@@ -38,7 +41,7 @@ def register(commands: Commands) -> None:
     alignment.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="classifiers with a contract")
     for parser in (margins, alignment):
         add_faces(parser)
-        parser.add_argument("--detector-file", type=Path, metavar="FILE", help="a local copy of YuNet")
+        parser.add_argument("--detector-file", type=INPUT_FILE, metavar="FILE", help="a local copy of YuNet")
 
 
 def _bench(options: argparse.Namespace) -> None:

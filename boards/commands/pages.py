@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from train.command_files import INPUT, OUTPUT_FOLDER
 from train.command_line import MEASURED, Commands
 
 
@@ -11,16 +12,16 @@ def register(commands: Commands) -> None:
     figures = commands.add_parser(
         "figures", help="print the tables of README and docs/ and make docs/report/, from committed CSV files"
     )
-    figures.add_argument("folder", type=Path, nargs="?", default=MEASURED)
+    figures.add_argument("folder", type=INPUT, nargs="?", default=MEASURED)
     figures.add_argument("--loop-of", default="fer-base.int8.tflite", help="the model whose whole loop is shown")
     figures.set_defaults(run=_figures)
 
     variants = commands.add_parser("variants", help="print an ablation in full: accuracy, INT8 and instructions")
-    variants.add_argument("folder", type=Path, help="such as docs/ablations/mobilenetv3, after `make ablation`")
+    variants.add_argument("folder", type=INPUT, help="such as docs/ablations/mobilenetv3, after `make ablation`")
     variants.set_defaults(run=_variants)
 
     reference = commands.add_parser("reference", help="write the reference pages of docs/ from the code")
-    reference.add_argument("--out", type=Path, default=Path("docs"), help="folder (default docs)")
+    reference.add_argument("--out", type=OUTPUT_FOLDER, default=Path("docs"), help="folder (default docs)")
     reference.set_defaults(run=_reference)
 
 

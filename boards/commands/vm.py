@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boards.commands.emulation import add_or_skip, skipping
-from boards.media import CLIP
+from boards.media import CLIP, VIDEO
+from train.command_files import OUTPUT_FILE
 from train.command_line import Commands
 
 if TYPE_CHECKING:
@@ -17,16 +18,16 @@ REPORTS, PAGE = Path("docs/measured/vm"), Path("docs/boards.md")
 def register(commands: Commands) -> None:
     """Add the commands to the parser."""
     smoke = commands.add_parser("picamera-smoke", help="the real picamera2 on libcamera's virtual camera (root)")
-    smoke.add_argument("--clip", type=Path, default=CLIP)
-    smoke.add_argument("--out", type=Path, default=REPORTS / "picamera.json")
+    smoke.add_argument("--clip", type=VIDEO, default=CLIP)
+    smoke.add_argument("--out", type=OUTPUT_FILE, default=REPORTS / "picamera.json")
     add_or_skip(smoke)
     smoke.set_defaults(run=_smoke)
 
     board = commands.add_parser("vm", help="a whole board in QEMU: kernel, systemd, camera, power cut (root, minutes)")
     board.add_argument("board", help="x86-64, pi5 or pi4")
     board.add_argument("--archive", type=Path, help="the bundle (default: the board's in dist/)")
-    board.add_argument("--clip", type=Path, default=CLIP)
-    board.add_argument("--out", type=Path, help="default: docs/measured/vm/BOARD.json")
+    board.add_argument("--clip", type=VIDEO, default=CLIP)
+    board.add_argument("--out", type=OUTPUT_FILE, help="default: docs/measured/vm/BOARD.json")
     add_or_skip(board)
     board.set_defaults(run=_vm)
 

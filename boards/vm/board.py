@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge import __version__
-from fer_edge.errors import UsageError
 
+from boards.bundle.archive import require_bundle
 from boards.vm.image import CACHE, build_image
 from boards.vm.machine import Machine, virtual_machine
 from boards.vm.report import Report, expect
@@ -70,8 +70,7 @@ topic = "vm"
 
 def try_board(board: Board, archive: Path, clip: Path, cache: Path = CACHE) -> Report:
     """Run every check on a fresh machine. Raises UsageError or EmulationError where that cannot be done."""
-    if not archive.is_file():
-        raise UsageError(f"{archive} not found. Make it with `make bundle BOARD={board.profile}`.")
+    require_bundle(archive, board.profile)
     image = build_image(board.arch, board.suite, cache)
     report = Report(f"vm {board.profile}")
     with share_folder(archive, clip, cache) as share, virtual_machine(image, share, board.cpu) as machine:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fer_edge.errors import UsageError
 
+from train.command_files import OUTPUT_FOLDER
 from train.command_line import ARTIFACTS, Commands, add_out
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def register(commands: Commands) -> None:
     help = "labelled faces: a cache of `make data`, a folder with a sub-folder a label, or a CSV of path,label"
     add("--faces", type=Path, help=help)
     add("--split", default="PublicTest", help="split of the cache (default PublicTest)")
-    add_out(parser, ARTIFACTS, "folder of the model folders")
+    add_out(parser, ARTIFACTS, "folder of the model folders", OUTPUT_FOLDER)
     parser.set_defaults(run=_run)
 
 

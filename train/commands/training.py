@@ -4,9 +4,21 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from fer_edge.errors import UsageError
+from fer_edge.arguments import fraction, number, positive, whole_number
 
-from train.command_line import ABLATIONS, MEASURED, MODELS, Commands, add_faces, add_out, add_split, checkpoint_path
+from train.command_files import OUTPUT_FILE, OUTPUT_FOLDER
+from train.command_line import (
+    ABLATIONS,
+    MEASURED,
+    MODELS,
+    Commands,
+    add_faces,
+    add_out,
+    add_seed,
+    add_split,
+    checkpoint_path,
+    minutes,
+)
 from train.data import cache
 from train.data.fer2013 import SPLITS
 
@@ -21,12 +33,12 @@ def register(commands: Commands) -> None:
 def _register_trainings(commands: Commands) -> None:
     fit = commands.add_parser("train", help="train a recipe, resuming where an earlier start got to")
     fit.add_argument("recipe", help="a name in train/recipes, or a path ending in .toml")
-    fit.add_argument("--seed", type=int, help="another seed than the recipe's; the name tells it")
+    add_seed(fit, "another seed than the recipe's; the name tells it")
     add_faces(fit)
-    fit.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
-    fit.add_argument("--models", type=Path, default=MODELS, help="where the finished model lands")
+    fit.add_argument("--runs", type=OUTPUT_FOLDER, default=Path("runs"), help="folder of the run folders")
+    fit.add_argument("--models", type=OUTPUT_FOLDER, default=MODELS, help="where the finished model lands")
     fit.add_argument(
-        "--minutes", type=float, help="stop at an epoch's end before this time is over; start again to go on"
+        "--minutes", type=minutes, help="stop at an epoch's end before this time is over; start again to go on"
     )
     fit.add_argument(
         "--compile", action="store_true", help="compile the network with torch.compile (needs a C++ compiler)"
@@ -35,20 +47,22 @@ def _register_trainings(commands: Commands) -> None:
 
     kfold = commands.add_parser("kfold", help="stratified k-fold cross-validation of a recipe, and its ensemble")
     kfold.add_argument("recipe", help="a name in train/recipes, or a path ending in .toml")
-    kfold.add_argument("--folds", type=int, default=5)
+    kfold.add_argument("--folds", type=whole_number(2, 1000), default=5)
     kfold.add_argument("--student", help="distil the ensemble into this recipe; without it the best fold is published")
     add_faces(kfold)
-    kfold.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
-    kfold.add_argument("--models", type=Path, default=MODELS, help="where the model lands")
+    kfold.add_argument("--runs", type=OUTPUT_FOLDER, default=Path("runs"), help="folder of the run folders")
+    kfold.add_argument("--models", type=OUTPUT_FOLDER, default=MODELS, help="where the model lands")
     kfold.set_defaults(run=_kfold)
 
     family = commands.add_parser("family", help="train large teachers, then the students they teach (wants a GPU)")
     family.add_argument("--teacher", default="fer-teacher", help="recipe of the teachers")
-    family.add_argument("--seeds", type=int, default=3, help="how many teachers")
+    family.add_argument("--seeds", type=positive, default=3, help="how many teachers")
     family.add_argument("--students", nargs="+", default=["fer-base", "fer-small", "fer-nano"], help="recipes")
     add_faces(family)
-    family.add_argument("--runs", type=Path, default=Path("runs"), help="run folders, and the teachers' weights")
-    family.add_argument("--models", type=Path, default=MODELS, help="where the students land")
+    family.add_argument(
+        "--runs", type=OUTPUT_FOLDER, default=Path("runs"), help="run folders, and the teachers' weights"
+    )
+    family.add_argument("--models", type=OUTPUT_FOLDER, default=MODELS, help="where the students land")
     family.set_defaults(run=_family)
 
 
@@ -56,27 +70,31 @@ def _register_many(commands: Commands) -> None:
     ablate = commands.add_parser("ablate", help="train variants of a recipe by one protocol and compare them")
     ablate.add_argument("plan", type=Path, help="a TOML file, for example train/ablations/fer-nano.toml")
     add_faces(ablate)
-    ablate.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the run folders")
-    ablate.add_argument("--out", type=Path, help="CSV (docs/ablations/PLAN/ablation.csv)")
-    ablate.add_argument("--jobs", type=int, default=1, help="runs at a time; the cores are shared among them")
+    ablate.add_argument("--runs", type=OUTPUT_FOLDER, default=Path("runs"), help="folder of the run folders")
+    ablate.add_argument("--out", type=OUTPUT_FILE, help="CSV (docs/ablations/PLAN/ablation.csv)")
+    ablate.add_argument("--jobs", type=positive, default=1, help="runs at a time; the cores are shared among them")
     ablate.set_defaults(run=_ablate)
 
     campaign = commands.add_parser(
         "campaign", help="run the trainings of a plan, resuming where an earlier start got to"
     )
     campaign.add_argument("plan", type=Path, help="a TOML file of [[job]] tables: name, command, needs")
-    campaign.add_argument("--folder", type=Path, default=Path("runs/campaign"), help="what is done, and the logs")
-    campaign.add_argument("--at-once", type=int, default=1, help="jobs at a time; the cores are shared among them")
+    campaign.add_argument(
+        "--folder", type=OUTPUT_FOLDER, default=Path("runs/campaign"), help="what is done, and the logs"
+    )
+    campaign.add_argument("--at-once", type=positive, default=1, help="jobs at a time; the cores are shared among them")
     campaign.set_defaults(run=_campaign)
 
     answers = commands.add_parser("answers", help="store what teachers say of views of every face of Training")
     answers.add_argument("teachers", type=Path, nargs="+", help="checkpoints (.safetensors) of one task")
-    answers.add_argument("--out", type=Path, required=True, help="file of answers (.npz), continued where it exists")
-    answers.add_argument("--views", type=int, default=8, help="views of each face, the face itself first")
-    answers.add_argument("--rotation", type=float, default=10.0, help="largest rotation of a view, in degrees")
-    answers.add_argument("--shift", type=float, default=0.08, help="largest shift, as a fraction of the side")
-    answers.add_argument("--scale", type=float, default=0.1, help="largest change of size, as a fraction")
-    answers.add_argument("--seed", type=int, default=0, help="of the views")
+    answers.add_argument(
+        "--out", type=OUTPUT_FILE, required=True, help="file of answers (.npz), continued where it exists"
+    )
+    answers.add_argument("--views", type=positive, default=8, help="views of each face, the face itself first")
+    answers.add_argument("--rotation", type=number(0, 180), default=10.0, help="largest rotation of a view, in degrees")
+    answers.add_argument("--shift", type=fraction, default=0.08, help="largest shift, as a fraction of the side")
+    answers.add_argument("--scale", type=fraction, default=0.1, help="largest change of size, as a fraction")
+    add_seed(answers, "of the views", 0)
     answers.add_argument("--bf16", action="store_true", help="answer in bfloat16, on processors that have it")
     add_faces(answers)
     answers.set_defaults(run=_answers)
@@ -87,7 +105,7 @@ def _register_measures(commands: Commands) -> None:
     measure.add_argument("models", type=checkpoint_path, nargs="+", help="names, checkpoints, .onnx or .tflite files")
     add_split(measure)
     add_faces(measure)
-    measure.add_argument("--out", type=Path, help="CSV (models/results.csv, or results-TASK.csv beside it)")
+    measure.add_argument("--out", type=OUTPUT_FILE, help="CSV (models/results.csv, or results-TASK.csv beside it)")
     measure.set_defaults(run=_evaluate)
 
     cost = commands.add_parser("cost", help="parameters and multiplications for a face of models, as a CSV")
@@ -163,8 +181,6 @@ def _ablate(options: argparse.Namespace) -> None:
 def _campaign(options: argparse.Namespace) -> None:
     from train.fit import campaign
 
-    if options.at_once < 1:
-        raise UsageError(f"--at-once is {options.at_once}, expected 1 or more.")
     campaign.run(campaign.load_plan(options.plan), options.folder, at_once=options.at_once)
 
 

@@ -79,7 +79,7 @@ class Schedule:
     muon_weight_decay: float = 0.1
     sharpness_radius: float = 0.0
     precision: str = "fp32"
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     sizes: tuple[int, ...] = (SIDE_PX,)
 
     def size(self, epoch: int) -> int:

@@ -55,6 +55,8 @@ def in_training(data: Fer2013, split: str) -> NDArray[np.bool_]:
 
 def measure(candidates: Sequence[Candidate], data: Fer2013, split: str) -> list[CopiesRow]:
     """Single crop, a row a model. Raises UsageError for a task without classes, and what `evaluate` refuses."""
+    if split not in SPLITS[1:]:
+        raise UsageError(f"split {split!r}: expected one beside Training, where copies are: {' or '.join(SPLITS[1:])}.")
     met = in_training(data, split)
     return [_measured(candidate, data, split, met) for candidate in candidates]
 
