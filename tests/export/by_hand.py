@@ -15,7 +15,7 @@ Scaling = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def fer2013(cache: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Every face of a split (n, 48, 48) and its label, 0 to 6 as angry, disgust, fear, happy, sad, surprise, neutral."""
+    """Every face of a split (n, 48, 48), and its label: angry, disgust, fear, happy, sad, surprise or neutral."""
     arrays = np.load(cache)
     chosen = arrays["splits"] == list(arrays["split_names"]).index(split)
     return arrays["images"][chosen], arrays["labels"][chosen].astype(np.int64)
