@@ -11,10 +11,10 @@ from fer_edge.bench import BenchRow, bench_classifier, bench_pipeline, measured_
 from fer_edge.bench.accuracy import probabilities_of, scored
 from fer_edge.classifier import Classifier
 from fer_edge.contract import ModelContract
-from fer_edge.detectors import open_detector
 from fer_edge.errors import UsageError
 from fer_edge.faces import LabelledFaces, load_task_faces
-from fer_edge.pipeline import Pipeline
+from fer_edge.program.parts import make_pipeline
+from fer_edge.settings import ModelSettings, Settings
 from fer_edge.sources import open_source
 from fer_edge.tasks import CLASSES
 
@@ -84,10 +84,9 @@ def _faces(settings: BenchSettings, contract: ModelContract) -> LabelledFaces | 
 
 
 def _loop_rows(path: Path, settings: BenchSettings) -> list[BenchRow]:
+    """The whole loop as the program runs it where nothing else is asked for."""
     assert settings.source is not None
-    pipeline = Pipeline(
-        open_detector("mediapipe", threads=settings.threads), Classifier(path, threads=settings.threads)
-    )
+    pipeline = make_pipeline(Settings(model=ModelSettings(file=path, threads=settings.threads)))
     with open_source(settings.source) as source, measured_sink() as sink:
         return bench_pipeline(
             source,

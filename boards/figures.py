@@ -44,8 +44,8 @@ def loop_table(root: Path, model: str) -> str:
     if not rows:
         raise DataError(f"{root}: no row of the whole loop with {model}. Make it with `make release-model`.")
     lines = ["| | " + " | ".join(row.stage for row in rows) + " |", "|---|" + "---|" * len(rows)]
-    lines.append("| p50 | " + " | ".join(f"{row.p50_ms:.2f}" for row in rows) + " |")
-    lines.append("| p95 | " + " | ".join(f"{row.p95_ms:.2f}" for row in rows) + " |")
+    for name in ("mean", "p50", "p95"):
+        lines.append(f"| {name} | " + " | ".join(f"{getattr(row, f'{name}_ms'):.2f}" for row in rows) + " |")
     return "\n".join(lines)
 
 

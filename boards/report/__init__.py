@@ -14,7 +14,7 @@ from boards.report.reading import Measured, read_measured
 
 _CAPTIONS = {
     "pareto": "Latency against accuracy. No other point beats those on the dashed line in both.",
-    "stages": "Where the time of the whole loop goes.",
+    "stages": "Where the time of the loop goes. MediaPipe looks at each frame, YuNet follows faces.",
     "instructions": "Instructions an inference on emulated Arm cores. This is work, not time.",
     "detectors": "Recall of face detectors by the size of the face, on the same scenes.",
     "noise": "Accuracy under noise, five steps of six kinds.",

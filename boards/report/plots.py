@@ -86,11 +86,12 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def stages(measured: Measured, path: Path) -> bool:
-    """Where the time of the whole loop goes: a bar a model and board."""
+    """Where the time of the whole loop goes: a bar a model, detector and board."""
     loops: dict[str, dict[str, float]] = {}
     for row in measured.bench:
         if row.detector is not None and row.stage in _STAGES:
-            loops.setdefault(f"{row.model}\n{row.board}, {row.threads} thread", {})[row.stage] = row.p50_ms
+            name = f"{row.model}, {row.detector}\n{row.board}, {row.threads} thread"
+            loops.setdefault(name, {})[row.stage] = row.mean_ms
     if not loops:
         return False
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.6 * len(loops)), layout="constrained")
@@ -99,7 +100,7 @@ def stages(measured: Measured, path: Path) -> bool:
         widths = np.array([loop.get(stage, 0.0) for loop in loops.values()])
         axes.barh(list(loops), widths, left=left, color=colour, label=stage, height=0.6)
         left += widths
-    axes.set(xlabel="ms a frame, p50 of each stage")
+    axes.set(xlabel="ms a frame, mean of each stage")
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=8)
     figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, ncols=6, loc="outside upper center")

@@ -10,6 +10,7 @@ import pytest
 
 from fer_edge.bench import COLUMNS
 from fer_edge.classifier import Classifier
+from fer_edge.detectors import default_detector
 from fer_edge.errors import DataError, UsageError
 from fer_edge.faces import load_faces
 from fer_edge.models import DEFAULT_MODEL
@@ -69,6 +70,7 @@ def test_bench_writes_csv_and_plot(artifacts: Path, clip: Path, mediapipe_file: 
         "total",
     ]
     assert {row["source"] for row in rows[1:]} == {clip.name}
+    assert {row["detector"] for row in rows[1:]} == {default_detector()}, "the loop as the program runs it"
     assert cv2.imread(str(artifacts / "bench.png")).shape[0] > 200
 
 

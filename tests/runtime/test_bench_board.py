@@ -22,6 +22,7 @@ from fer_edge.bench.sustained import (
     write_sustained,
 )
 from fer_edge.classifier import Classifier
+from fer_edge.detectors.yunet import YuNetDetector
 from fer_edge.engines import providers as providers_module
 from fer_edge.engines.providers import announce_build, chosen_providers, engine_cache, nodes_by_provider, usable_cache
 
@@ -34,6 +35,22 @@ def test_every_thread_count_and_batch_has_a_row(default_model: Path, tmp_path: P
     assert cli.main(words) == 0
     rows = read_rows(out)
     assert [(row.threads, row.source) for row in rows] == [(1, None), (1, "batch 4"), (2, None), (2, "batch 4")]
+
+
+def test_the_loop_is_measured_as_the_program_runs_it(
+    clip: Path, made_yunet_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """YuNet looks at the whole picture on the first frame and the eleventh; `--detect 1` has it look at all."""
+    looks: list[int] = []
+    detect = YuNetDetector.detect
+    monkeypatch.setattr(YuNetDetector, "detect", lambda *rest, **how: looks.append(1) or detect(*rest, **how))
+    words = ["bench", "--source", str(clip), "-n", "10", "--warmup", "2", "--out", str(tmp_path / "bench.csv")]
+    assert cli.main(words) == 0
+    assert len(looks) == 2
+    assert {row.detector for row in read_rows(tmp_path / "bench.csv")} == {None, "yunet"}
+    looks.clear()
+    assert cli.main([*words, "--detect", "1"]) == 0
+    assert len(looks) == 12
 
 
 def test_a_dataset_gives_accuracy_on_the_board(default_model: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`fer-edge bench`: what this board does, in CSV. Nothing but the runtime is needed; no picture, no dataset."""
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,26 +10,26 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from fer_edge.arguments import ArgumentParser, file_path, positive, source_address, whole_number
+from fer_edge.arguments import ArgumentParser, detect_when, file_path, positive, source_address, whole_number
 from fer_edge.bench.measure import bench_classifier, bench_pipeline, measured_sink, repeated, source_name
 from fer_edge.bench.rows import BenchRow, write_rows
 from fer_edge.classifier import Classifier
-from fer_edge.detectors import DETECTORS, open_detector
+from fer_edge.detectors import DETECTORS
 from fer_edge.engines import MOST_THREADS
 from fer_edge.files import sha256_of
 from fer_edge.options import load
 from fer_edge.pipeline import Pipeline
+from fer_edge.program.parts import make_pipeline
+from fer_edge.settings import Settings
 
 _BATCHES = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Options of a measurement, from the command line."""
+    """Options of a measurement, from the command line. `settings` are those the program would run with."""
 
-    model: Path
-    detector: str
-    detector_file: Path | None
+    settings: Settings
     source: str | None
     threads: tuple[int, ...]
     batches: tuple[int, ...]
@@ -49,7 +50,7 @@ def run_bench(words: list[str], description: str) -> None:
         rows.append(_cold_start(options))
     write_rows(options.out, rows)
     print_rows(rows)
-    print_providers(Classifier(options.model))
+    print_providers(Classifier(options.settings.model.file))
     print(options.out)
     if options.sustained_min:
         _sustained(options)
@@ -71,6 +72,8 @@ def _options(words: list[str], description: str) -> BenchOptions:
     add_setting("--detector", dest="detection.detector", choices=DETECTORS)
     help = "a local copy of the detector's file"
     add_setting("--detector-file", dest="detection.file", type=file_path, metavar="FILE", help=help)
+    help = "look at the whole picture each N-th frame, as the flag of the program"
+    add_setting("--detect", dest="detection.when", type=detect_when, metavar="N|on-motion", help=help)
     add(
         "--threads",
         type=whole_number(1, MOST_THREADS),
@@ -92,9 +95,7 @@ def _options(words: list[str], description: str) -> BenchOptions:
     settings = load(given).settings
     cores = tuple(range(1, min(os.cpu_count() or 1, MOST_THREADS) + 1))
     return BenchOptions(
-        model=settings.model.file,
-        detector=settings.detection.detector,
-        detector_file=settings.detection.file,
+        settings=settings,
         source=given.source,
         threads=cores if given.all else tuple(given.threads),
         batches=_BATCHES if given.all else tuple(given.batch),
@@ -110,7 +111,7 @@ def _options(words: list[str], description: str) -> BenchOptions:
 
 def _rows(options: BenchOptions, threads: int) -> list[BenchRow]:
     """The classifier at every batch, then the whole loop where there is a source."""
-    classifier = Classifier(options.model, threads=threads)
+    classifier = Classifier(options.settings.model.file, threads=threads)
     measured: dict[str, Any] = {"n": options.n, "warmup": options.warmup, "threads": threads}
     rows = [bench_classifier(classifier, batch=batch, **measured) for batch in options.batches]
     if options.dataset is not None and threads == options.threads[0]:
@@ -128,16 +129,19 @@ def _rows(options: BenchOptions, threads: int) -> list[BenchRow]:
 
 
 def _pipeline(options: BenchOptions, classifier: Classifier, threads: int) -> Pipeline:
-    return Pipeline(open_detector(options.detector, options.detector_file, threads=threads), classifier)
+    """The program's own, with its detector, its smoothing and its way to follow faces."""
+    settings = options.settings
+    return make_pipeline(
+        dataclasses.replace(settings, model=dataclasses.replace(settings.model, threads=threads)), classifier
+    )
 
 
 def _cold_start(options: BenchOptions) -> BenchRow:
     from fer_edge.bench.cold_start import bench_cold_start
 
-    classifier = Classifier(options.model, threads=options.threads[0])
-    return bench_cold_start(
-        classifier, options.detector, options.detector_file, n=options.cold_starts, threads=options.threads[0]
-    )
+    threads, detection = options.threads[0], options.settings.detection
+    classifier = Classifier(options.settings.model.file, threads=threads)
+    return bench_cold_start(classifier, detection.detector, detection.file, n=options.cold_starts, threads=threads)
 
 
 def _sustained(options: BenchOptions) -> None:
@@ -145,7 +149,7 @@ def _sustained(options: BenchOptions) -> None:
     from fer_edge.bench.sustained import SustainedWork, bench_sustained, slowdown, write_sustained
 
     threads = options.threads[-1]
-    classifier = Classifier(options.model, threads=threads)
+    classifier = Classifier(options.settings.model.file, threads=threads)
     call, name = _endless_work(options, classifier, threads)
     work = SustainedWork(call, name, classifier.path.name, sha256_of(classifier.path), threads)
     rows = bench_sustained(work, options.sustained_min)

@@ -11,6 +11,7 @@ from itertools import permutations, product
 from pathlib import Path
 
 from fer_edge.arguments import STDOUT
+from fer_edge.classifier import Classifier
 from fer_edge.detectors import Detector, FollowingDetector
 from fer_edge.errors import UsageError
 from fer_edge.looking_range import AUTO, FAR, LookingRange, range_of
@@ -36,13 +37,12 @@ _FOLLOWED_FRAMES = 10
 MakeSink = Callable[[], Sink]
 
 
-def make_pipeline(settings: Settings) -> Pipeline:
-    """Load detector and classifier. Raises ModelError."""
-    from fer_edge.classifier import Classifier
+def make_pipeline(settings: Settings, classifier: Classifier | None = None) -> Pipeline:
+    """Load the detector, and the classifier where none is given. Raises ModelError."""
     from fer_edge.detectors import open_detector
 
     model, detection = settings.model, settings.detection
-    classifier = Classifier(model.file, threads=model.threads)
+    classifier = classifier or Classifier(model.file, threads=model.threads)
     detector = open_detector(detection.detector, detection.file, min_score=detection.min_score, threads=model.threads)
     return Pipeline(
         detector,
