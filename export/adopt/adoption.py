@@ -181,9 +181,10 @@ def _write(
     try:
         content = _tflite(network, feeding)
         path = model_path(staging, contract.name, "fp32", "tflite")
-        layout = dataclasses.replace(contract, input=dataclasses.replace(contract.input, layout="NHWC"))
-        path.write_bytes(put_in_tflite(content, layout))
-        differences["tflite"] = _checked(path, layout, golden)
+        layout = "NHWC" if network.tflite is None else network.layout
+        laid_out = dataclasses.replace(contract, input=dataclasses.replace(contract.input, layout=layout))
+        path.write_bytes(put_in_tflite(content, laid_out))
+        differences["tflite"] = _checked(path, laid_out, golden)
     except ModelError as error:
         if not differences:
             raise
@@ -194,7 +195,9 @@ def _write(
 def _tflite(network: Network, feeding: Feeding) -> bytes:
     if network.tflite is None:
         return tflite_of_network(network, feeding)
-    return tflite_with_scaling(keep_one_output(network.tflite, network.output.name), feeding)
+    if network.takes_raw_pixels:
+        return keep_one_output(network.tflite, network.output.name)
+    return tflite_with_scaling(keep_one_output(network.tflite, network.output.name), feeding, network.layout)
 
 
 def _checked(path: Path, contract: ModelContract, golden: Golden) -> float:

@@ -92,16 +92,16 @@ class RawFaces(nn.Module):
         return made.flatten(1)
 
 
-def tflite_with_scaling(content: bytes, feeding: Feeding) -> bytes:
-    """A float .tflite (n, h, w, c) with raw uint8 pixels in: CAST, SUB and MUL before its first operator."""
+def tflite_with_scaling(content: bytes, feeding: Feeding, layout: str) -> bytes:
+    """A float .tflite of this layout with raw uint8 pixels in: CAST, SUB and MUL before its first operator."""
     model = read_tflite(content)
     graph = model.subgraphs[0]
     normalised = graph.inputs[0]
     raw = _tensor(model, "faces", schema.TensorType.UINT8, graph.tensors[normalised].shape)
     cast = _tensor(model, "pixels", schema.TensorType.FLOAT32, graph.tensors[normalised].shape)
     centred = _tensor(model, "centred", schema.TensorType.FLOAT32, graph.tensors[normalised].shape)
-    mean = _tflite_constant(model, "pixel_mean", feeding.mean)
-    scale = _tflite_constant(model, "pixel_scale", tuple(1 / value for value in feeding.std))
+    mean = _tflite_constant(model, "pixel_mean", channel_values(feeding.mean, layout))
+    scale = _tflite_constant(model, "pixel_scale", channel_values(tuple(1 / value for value in feeding.std), layout))
     head = [
         _operator(model, "CAST", [raw], cast, schema.BuiltinOptions.CastOptions, schema.CastOptionsT()),
         _operator(model, "SUB", [cast, mean], centred, schema.BuiltinOptions.SubOptions, schema.SubOptionsT()),
@@ -117,7 +117,7 @@ def keep_one_output(content: bytes, name: str) -> bytes:
     """The .tflite `content` with the output called `name` alone, and a signature that says so."""
     model = read_tflite(content)
     graph = model.subgraphs[0]
-    kept = [index for index in graph.outputs if graph.tensors[index].name.decode() == name]
+    kept = [index for index in graph.outputs if (graph.tensors[index].name or b"").decode() == name]
     graph.outputs = kept or graph.outputs
     _sign(model, graph.inputs[0], graph.outputs[0])
     return write_tflite(model)
@@ -143,11 +143,10 @@ def _tensor(model: schema.ModelT, name: str, kind: int, shape: NDArray[np.int32]
     return len(model.subgraphs[0].tensors) - 1
 
 
-def _tflite_constant(model: schema.ModelT, name: str, values: tuple[float, ...]) -> int:
-    numbers = np.array(values if len(set(values)) > 1 else values[:1], dtype="<f4")
-    index = _tensor(model, name, schema.TensorType.FLOAT32, [len(numbers)])
+def _tflite_constant(model: schema.ModelT, name: str, numbers: NDArray[np.float32]) -> int:
+    index = _tensor(model, name, schema.TensorType.FLOAT32, list(numbers.shape) or [1])
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(numbers.tobytes(), dtype=np.uint8)
+    buffer.data = np.frombuffer(numbers.astype("<f4").tobytes(), dtype=np.uint8)
     model.buffers.append(buffer)
     model.subgraphs[0].tensors[index].buffer = len(model.buffers) - 1
     return index

@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from fer_edge.errors import ModelError
+from fer_edge.errors import ModelError, UsageError
 from fer_edge.files import sha256_of
 
 from export.adopt.network import (
@@ -39,21 +39,26 @@ def read_tflite_network(path: Path, hints: Hints) -> Network:
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     except Exception as error:  # native code and the flatbuffer library raise what they like
-        raise ModelError(f"{path}: LiteRT refuses it ({first_line(error)}).") from None
+        raise ModelError(f"{path}: LiteRT refuses it ({first_line(error)}). Copy or export it again.") from None
     entries, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(entries) != 1:
         raise ModelError(f"{path}: {len(entries)} inputs, expected one picture.")
     entry = _facts(entries[0])
-    if entry.dtype != "float32":
-        raise ModelError(f"{path}: input {entry}, expected float32. Give the float model that it was made from.")
+    if entry.dtype not in ("float32", "uint8"):
+        raise ModelError(f"{path}: input {entry}, expected float32 or uint8 pixels. Export it so.")
+    _require_size(entries[0], hints, str(path))
     named = tuple(_facts(output) for output in outputs)
     output = chosen_output(named, hints.output, str(path), classes=hints.classes)
     require_scores(output, str(path))
+    if len(output.shape) < 2 or entry.shape[:1] != (1,):
+        raise ModelError(
+            f"{path}: input {entry}, output {output}, expected one face and (1, classes). Export it with a batch of 1."
+        )
     index = outputs[named.index(output)]["index"]
 
     def run(faces: NDArray[np.float32]) -> NDArray[np.float32]:
         rows = []
-        for face in faces.astype(np.float32):
+        for face in faces.astype(entry.dtype):
             interpreter.set_tensor(entries[0]["index"], face[None])
             interpreter.invoke()
             rows.append(interpreter.get_tensor(index).reshape(-1))
@@ -82,6 +87,14 @@ def _interpreter(content: bytes) -> Any:
     return interpreter
 
 
+def _require_size(details: dict[str, Any], hints: Hints, where: str) -> None:
+    """Height and width must be those of --size. Raises UsageError."""
+    entry = _facts(details)
+    sides = entry.shape[2:4] if layout_of(entry.shape, where) == "NCHW" else entry.shape[1:3]
+    if hints.size_px is not None and sides != hints.size_px:
+        raise UsageError(f"--size {hints.size_px[0]}x{hints.size_px[1]}: {where} takes {entry}. Leave --size out.")
+
+
 def _facts(details: dict[str, Any]) -> TensorFacts:
     shape = tuple(int(size) for size in details["shape"])
     return TensorFacts(str(details["name"]), np.dtype(details["dtype"]).name, shape)
@@ -90,12 +103,17 @@ def _facts(details: dict[str, Any]) -> TensorFacts:
 def widen(content: bytes) -> tuple[bytes, int]:
     """The .tflite with every weight in float32, and how many were not: stored in int8 with a scale, or in float16.
 
-    Raises ModelError where more than weights is quantized.
+    Raises ModelError where more than weights is quantized, or the size of a picture is left open.
     """
     model = read_tflite(content)
     if len(model.subgraphs) != 1:
-        raise ModelError(f"{len(model.subgraphs)} subgraphs, expected one: no loops and no branches.")
+        raise ModelError(
+            f"{len(model.subgraphs)} subgraphs, expected one: a single signature, no loops and no branches."
+        )
     graph, widened = model.subgraphs[0], 0
+    signatures = [graph.tensors[index].shapeSignature for index in graph.inputs]
+    if any(size < 0 for signature in signatures if signature is not None for size in signature[1:]):
+        raise ModelError("takes pictures of any size, expected a fixed one. Export it with a fixed size.")
     for tensor in graph.tensors:
         data = model.buffers[tensor.buffer].data
         scaled = tensor.quantization is not None and tensor.quantization.scale is not None
