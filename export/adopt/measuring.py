@@ -57,11 +57,18 @@ def best_way(network: Network, ways: tuple[Feeding, ...], faces: LabelledFaces) 
     glanced = tuple(sorted((measured(network, way, some) for way in ways), key=lambda way: -way.accuracy))
     best = glanced[0]
     if len(glanced) > 1 and not _is_ahead(best.right, glanced[1].right):
+        first, second = best.feeding, glanced[1].feeding
+        unclear = [flag for flag, differs in _differences(first, second).items() if differs]
         raise UsageError(
-            f"{network.source}: {best.feeding} scores {best.accuracy:.1%} and {glanced[1].feeding} "
-            f"{glanced[1].accuracy:.1%} on {len(some)} faces, too near to tell. Say --colour and --range."
+            f"{network.source}: {first} scores {best.accuracy:.1%} and {second} {glanced[1].accuracy:.1%} on "
+            f"{len(some)} faces, too near to tell. Say {' and '.join(unclear)}."
         )
     return measured(network, best.feeding, faces), glanced
+
+
+def _differences(first: Feeding, second: Feeding) -> dict[str, bool]:
+    """Which option tells the two apart. Grey faces, as a cache has them, do not tell the order of colours."""
+    return {"--colour": first.colour != second.colour, "--range": first.name != second.name}
 
 
 def _is_ahead(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:

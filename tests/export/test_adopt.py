@@ -214,6 +214,20 @@ def test_labelled_faces_find_colour_and_range(coloured: Path, tmp_path: Path, ca
     assert Classifier(tmp_path / "out/tint/tint.fp32.onnx").logits(pictures(3, 32)).shape == (3, 3)
 
 
+def test_grey_faces_do_not_tell_the_order_of_colours(coloured: Path, tmp_path: Path, capfd) -> None:
+    class Bright(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            light = x.mean(dim=(1, 2, 3))
+            return torch.stack([light - 0.3, 0.3 - light, light * 0 - 9], dim=1)
+
+    for path in coloured.rglob("*.png"):
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    path = to_onnx(Bright(), tmp_path / "bright.onnx", 2, 3, 32, 32, dynamic=True)
+    words = ("--labels", "warm,dark,cold", "--licence", "MIT", "--faces", coloured)
+    assert adopt(path, *words, "--range", "0..1", "--out", tmp_path / "out") == 2
+    assert capfd.readouterr().err.endswith("too near to tell. Say --colour.\n")
+
+
 def test_labels_in_another_order_are_refused_with_the_right_one(coloured: Path, tmp_path: Path, capfd) -> None:
     path = to_onnx(WarmOrCold(), tmp_path / "tint.onnx", 2, 3, 32, 32, dynamic=True)
     words = ("--labels", "cold,dark,warm", "--colour", "rgb", "--range", "0..1", "--licence", "MIT")
