@@ -41,31 +41,32 @@ def _take_pixels(model: onnx.ModelProto, entry: str, scaling: Scaling, kind: str
     for first in firsts:
         for node in nodes:
             if first.output[0] in node.input:
-                node.input[:] = [RAW_INPUT, "pixel_scale", "pixel_zero"]
+                node.input[:] = [RAW_INPUT, "raw/scale", "raw/zero"]
         nodes.remove(first)
     scale = np.array(scaling.scale, dtype=np.float32)
     model.graph.initializer.extend(
-        numpy_helper.from_array(value, name) for name, value in (("pixel_scale", scale), ("pixel_zero", zero))
+        numpy_helper.from_array(value, name) for name, value in (("raw/scale", scale), ("raw/zero", zero))
     )
     drop_unused(model.graph)
     retype_input(model.graph, RAW_INPUT, element)
 
 
 def _put_scaling_back(model: onnx.ModelProto, scaling: Scaling) -> None:
-    """Put Cast, Sub, Mul before the model: its first integer is not the pixel, as TensorRT's must not be."""
+    """Put Cast, Sub, Mul before the model: its first integer is not the pixel, as TensorRT's must not be.
+
+    The names are none of the body's, which keeps its own Sub and Mul where they differ by channel.
+    """
     entry = model.graph.input[0].name
-    steps = [
-        helper.make_node("Cast", [RAW_INPUT], ["scaling/pixels"], "scaling/cast", to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["scaling/pixels", "pixel_mean"], ["scaling/centred"], "scaling/centre"),
-        helper.make_node("Mul", ["scaling/centred", "pixel_scale"], [entry], "scaling/scale"),
-    ]
+    steps = [helper.make_node("Cast", [RAW_INPUT], ["raw/pixels"], "raw/cast", to=TensorProto.FLOAT)]
+    for kind, name, value in (("Sub", "raw/mean", scaling.mean), ("Mul", "raw/scale", scaling.scale)):
+        if value != (0.0 if kind == "Sub" else 1.0):
+            made = f"raw/{kind.lower()}"
+            steps.append(helper.make_node(kind, [steps[-1].output[0], name], [made], made))
+            model.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.float32), name))
+    steps[-1].output[0] = entry
     body = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*steps, *body])
-    model.graph.initializer.extend(
-        numpy_helper.from_array(np.array(value, dtype=np.float32), name)
-        for name, value in (("pixel_mean", scaling.mean), ("pixel_scale", scaling.scale))
-    )
     retype_input(model.graph, RAW_INPUT, TensorProto.UINT8)
 
 

@@ -177,7 +177,7 @@ def _write(
         onnx.save(model, path)
         differences["onnx"] = _checked(path, contract, golden)
     else:
-        refused["onnx"] = "no converter from TFLite to ONNX that is kept; the .tflite goes on alone"
+        refused["onnx"] = "adopt makes none of a .tflite, which goes on alone; docs/own-model.md says how tf2onnx does"
     try:
         content = _tflite(network, feeding)
         path = model_path(staging, contract.name, "fp32", "tflite")

@@ -44,6 +44,8 @@ def onnx_with_scaling(network: Network, feeding: Feeding) -> onnx.ModelProto:
 def _scaling_nodes(graph: onnx.GraphProto, network: Network, feeding: Feeding) -> list[onnx.NodeProto]:
     if network.takes_raw_pixels:
         return [helper.make_node("Identity", [INPUT], ["normalised"], "scaling/none")]
+    for name in ("pixels", "pixel_mean", "centred", "pixel_scale"):
+        _make_way(graph, name)
     nodes = [helper.make_node("Cast", [INPUT], ["pixels"], "scaling/cast", to=TensorProto.FLOAT)]
     if any(feeding.mean):
         _constant(graph, "pixel_mean", channel_values(feeding.mean, network.layout))
@@ -62,9 +64,7 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     """Give a tensor another name; one that has it already makes way."""
     if old == new:
         return
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    if new in taken:
-        _rename(graph, new, f"{new}_of_the_network")
+    _make_way(graph, new)
     for node in graph.node:
         for names in (node.input, node.output):
             for position, name in enumerate(names):
@@ -73,6 +73,13 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
     for entry in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         if entry.name == old:
             entry.name = new
+
+
+def _make_way(graph: onnx.GraphProto, name: str) -> None:
+    """Rename the tensor of the network that has this name."""
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    if name in taken | {tensor.name for tensor in graph.initializer}:
+        _rename(graph, name, f"{name}_of_the_network")
 
 
 class RawFaces(nn.Module):

@@ -112,6 +112,23 @@ def test_a_folder_keeps_its_model(adopted, tmp_path, capfd) -> None:
 
 
 @pytest.mark.slow
+def test_a_network_may_use_the_names_of_the_scaling_for_its_own_tensors(mobilenet: Path, tmp_path: Path) -> None:
+    model = onnx.load(mobilenet)
+    weight, made = model.graph.node[0].input[1], model.graph.node[0].output[0]
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [{weight: "pixel_scale", made: "pixels"}.get(name, name) for name in names]
+    next(tensor for tensor in model.graph.initializer if tensor.name == weight).name = "pixel_scale"
+    del model.graph.value_info[:]
+    onnx.save(model, tmp_path / "named.onnx")
+    words = ("--labels", SEVEN, "--colour", "rgb", "--range", "imagenet", "--licence", "MIT", "--out", tmp_path)
+    assert adopt(tmp_path / "named.onnx", *words) == 0
+    assert adopt(mobilenet, *words) == 0
+    named, plain = (Classifier(tmp_path / name / f"{name}.fp32.onnx") for name in ("named", "mobilenet"))
+    np.testing.assert_allclose(named.logits(pictures(8, 64)), plain.logits(pictures(8, 64)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_weights_in_half_precision_become_float_and_are_kept_once(exported: Path) -> None:
     original = exported / "small.fp32.tflite"
     wide, count = widen(half(original.read_bytes()))

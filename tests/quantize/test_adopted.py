@@ -103,8 +103,11 @@ def accuracy(file: Path, faces: Path) -> float:
         (0, 1, False, ("--colour", "rgb", "--range", "0..1")),
         (-1, 1, True, ("--colour", "rgb", "--range", "-1..1")),
         (0, 1, True, ("--colour", "rgb", "--mean", "0,0,0", "--std", "1,1,1")),
+        # A scaling by channel stays in the graph, as its own nodes.
+        (0, 1, False, ("--colour", "rgb", "--mean", "0,0,0", "--std", "0.9,1,1.1")),
+        (0, 1, False, ("--colour", "rgb", "--mean", "0,0.01,0.02", "--std", "0.9,1,1.1")),
     ],
-    ids=["nchw", "nhwc", "nhwc-0..1"],
+    ids=["nchw", "nhwc", "nhwc-0..1", "std by channel", "mean by channel"],
 )
 def test_an_rgb_network_becomes_int8_in_both_formats(low, high, nhwc, words, faces, tmp_path) -> None:
     folder = adopted(tmp_path, trained(low, high, nhwc=nhwc), *words, nhwc=nhwc)
