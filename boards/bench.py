@@ -55,6 +55,9 @@ class FolderBench:
 def bench_folder(folder: Path, settings: BenchSettings) -> FolderBench:
     """Classifier rows for every artifact, with accuracy where there is data, then the whole loop by stage."""
     paths, rows, confusions = artifacts_in(folder), [], []
+    if settings.source is not None:
+        with open_source(settings.source):  # refused now, not after minutes
+            pass
     for path in paths:
         classifier = Classifier(path, threads=settings.threads)
         row = bench_classifier(

@@ -2,12 +2,13 @@
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from fer_edge import __version__
-from fer_edge.errors import UsageError, run_reporting
+from fer_edge.errors import FerEdgeError, UsageError, run_reporting
 
 import export.adopt.command
 import export.commands
@@ -19,6 +20,9 @@ from train.command_files import require_files
 from train.command_line import CommandParser, Commands
 
 PROGRAM = "fer-edge-lab"
+_ROOT = Path(__file__).resolve().parents[1]
+# The first path of a message: words with slashes between, or a file's name and suffix.
+_PATH = re.compile(r"(?<![\w./-])\w[\w.+-]*(?:/[\w.+-]+|\.[a-z]+\b)+")
 _HELP = """From a trained network to a verified board. A model is named as in models/ and artifacts/:
 
   fer-edge-lab export fer-base      float files of a checkpoint
@@ -39,8 +43,25 @@ def main(arguments: Sequence[str] | None = None, counter: InstructionCounter | N
 
 
 def _run(options: argparse.Namespace) -> None:
-    require_files(options.parser, options)
-    options.run(options)
+    try:
+        require_files(options.parser, options)
+        options.run(options)
+    except FerEdgeError as error:
+        place = _PATH.search(str(error))
+        if place and (hint := _hint(place[0].rstrip("."))):
+            error.args = (f"{error}{hint}",)
+        raise
+    except OSError as error:
+        if hint := _hint(error.filename if isinstance(error.filename, str) else ""):
+            raise UsageError(f"{error.filename}: {error.strerror}.{hint}") from None
+        raise
+
+
+def _hint(name: str) -> str:
+    """Where to run a command that lacks `name` here: most paths are relative to the project's folder."""
+    if not name or Path(name).is_absolute() or Path(name).exists() or not (_ROOT / name).exists():
+        return ""
+    return f" {name} is in {_ROOT}: run {PROGRAM} there."
 
 
 def _refuse(word: str, names: Sequence[str]) -> None:

@@ -49,26 +49,30 @@ def require_video(path: Path, argument: str) -> None:
     """Raise UsageError unless `path` is a video whose first frame can be decoded."""
     from fer_edge.sources.video import VideoSource
 
+    _require_there(path, argument)
     try:
         with VideoSource(path):
             pass
     except SourceError as error:
-        raise UsageError(f"{argument}: {error}{_remedy(path)}") from None
+        raise UsageError(f"{argument}: {error}") from None
 
 
 def require_photo(path: Path, argument: str) -> None:
     """Raise UsageError unless `path` is a picture that can be decoded."""
     from fer_edge.picture_file import read_image
 
+    _require_there(path, argument)
     try:
         read_image(path)
     except SourceError as error:
-        raise UsageError(f"{argument}: {error}{_remedy(path)}") from None
+        raise UsageError(f"{argument}: {error}") from None
 
 
-def _remedy(path: Path) -> str:
-    is_sample = path.parent == MEDIA and not path.exists() and path.name in {sample.filename for sample in SAMPLES}
-    return " `fer-edge-lab media` brings it." if is_sample else ""
+def _require_there(path: Path, argument: str) -> None:
+    if not path.exists():
+        is_sample = path in {MEDIA / sample.filename for sample in SAMPLES}
+        remedy = " `fer-edge-lab media` brings it." if is_sample else ""
+        raise UsageError(f"{path}: not found. {argument} expects a file that exists.{remedy}")
 
 
 VIDEO, PHOTO = FileType(require_video), FileType(require_photo)

@@ -47,6 +47,7 @@ def pages() -> list[Page]:
 def write(folder: Path) -> list[Path]:
     """Write the pages into `folder` and return their paths."""
     made = pages()
+    folder.mkdir(parents=True, exist_ok=True)
     for page in made:
         (folder / page.name).write_text(page.text)
     return [folder / page.name for page in made]

@@ -4,9 +4,10 @@ import argparse
 import re
 from pathlib import Path
 
-from fer_edge.arguments import number, positive, whole_number
+from fer_edge.arguments import number, positive, quoted, whole_number
 
 from quantize.counter import InstructionCounter
+from quantize.recipes import TARGETS
 from train.command_files import INPUT, INPUT_FILE, OUTPUT_FILE, OUTPUT_FOLDER
 from train.command_line import (
     ARTIFACTS,
@@ -49,7 +50,7 @@ def _register_quantize(commands: Commands, counter: InstructionCounter | None) -
     _add_source(parser)
     add_out(parser, ARTIFACTS, "where a folder is made for a checkpoint or .onnx", OUTPUT_FOLDER)
     _add_calibration(parser)
-    parser.add_argument("--target", help="x86, armv8, armv8.2-dot or jetson-trt (x86)")
+    parser.add_argument("--target", type=target_name, help="x86, armv8, armv8.2-dot or jetson-trt (x86)")
     parser.add_argument(
         "--recipes", default="default", metavar="SET", help="default, all, or names of recipes with commas between"
     )
@@ -192,6 +193,13 @@ def _register_simulate(commands: Commands) -> None:
     parser.add_argument("--draws", type=positive, default=400, help="times each number of faces is drawn (400)")
     add_out(parser, MEASURED / "gate.csv")
     parser.set_defaults(run=_simulate)
+
+
+def target_name(text: str) -> str:
+    """Name of a processor INT8 is built for."""
+    if text not in TARGETS:
+        raise argparse.ArgumentTypeError(f"target {quoted(text)} is unknown; there are: {', '.join(TARGETS)}")
+    return text
 
 
 def _counts(text: str) -> tuple[int, ...]:

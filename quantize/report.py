@@ -214,8 +214,12 @@ def markdown(path: Path) -> str:
     """The rows of a quantize.csv as a Markdown table, for docs. Raises DataError where it is none."""
     try:
         lines = [_markdown_line(row) for _, row in csv_cells(path)]
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: not a quantize.csv ({error}). Make it with `make quantize`.") from None
+    except KeyError as error:
+        raise DataError(f"{path}: no column {error}; expected a quantize.csv. Make it with `make quantize`.") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; expected a quantize.csv. Make it with `make quantize`.") from None
+    if not lines:
+        raise DataError(f"{path}: no row; expected a quantize.csv. Make it with `make quantize`.")
     heads = ("recipe", "KB", "accuracy", "macro-F1", "same class as float", "time to float's", "gate")
     return "\n".join((f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines))
 

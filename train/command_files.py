@@ -29,7 +29,7 @@ def require_files(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     """Check every file and folder that `options`, parsed by `parser`, name; defaults too. Raises UsageError."""
     for action in parser._actions:
         if isinstance(action.type, FileType):
-            name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
+            name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest.upper())
             for path in _paths(getattr(options, action.dest)):
                 action.type.require(path, name)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, last_line
 
-from boards.arm64.userland import CACHE, Userland, _run, require_tools
+from boards.arm64.userland import CACHE, Userland, require_tools, run
 
 GUEST = Path(__file__).parent / "guest"
 _SOURCE = Path(__file__).parent / "counter.c"
@@ -70,7 +70,7 @@ def _built_plugin(cache: Path) -> Path:
         require_tools("gcc")
         cache.mkdir(parents=True, exist_ok=True)
         partial = plugin.with_suffix(f".{os.getpid()}.part")
-        _run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(partial), str(_SOURCE)])
+        run(["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(partial), str(_SOURCE)])
         partial.replace(plugin)
     return plugin
 

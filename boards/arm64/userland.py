@@ -94,7 +94,7 @@ def make_root(core: Core, root: Path) -> Path:
         partial.parent.mkdir(parents=True, exist_ok=True)
         command = ["mmdebstrap", "--quiet", "--arch=arm64", "--variant=extract"]
         command += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--include={','.join(_PACKAGES)}"]
-        _run([*command, core.suite, str(partial), *debian_mirror()])
+        run([*command, core.suite, str(partial), *debian_mirror()])
         for folder in ("proc", "sys/devices/system/cpu", "dev", "tmp"):
             (partial / folder).mkdir(parents=True, exist_ok=True)
         (partial / stamp.name).write_text(" ".join(_PACKAGES))
@@ -119,7 +119,7 @@ def _make_site(core: Core, lock: Path, site: Path) -> Path:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--only-binary=:all:"]
     command += ["--find-links", str(wheels), "--target", str(site), "--python-version", core.python]
     command += [word for tag in target.platforms for word in ("--platform", tag)]
-    _run([*command, "--require-hashes", "-r", str(lock)])
+    run([*command, "--require-hashes", "-r", str(lock)])
     stamp.write_text(digest)
     return site
 
@@ -133,8 +133,13 @@ def debian_mirror() -> list[str]:
     return [uri for uri in answer if uri.rstrip("/").endswith("/debian")][:1]
 
 
-def _run(command: Sequence[str]) -> None:
-    finished = subprocess.run(command, capture_output=True, text=True)
+def run(command: Sequence[str]) -> None:
+    """Run a command of this machine. Raises EmulationError with its last line where it fails.
+
+    It is asked to end where this process is killed: mmdebstrap would go on for minutes, with its mounts.
+    """
+    linked = ["setpriv", "--pdeathsig", "TERM", *command] if shutil.which("setpriv") else command
+    finished = subprocess.run(linked, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if finished.returncode != 0:
         reason = last_line(finished.stderr)
         raise EmulationError(f"{Path(command[0]).name} failed: {reason}")

@@ -14,7 +14,7 @@ from fer_edge.errors import ModelError, UsageError
 from fer_edge.fetch import fetch_detector
 from fer_edge.files import sha256_of
 
-from boards.bundle.archive import pack, sign, write_sums
+from boards.bundle.archive import pack, require_key, sign, write_sums
 from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import PROFILES, Profile, System
 from boards.wheels import check_lock, download
@@ -62,6 +62,8 @@ class _Detector:
 def build_bundle(request: BundleRequest) -> Path:
     """Write dist/fer-edge-<version>-<board>.tar.gz; its path. Raises UsageError or ModelError: what is missing."""
     name = f"fer-edge-{__version__}-{request.profile.name}"
+    if request.key is not None:
+        require_key(request.key)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
         folder.mkdir()

@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import tarfile
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def sign(sums: Path, key: Path) -> Path:
     if finished.returncode != 0:
         raise UsageError(f"{key} cannot sign: {' '.join(finished.stderr.split()) or 'ssh-keygen said nothing'}")
     return sums.with_name(SIGNATURE)
+
+
+def require_key(key: Path) -> None:
+    """Raise UsageError unless `key` signs."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / SUMS
+        trial.write_text("")
+        sign(trial, key)
 
 
 def pack(folder: Path, archive: Path) -> None:

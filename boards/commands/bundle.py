@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from fer_edge.arguments import whole_number
-from fer_edge.errors import UsageError
 
 from boards.commands.jobs import JobError
 from train.command_files import INPUT_FILE, OUTPUT_FILE, OUTPUT_FOLDER
@@ -82,8 +81,9 @@ def _bundle(options: argparse.Namespace) -> None:
 
 
 def _fleet(options: argparse.Namespace) -> None:
-    if not options.inventory.is_file():
-        raise UsageError(f"{options.inventory}: no such inventory. See boards/fleet/inventory.example.yml.")
+    from boards.fleet.targets import require_boards
+
+    require_boards(options.inventory)
     program = Path(sys.executable).with_name("ansible-playbook")
     finished = subprocess.run([program, "-i", options.inventory, "boards/fleet/site.yml"])
     if finished.returncode:

@@ -45,12 +45,13 @@ def _detectors(options: argparse.Namespace) -> None:
     from boards.instructions import read_instructions
 
     cv2.setNumThreads(1)
+    counted = read_instructions()
     with contextlib.ExitStack() as running:
         others = [one for one in PEERS if one not in options.without]
         peers = [running.enter_context(peer(one, options.pictures / "peers", _published())) for one in others]
         run = Run([*ours(), *peers], dict.fromkeys(_SLOW, options.slow_each))
         run.show(all_scenes(options.pictures / "pictures", options.repeats, options.empty))
-    rows = run.rows(read_instructions())
+    rows = run.rows(counted)
     write_detectors(options.out, rows)
     plot_recall(rows, options.plot)
     print(table(rows), options.out, options.plot, sep="\n")

@@ -73,14 +73,18 @@ def _instructions(options: argparse.Namespace) -> None:
 
 
 def _count(options: argparse.Namespace) -> None:
+    from fer_edge.engines import open_engine
+
     from boards.arm64.cores import COUNTED, core_named
     from boards.arm64.counting import count_instructions
     from boards.arm64.userland import make_userland
     from boards.instructions import merged, read_instructions, write_instructions
 
     cores = [core_named(name) for name in options.cpu or COUNTED]
-    rows = [row for core in cores for row in count_instructions(make_userland(core), options.models)]
     old = read_instructions(options.out) if options.out.exists() and not options.fresh else []
+    for path in options.models:
+        open_engine(path)  # what does not run here is refused before a userland is made
+    rows = [row for core in cores for row in count_instructions(make_userland(core), options.models)]
     write_instructions(merged(old, rows), options.out)
     for row in rows:
         counts = f"{row.instructions / 1e6:9.2f} M instructions{row.dot_products / 1e6:9.2f} M dot products"

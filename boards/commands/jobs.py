@@ -8,19 +8,25 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fer_edge.errors import FerEdgeError
+from fer_edge.errors import FerEdgeError, ModelError, SourceError, UsageError
 
 from boards.groups import SYSTEMS, Groups, load_groups
 from boards.media import CLIP
-from train.command_line import ABLATIONS, ARTIFACTS, FACES, Commands, checkpoint_path
+from quantize.commands import target_name
+from train.command_files import INPUT_FILE
+from train.command_line import ABLATIONS, ARTIFACTS, FACES, MODELS, Commands, checkpoint_path
 
+# Exit codes of a command that refuses what it was given.
+_REFUSALS = (UsageError.exit_code, SourceError.exit_code, ModelError.exit_code)
 _RUNTIME_DATA = Path("runtime/fer_edge/data")
 
 
 class JobError(FerEdgeError):
     """A program that a command started, and that failed; it has said why."""
 
-    exit_code = 1
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def register(commands: Commands) -> None:
@@ -32,12 +38,17 @@ def register(commands: Commands) -> None:
         ("release-model", _release, "after training: calibration, INT8 files, figures and the runtime's own model"),
     ):
         job = commands.add_parser(name, help=help)
-        job.add_argument("model", nargs="?", default="fer-base", help="name of a model in models/ (fer-base)")
+        job.add_argument(
+            "model",
+            nargs="?",
+            default="fer-base",
+            help="name of a model in models/ (fer-base)",
+        )
         if run in (_demo, _search):
-            job.add_argument("--target", default="x86", help="processor INT8 is built for (x86)")
+            job.add_argument("--target", type=target_name, default="x86", help="processor INT8 is built for (x86)")
         job.set_defaults(run=run)
     ablation = commands.add_parser("ablation", help="the variants of a plan: trained, as INT8, instructions, one table")
-    ablation.add_argument("plan", type=Path, help="such as train/ablations/mobilenetv3.toml")
+    ablation.add_argument("plan", type=INPUT_FILE, help="such as train/ablations/mobilenetv3.toml")
     ablation.set_defaults(run=_ablation)
     systems = commands.add_parser("systems", help="train and compare the published systems, one a core; resumes; hours")
     systems.set_defaults(run=_systems)
@@ -47,16 +58,28 @@ def register(commands: Commands) -> None:
     remeasure.set_defaults(run=_remeasure)
 
 
+def _require_trained(model: str) -> None:
+    """Raise UsageError unless `model` is the name of one that has a checkpoint."""
+    path = MODELS / model / f"{model}.safetensors"
+    if not path.is_file():
+        names = sorted(path.stem for path in MODELS.glob("*/*.safetensors"))
+        raise UsageError(f"{path} not found; expected the name of a model in {MODELS}/: {', '.join(names) or 'none'}.")
+
+
 def lab(*words: object, threads: int | None = None, may_fail: bool = False) -> None:
     """Run a command of `fer-edge-lab` as a process of its own. Raises JobError where it fails and may not."""
     print("fer-edge-lab", *words, flush=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if threads else None
     finished = subprocess.run([sys.executable, "-m", "boards.lab", *map(str, words)], env=environment)
     if finished.returncode and not may_fail:
-        raise JobError(f"`fer-edge-lab {' '.join(map(str, words))}` ended with {finished.returncode}.")
+        code = finished.returncode
+        raise JobError(
+            f"`fer-edge-lab {' '.join(map(str, words))}` ended with {code}.", code if code in _REFUSALS else 1
+        )
 
 
 def _demo(options: argparse.Namespace) -> None:
+    _require_trained(options.model)
     folder = ARTIFACTS / options.model
     lab("export", options.model)
     lab("quantize", folder, "--target", options.target)
@@ -73,6 +96,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
+    _require_trained(options.model)
     folder, kept = ARTIFACTS / options.model, load_groups().measured(options.model)
     checkpoint = checkpoint_path(options.model)
     lab("quantize", folder, "--recipes", "all", "--target", options.target, "--checkpoint", checkpoint)
@@ -82,6 +106,9 @@ def _search(options: argparse.Namespace) -> None:
 
 
 def _keep_figures(options: argparse.Namespace) -> None:
+    from boards.bench import artifacts_in
+
+    artifacts_in(ARTIFACTS / options.model)
     _keep(load_groups(), options.model)
 
 
@@ -101,6 +128,7 @@ def _keep(groups: Groups, model: str) -> None:
 
 
 def _release(options: argparse.Namespace) -> None:
+    _require_trained(options.model)
     groups, model = load_groups(), options.model
     lab("export", model)
     # A published system may be one that INT8 does not help; then its float files are measured alone.

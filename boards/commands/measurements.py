@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from fer_edge.arguments import positive
+from fer_edge.arguments import positive, whole_number
+from fer_edge.engines import MOST_THREADS
 
 from train.command_files import INPUT, INPUT_FILE, OUTPUT_FILE
 from train.command_line import MEASURED, Commands, add_faces, add_out, artifact_path
@@ -18,7 +19,7 @@ def register(commands: Commands) -> None:
     bench.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
     bench.add_argument("-n", type=positive, default=300, help="measured repetitions")
     bench.add_argument("--warmup", type=positive, default=30)
-    bench.add_argument("--threads", type=positive, default=1)
+    bench.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     bench.add_argument(
         "--out", type=OUTPUT_FILE, help="CSV (default FOLDER/bench.csv); the plot stands beside it as .png"
     )
@@ -54,7 +55,8 @@ def _bench(options: argparse.Namespace) -> None:
     faces = options.faces if options.faces.exists() else None
     if faces is None:
         print(f"{options.faces} is not here: latency only, accuracy stays empty")
-    settings = BenchSettings(options.source, faces, options.n, options.warmup, options.threads, options.split)
+    source = None if options.source is None else str(options.source)
+    settings = BenchSettings(source, faces, options.n, options.warmup, options.threads, options.split)
     measured = bench_folder(options.folder, settings)
     rows, out = measured.rows, options.out or options.folder / "bench.csv"
     write_rows(out, rows)

@@ -12,15 +12,24 @@ from fer_edge.files import atomic_write
 PORT = 9100
 
 
+def require_boards(inventory: Path) -> dict[str, dict[str, Any]]:
+    """Variables of each host of an Ansible inventory that has `fer_edge_board`, by the host's name.
+
+    Raises UsageError for an inventory that Ansible cannot read or that has no board.
+    """
+    hosts = _hosts(inventory)
+    if not hosts:
+        raise UsageError(f"{inventory} has no host with fer_edge_board. See boards/fleet/inventory.example.yml.")
+    return hosts
+
+
 def write_targets(inventory: Path, out: Path, port: int = PORT) -> int:
     """Write a target for every host of the inventory that has `fer_edge_board`; return how many there are.
 
     Labels: board (the host's name) and profile; host variables fer_edge_metrics_port and fer_edge_wave are copied.
     Raises UsageError for an inventory that Ansible cannot read or that has no board.
     """
-    targets = [_target(name, facts, port) for name, facts in sorted(_hosts(inventory).items())]
-    if not targets:
-        raise UsageError(f"{inventory} has no host with fer_edge_board. See boards/fleet/inventory.example.yml.")
+    targets = [_target(name, facts, port) for name, facts in sorted(require_boards(inventory).items())]
     with atomic_write(out) as temporary:
         temporary.write_text(json.dumps(targets, indent=2) + "\n")
     return len(targets)
@@ -36,10 +45,18 @@ def _hosts(inventory: Path) -> dict[str, dict[str, Any]]:
     command = [str(program), "--inventory", str(inventory), "--list"]
     finished = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if finished.returncode != 0 or "Unable to parse" in finished.stderr:
-        reason = " ".join(finished.stderr.split())[:300]
-        raise UsageError(f"{inventory} is no inventory that Ansible can read: {reason}")
+        raise UsageError(
+            f"{inventory} is no inventory that Ansible can read: {_reason(finished.stderr)} "
+            "See boards/fleet/inventory.example.yml."
+        )
     variables: dict[str, dict[str, Any]] = json.loads(finished.stdout)["_meta"]["hostvars"]
     return {name: facts for name, facts in variables.items() if "fer_edge_board" in facts}
+
+
+def _reason(said: str) -> str:
+    """The first of Ansible's warnings that is about a plugin's parsing; it breaks its lines anywhere."""
+    text = " ".join(said.split())
+    return text[max(text.find("Failed to parse"), 0) :].split("[WARNING]")[0].strip()[:200]
 
 
 def _target(name: str, facts: dict[str, Any], port: int) -> dict[str, Any]:

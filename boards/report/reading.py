@@ -39,14 +39,16 @@ class Measured:
 def read_measured(inputs: Sequence[Path]) -> Measured:
     """Read CSV files, and those below folders; in a folder, other tables are passed over.
 
-    Raises DataError naming file, row and column for a file that is named and is none of ours, that has columns too many
-    or too few, a value out of range for its unit, or a row that another file has too.
+    Raises DataError where there is no table, and naming file, row and column for a file that is named and is none of
+    ours, that has columns too many or too few, a value out of range for its unit, or a row that another file has too.
     """
     measured = Measured()
     named = [path for path in inputs if not path.is_dir()]
     found = [path for folder in inputs if folder.is_dir() for path in sorted(folder.rglob("*.csv"))]
     for path in (*named, *found):
         _read(path, measured, must=path in named)
+    if not any(vars(measured).values()):
+        raise DataError(f"{', '.join(map(str, inputs))}: no CSV of `fer-edge bench` or of this workbench.")
     if not measured.instructions and INSTRUCTIONS.is_file():
         measured.instructions = read_instructions(INSTRUCTIONS)
     _refuse_duplicates(measured)

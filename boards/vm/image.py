@@ -3,17 +3,14 @@
 import hashlib
 import json
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_edge.errors import last_line
-
 from boards.arm64.binfmt import registered_emulator
-from boards.arm64.userland import EmulationError, debian_mirror, require_tools
+from boards.arm64.userland import debian_mirror, require_tools, run
 
 CACHE = Path("build/vm")
 _SIZE = "4G"
@@ -133,14 +130,6 @@ def _pack(image: Image, root: Path) -> None:
         shutil.copyfile(source, path)
     run(["truncate", "-s", _SIZE, str(image.root)])
     run(["mkfs.ext4", "-q", "-F", "-L", "root", "-d", str(root), str(image.root)])
-
-
-def run(command: Sequence[str]) -> None:
-    """Run a command of the host. Raises EmulationError with its last line where it fails."""
-    finished = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if finished.returncode != 0:
-        reason = last_line(finished.stderr)
-        raise EmulationError(f"{Path(command[0]).name} failed: {reason}")
 
 
 @contextmanager

@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from boards.arm64.userland import EmulationError, debian_mirror, require_tools
+from boards.arm64.userland import EmulationError, debian_mirror, require_tools, run
 from boards.profiles import Profile, System, load_profile
-from boards.vm.image import CACHE, run
+from boards.vm.image import CACHE
 from boards.vm.report import Report, expect
 from boards.wheels import download
 

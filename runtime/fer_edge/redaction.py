@@ -90,7 +90,8 @@ def _is_harmless(word: str) -> bool:
 
 
 def _is_here(text: str) -> bool:
+    """Whether `text` is the name of something here, or lies below something that is."""
     try:
-        return os.path.lexists(text)
+        return os.path.lexists(text) or (not text.startswith("/") and os.path.lexists(text.split("/")[0]))
     except ValueError:  # a NUL, or what no file system takes
         return False

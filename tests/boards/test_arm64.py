@@ -1,11 +1,16 @@
 """Emulated Arm boards: what the smoke test notices, on a real userland where one has been made."""
 
 import dataclasses
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fer_edge.errors import UsageError
+from fer_edge.models import DEFAULT_MODEL
 
 from boards import lab as command
 from boards.arm64.chroot import fresh_chroot
@@ -16,6 +21,7 @@ from boards.arm64.userland import CACHE, EmulationError, Userland, lock_of, make
 from boards.instructions import INSTRUCTIONS, read_instructions
 from boards.profiles import load_profile
 from tests.conftest import ROOT, sample
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ def test_without_qemu_a_command_skips_only_where_it_was_told_to(
     folder = tmp_path / "fer-x"
     folder.mkdir()
     for kind in ("fp32.tflite", "int8.tflite", "fp32.onnx", "int8.onnx"):
-        (folder / f"fer-x.{kind}").touch()
+        shutil.copy(DEFAULT_MODEL if kind == "int8.tflite" else os.devnull, folder / f"fer-x.{kind}")
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", str(tmp_path))
     named = folder if name == "arm64-smoke" else folder / "fer-x.int8.tflite"
@@ -93,3 +99,21 @@ def test_a_bundle_that_was_not_made_is_named(tmp_path: Path) -> None:
         list(try_bundle(load_profile("pi4"), tmp_path / "none.tar.gz", tmp_path / "clip.mp4"))
     with pytest.raises(UsageError, match="x86-64 has no emulated core"):
         list(try_bundle(load_profile("x86-64"), tmp_path / "none.tar.gz", tmp_path / "clip.mp4"))
+
+
+def test_a_program_of_this_machine_ends_where_its_command_is_killed(tmp_path: Path) -> None:
+    """mmdebstrap would go on for minutes, and leave its mounts."""
+    pid_file = tmp_path / "pid"
+    script = f"from boards.arm64.userland import run\nrun(['sh', '-c', 'echo $$ >{pid_file}; exec sleep 300'])"
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT) as parent:
+        eventually(lambda: pid_file.is_file() and bool(pid_file.read_text().strip()))
+        pid = int(pid_file.read_text())
+        parent.kill()
+    eventually(lambda: not _runs(pid))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

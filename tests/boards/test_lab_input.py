@@ -85,6 +85,9 @@ def test_every_seed_has_that_type() -> None:
         ("answers a --out b --rotation inf", "'inf' is not a number from 0 to 180"),
         ("quantize fer-base --max-drop nan", "'nan' is not a number from 0 to 100"),
         ("calibration-curve fer-base --seeds 0,-1", "'-1' is not a whole number from 0"),
+        ("bench fer-base --threads 100000", "'100000' is not a whole number from 1 to 64"),
+        ("quantize fer-base --target riscv", "target 'riscv' is unknown; there are: x86, armv8"),
+        ("demo --target riscv", "target 'riscv' is unknown; there are: x86, armv8"),
     ],
 )
 def test_a_number_out_of_range_is_refused_when_it_is_parsed(
@@ -109,14 +112,14 @@ def test_rates_that_cannot_be_are_refused_before_the_model_runs(
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("screenshots --clip nosuch", "--clip: nosuch"),
+        ("screenshots --clip nosuch", "nosuch: not found. --clip expects a file"),
         ("screenshots --clip {text}", "--clip: {text}: not a video"),
         ("load --clip {dir}", "--clip: {dir}"),
         ("screenshots --chromium nosuch", "nosuch: no program to run. --chromium"),
         ("compare --peer-python {text} --detector-file {text}", "{text}: no program to run. --peer-python"),
         ("vm pi5 --clip {junk}", "--clip: {junk}: not a video"),
-        ("picamera-smoke --clip nosuch", "--clip: nosuch"),
-        ("arm64-smoke fer-base --photo nosuch", "--photo: nosuch"),
+        ("picamera-smoke --clip nosuch", "nosuch: not found. --clip"),
+        ("arm64-smoke fer-base --photo nosuch", "nosuch: not found. --photo"),
         ("arm64-smoke fer-base --photo {text}", "--photo: {text}"),
         ("instructions nosuch", "nosuch: not found. MODEL expects a file"),
         ("instructions {dir}", "{dir}: a folder, expected a file"),
@@ -128,6 +131,7 @@ def test_rates_that_cannot_be_are_refused_before_the_model_runs(
         ("evaluate fer-base --out {dir}", "{dir}: a folder. --out expects the name of a file"),
         ("train fer-nano --runs {text}/deeper", "cannot write {text}/deeper: {text} is a file"),
         ("table nosuch.csv", "nosuch.csv: not found"),
+        ("ablation nosuch", "nosuch: not found. PLAN expects a file"),
         ("overlay fer-base nosuch.png", "nosuch.png: not found"),
         ("bench fer-base --source nosuch.mp4", "nosuch.mp4: not found. --source expects"),
         ("bundle pi5 --detector-file nosuch", "nosuch: not found. --detector-file expects"),
@@ -180,6 +184,99 @@ def test_every_output_of_a_command_is_checked() -> None:
         if set(action.option_strings) & set(names) and not isinstance(action.type, FileType)
     }
     assert unchecked == set()
+
+
+# --- tables, inventories and names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("table {empty}", "{empty}: no row; expected a quantize.csv"),
+        ("table {text}", "{text}: no column 'accuracy'; expected a quantize.csv"),
+        ("fleet {junk}", "{junk} is no inventory that Ansible can read: Failed to parse inventory"),
+        ("fleet {text}", "{text} has no host with fer_edge_board"),
+        ("report {dir} --out {dir}/report", "{dir}: no CSV of `fer-edge bench`"),
+        (
+            "demo nosuch",
+            "models/nosuch/nosuch.safetensors not found; expected the name of a model in models/: fer-base",
+        ),
+        ("search nosuch", "models/nosuch/nosuch.safetensors not found"),
+        ("release-model nosuch", "models/nosuch/nosuch.safetensors not found"),
+        ("keep-figures nosuch", "no .onnx or .tflite in artifacts/nosuch"),
+        ("bundle pi5 --key {text}", "{text} cannot sign: "),
+        ("instructions {dir}/models.csv", "{dir}/models.csv: not found"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_line(
+    command: str,
+    expected: str,
+    places: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    line = said([word.format(**places) for word in command.split()], capsys)
+    assert line.startswith(f"fer-edge-lab {command.split()[0]}: {expected.format(**places)}")
+
+
+def test_a_source_that_is_no_video_is_refused_before_the_models_are_measured(
+    default_model: Path, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("boards.bench.bench_classifier", lambda *_, **__: pytest.fail("a model was measured"))
+    assert lab.main(["bench", str(default_model.parent), "--source", str(places["text"])]) == 3
+    assert "text.txt: not a video that can be decoded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["text", "empty", "junk"])
+def test_a_file_that_is_no_model_is_refused_before_a_userland_is_made(
+    name: str, places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boards.arm64.userland.make_userland", lambda *_: pytest.fail("a userland was made"))
+    model = places[name].rename(places[name].with_suffix(".tflite"))
+    assert lab.main(["instructions", str(model), "--out", str(places["dir"] / "out.csv")]) == 4
+
+
+def test_a_child_that_refuses_gives_its_exit_code(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lab.main(["ablation", str(places["text"])]) == 2
+
+
+# --- outside the project --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "expected"),
+    [
+        ("export fer-base", 4, "models/fer-base/fer-base.safetensors is in {root}: run fer-edge-lab there."),
+        ("demo", 2, "models/fer-base/fer-base.safetensors is in {root}"),
+        ("figures", 2, "docs/measured is in {root}"),
+        ("systems", 2, "models/groups.toml is in {root}"),
+        ("release 0.1.0", 2, "CHANGELOG.md is in {root}"),
+        ("outdated", 2, "pyproject.toml: No such file or directory. pyproject.toml is in {root}"),
+    ],
+)
+def test_outside_the_projects_folder_a_command_says_where_to_run_it(
+    command: str,
+    code: int,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lab.main(command.split()) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected.format(root=ROOT) in line
+
+
+def test_what_is_nowhere_has_no_such_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("table nosuch.csv", "fleet hosts.yml", "evaluate mine.safetensors"):
+        lab.main(command.split())
+    assert str(ROOT) not in capsys.readouterr().err
 
 
 # --- bundles --------------------------------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ def test_a_file_that_is_no_table_of_ours_is_refused_when_named_and_passed_over_i
 
 def test_nothing_to_report_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["report", str(tmp_path / "gone.csv")]) == 2
-    assert "gone.csv not found" in capsys.readouterr().err
+    assert "gone.csv: not found" in capsys.readouterr().err
 
 
 def test_the_front_holds_what_nothing_beats() -> None:

@@ -68,6 +68,13 @@ def test_a_file_that_is_here_is_shown_whole_whatever_its_name(tmp_path):
     assert redacted(str(file)) == str(file)
 
 
+def test_what_lies_below_something_that_is_here_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert redacted("text.txt/deeper") == "text.txt/***"  # as a host and a path
+    (tmp_path / "text.txt").touch()
+    assert redacted("text.txt/deeper") == "text.txt/deeper"
+
+
 # --- A secret in every place of an address --------------------------------------------------------------------------
 
 # Letters of a secret that are none of an address's own; S3cr3t is what is looked for, in any case of its letters.
