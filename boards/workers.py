@@ -59,14 +59,14 @@ def _ours(name: str, files: list[Path]) -> Process:
     from fer_edge.sinks.jsonl import JsonlSink
 
     cv2.setNumThreads(1)
+    model_file, yunet_file = files if name == ONNX else (DEFAULT_MODEL, None)
     detection = {
         DEFAULT: DetectionSettings(),
         FAR: DetectionSettings(detector="yunet", when=1, range="far"),
         MEDIAPIPE: DetectionSettings(detector="mediapipe", when=1),
-        ONNX: DetectionSettings(detector="yunet", file=files[1], when=1),
+        ONNX: DetectionSettings(detector="yunet", file=yunet_file, when=1),
     }[name]
-    model = ModelSettings(file=files[0] if name == ONNX else DEFAULT_MODEL)
-    pipeline = make_pipeline(Settings(model=model, detection=detection))
+    pipeline = make_pipeline(Settings(model=ModelSettings(file=model_file), detection=detection))
     sink = JsonlSink(Path(tempfile.mkdtemp()) / "results.jsonl").__enter__()
 
     def process(image: Any, index: int) -> int:

@@ -1,13 +1,16 @@
 """The comparison with fer: ratios frame by frame, and frames that fill the picture."""
 
 import csv
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from boards.compare import _filled, _row, table, write_loop
+from fer_edge.errors import DataError
+
+from boards.compare import Contestant, _filled, _frames, _row, table, write_loop
 from boards.workers import DEFAULT, PEER
 
 
@@ -42,3 +45,25 @@ def test_rows_are_written_and_shown(tmp_path: Path) -> None:
     assert [row["installed_mb"] for row in read] == ["", "250.0000"]
     assert float(read[1]["times_peer"]) == pytest.approx(12)
     assert "| as it runs | 5.0 | 12.0 | 12.0 | 80 |" in table(tmp_path / "loop.csv")
+
+
+def test_a_contestant_answers_each_frame_with_its_times_and_faces(clip: Path, tmp_path: Path) -> None:
+    """A worker process as `make compare` starts it: the loop as fer-edge runs it without a flag."""
+    _frames(clip, 3).tofile(tmp_path / "frames")
+    worker = Contestant(DEFAULT, sys.executable, [str(tmp_path / "frames")], core=0)
+    for frame in range(3):
+        worker.ask(frame)
+    worker.close()
+    assert worker.start["start_s"] > worker.start["start_cpu_s"] / 2 > 0
+    assert [answer["faces"] for answer in worker.answers] == [1, 1, 1]
+    assert all(answer["ms"] > 0 and answer["cpu_ms"] > 0 and answer["rss_mb"] > 20 for answer in worker.answers)
+
+
+def test_a_worker_that_ends_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="as it runs: the worker ended"):
+        Contestant(DEFAULT, sys.executable, [str(tmp_path / "absent")], core=0)
+
+
+def test_a_clip_too_short_for_the_frames_asked_for_is_refused(clip: Path) -> None:
+    with pytest.raises(DataError, match=r"\d+ frames, expected 100000\. Ask for fewer with -n"):
+        _frames(clip, 100_000)

@@ -1,6 +1,5 @@
 """`make outdated`: which pins are behind the index, and the exit code that tells a scheduled job so."""
 
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from fer_edge.errors import UsageError
 
 from boards import lab, outdated
 from boards.outdated import Outdated, Pin
+from tests.boards.tiny_wheel import add_wheel, use_as_index
 from tests.conftest import ROOT
 
 pytest.importorskip("uv", reason="uv is absent; `make setup` brings it")
@@ -34,21 +34,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "index"
     folder.mkdir()
     for name, version in (("alpha", "1.0"), ("beta_tools", "2.0"), ("gamma", "3.0")):
-        add_wheel(folder, name, version)
-    monkeypatch.setenv("UV_NO_INDEX", "1")
-    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+        add_wheel(folder, name, version, needs=("absent",))
+    use_as_index(folder, monkeypatch)
     return folder
-
-
-def add_wheel(folder: Path, name: str, version: str) -> None:
-    """Write a wheel that holds nothing but its name, its version, and a need of a package nobody has."""
-    notes = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(
-            f"{notes}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: absent\n"
-        )
-        wheel.writestr(f"{notes}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{notes}/RECORD", "")
 
 
 def test_a_pin_is_of_the_file_to_change_first(project: Path) -> None:

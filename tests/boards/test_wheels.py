@@ -1,5 +1,6 @@
 """Wheels for a board: versions of the workbench where a profile leaves them open, locks made for what is asked."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from fer_edge.errors import UsageError
 
 from boards import wheels
-from boards.wheels import Target, check_lock, download, workbench_versions
+from boards.wheels import Target, check_lock, download, resolve, workbench_versions, write_lock
+from tests.boards.tiny_wheel import add_wheel, use_as_index
 
 BOARD = Target("aarch64", "3.11", (2, 36))
 
@@ -76,3 +78,56 @@ def test_wheels_that_cannot_be_had_are_one_line(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UsageError, match=r"wheels for aarch64, Python 3\.11: .*Check the network") as refused:
         download(lock, BOARD, tmp_path / "wheels")
     assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def index(tmp_path: Path, constraints: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An index with an engine for two machines and two Pythons, which needs a package that the workbench pins."""
+    pytest.importorskip("uv", reason="uv is absent; `make setup` brings it")
+    constraints.write_text("numpy==2.4.6\n")
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for tag in (
+        "cp311-cp311-manylinux_2_28_aarch64",
+        "cp311-cp311-manylinux_2_28_x86_64",
+        "cp312-cp312-manylinux_2_28_aarch64",
+    ):
+        add_wheel(folder, "engine", "1.0", tag=tag, needs=("numpy",))
+    add_wheel(folder, "engine", "2.0", tag="cp311-cp311-manylinux_2_39_aarch64", needs=("numpy",))
+    for version in ("1.26.4", "2.4.6", "9.9"):
+        add_wheel(folder, "numpy", version)
+    use_as_index(folder, monkeypatch)
+    return folder
+
+
+def test_a_board_gets_what_its_glibc_can_load_with_the_versions_of_the_workbench(index: Path) -> None:
+    assert resolve(["engine"], BOARD) == ["engine==1.0", "numpy==2.4.6"]
+    assert resolve(["engine"], Target("aarch64", "3.11", (2, 41))) == ["engine==2.0", "numpy==2.4.6"]
+    assert resolve(["engine", "numpy<2"], BOARD) == ["engine==1.0", "numpy==1.26.4"]
+
+
+def test_what_no_board_of_that_kind_can_have_is_refused(index: Path) -> None:
+    with pytest.raises(UsageError, match=r"no set of wheels for Target\(arch='aarch64', python='3\.13'"):
+        resolve(["engine"], Target("aarch64", "3.13", (2, 41)))
+
+
+def test_a_lock_names_each_wheel_with_its_hash_and_brings_those_alone(index: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    write_lock(lock, ["engine"], BOARD)
+    check_lock(lock, ["engine"])
+    pinned = [line.split(" --hash=sha256:") for line in lock.read_text().splitlines() if not line.startswith("#")]
+    assert [name for name, _ in pinned] == ["engine==1.0", "numpy==2.4.6"]
+    brought = download(lock, BOARD, tmp_path / "wheels")
+    assert [path.name for path in brought] == [
+        "engine-1.0-cp311-cp311-manylinux_2_28_aarch64.whl",
+        "numpy-2.4.6-py3-none-any.whl",
+    ]
+    assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in brought] == [digest for _, digest in pinned]
+
+
+def test_a_wheel_that_changed_since_its_lock_is_not_taken(index: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    write_lock(lock, ["engine"], BOARD)
+    add_wheel(index, "numpy", "2.4.6", needs=("surprise",))
+    with pytest.raises(UsageError, match=r"wheels for aarch64, Python 3\.11: "):
+        download(lock, BOARD, tmp_path / "wheels")
