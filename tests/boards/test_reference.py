@@ -53,7 +53,9 @@ def test_every_column_of_every_csv_file_in_docs_is_explained() -> None:
             assert all(f"| `{name}` |" in section for name in csv_header(path))
     explained = {file.path.rpartition("/")[2] for file in csv_reference.FILES}
     adopted = ROOT / "docs/measured/adopted"  # a quantize.csv for each model from elsewhere, by its name
-    assert {tuple(csv_header(path)) for path in adopted.glob("*.csv")} == {columns_of(QuantizeRow)}
+    of_tests = {"independent.csv", "tflite-to-onnx.csv"}
+    quantized = [path for path in adopted.glob("*.csv") if path.name not in of_tests]
+    assert {tuple(csv_header(path)) for path in quantized} == {columns_of(QuantizeRow)}
     present = {path.name for path in (ROOT / "docs/measured").rglob("*.csv") if path.parent != adopted}
     assert present - explained <= {"mutants.csv", "mutation.csv", "search.csv"}  # search.csv is a quantize.csv
 
