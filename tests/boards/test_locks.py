@@ -17,7 +17,7 @@ Asked = dict[Path, tuple[Sequence[str], Target]]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    """What each lock file would be made of; nothing is resolved or downloaded."""
+    """Collect what each lock file would be made of; nothing is resolved or downloaded."""
     found: Asked = {}
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(locks, "write_lock", lambda path, needs, target: found.update({path: (needs, target)}))
