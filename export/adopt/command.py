@@ -80,7 +80,8 @@ def _size(text: str) -> tuple[int, int]:
 def _run(options: argparse.Namespace) -> None:
     from export.adopt.adoption import adopt
     from export.adopt.answers import Answers
-    from export.adopt.reading import Hints, open_network
+    from export.adopt.network import Hints
+    from export.adopt.reading import open_network
 
     name = options.name
     if name is None:

@@ -76,7 +76,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(source: Path) -> Path:
-    """What `adopt` and `quantize` made of it, judged by a folder of pictures."""
+    """Evaluate what `adopt` and `quantize` made of it on a folder of pictures."""
     for index, name in enumerate(LABELS):
         (source.parent / "faces" / name).mkdir(parents=True)
         images, labels = pictures(400, 1)
