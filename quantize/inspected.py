@@ -73,8 +73,11 @@ def int8_model(path: Path) -> tuple[Path, Inspected]:
 
 def _best_refused(folder: Path) -> Trial | None:
     """The .onnx trial that the last search had least against, if it was made from the float model here."""
+    source = model_path(folder, folder.name, "fp32", "onnx")
+    if not source.is_file():
+        raise ModelError(f"{folder}: no float .onnx, and a .tflite alone cannot be inspected layer by layer.")
     key = WorkFolder(folder / WORK_FOLDER).refused("onnx")
-    own = sha256_of(model_path(folder, folder.name, "fp32", "onnx"))
+    own = sha256_of(source)
     trial = None if key is None else load_trial(folder / WORK_FOLDER / key)
     return trial if trial is not None and trial.float_sha256 == own else None
 

@@ -31,7 +31,7 @@ from export.adopt.measuring import Way, best_way, measured, predicted, require_r
 from export.adopt.network import Network
 from export.artifacts import GOLDEN, contract_path, model_path, staged, write_contract
 from export.contracts import PRODUCER, build_date
-from export.golden import Golden, sized_faces
+from export.golden import Golden, load_golden, sized_faces
 from export.metadata import put_in_onnx, put_in_tflite
 from export.parity import check_parity
 
@@ -72,6 +72,7 @@ def adopt(
     contract = _contract(network, answers, labels, feeding, golden, way, faces)
     folder = out / answers.name
     _require_own_folder(folder, network)
+    _require_same_answers(folder, contract, golden)
     with staged(folder) as staging:
         differences, refused = _write(staging, network, feeding, contract, golden)
         golden.save(staging / GOLDEN)
@@ -218,6 +219,26 @@ def _require_own_folder(folder: Path, network: Network) -> None:
                 f"{folder} holds another model ({digest[:12]}) than {network.source} ({network.sha256[:12]}). Give "
                 f"another --name or --out, or remove {folder}."
             )
+
+
+def _require_same_answers(folder: Path, contract: ModelContract, golden: Golden) -> None:
+    """INT8 and fp16 files are made of the float ones here. Raises UsageError where other answers made those."""
+    made = sorted(path.name for kind in ("int8", "fp16") for path in folder.glob(f"{folder.name}.{kind}.*[xe]"))
+    if not made:
+        return
+    floats = (model_path(folder, folder.name, "fp32", suffix) for suffix in ("onnx", "tflite"))
+    kept = [parse_contract(contract_path(path).read_text(), str(path)) for path in floats if path.is_file()]
+    before = load_golden(folder / GOLDEN)
+    same = all(
+        (one.labels, one.input.colour, one.face_crop, one.output.meaning)
+        == (contract.labels, contract.input.colour, contract.face_crop, contract.output.meaning)
+        for one in kept
+    )
+    fits = before.inputs.shape == golden.inputs.shape and before.logits.shape == golden.logits.shape
+    if not (same and fits and np.allclose(before.logits, golden.logits, rtol=1e-3, atol=1e-3)):
+        raise UsageError(
+            f"{folder} holds {made[0]}, made with other answers than these. Remove {folder}, or give another --name."
+        )
 
 
 def card(adopted: Adopted) -> str:

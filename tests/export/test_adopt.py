@@ -397,6 +397,23 @@ def test_a_folder_whose_contract_is_none_belongs_to_another_model(mobilenet: Pat
     assert "holds another model" in capfd.readouterr().err
 
 
+@pytest.mark.slow
+def test_int8_made_with_other_answers_is_not_left_beside_new_float_files(adopted: Path, mobilenet, capfd) -> None:
+    """A bundle would take it: the answers are in the graph, and the file is the same."""
+    words = ("--labels", SEVEN, "--licence", "MIT", "--range", "imagenet", "--out", adopted.parent)
+    before = (adopted / "mobilenet.fp32.onnx").read_bytes()
+    quantized = adopted / "mobilenet.int8.tflite"
+    quantized.write_bytes(b"made by quantize")
+    try:
+        assert adopt(mobilenet, *words, "--colour", "bgr") == 2
+        assert "mobilenet.int8.tflite, made with other answers" in capfd.readouterr().err
+        assert (adopted / "mobilenet.fp32.onnx").read_bytes() == before
+        assert adopt(mobilenet, *words, "--colour", "rgb", "--range", "-1..1") == 2
+        assert adopt(mobilenet, *words, "--colour", "rgb") == 0
+    finally:
+        quantized.unlink()
+
+
 def test_adopting_from_the_command_line(mobilenet, tmp_path) -> None:
     command = [sys.executable, "-m", "boards.lab", "adopt", str(mobilenet), "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

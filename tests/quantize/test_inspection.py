@@ -48,6 +48,11 @@ def test_a_folder_without_int8_is_refused(artifacts: Path, capfd: pytest.Capture
     assert "no INT8 .onnx" in capfd.readouterr().err
 
 
+def test_a_folder_of_tflite_alone_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert inspect(tmp_path) == 4
+    assert "no float .onnx" in capfd.readouterr().err
+
+
 def test_the_curve_is_written_with_a_row_for_each_model(exported: Path, faces: Path, tmp_path: Path) -> None:
     table = tmp_path / "calibration.csv"
     arguments = ["calibration-curve", exported, "--faces", faces, "--counts", "32,64", "--seeds", "0", "--out", table]
