@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fer_edge.errors import SourceError, UsageError
 from fer_edge.sinks import SinkSet, VideoSink
 from fer_edge.sinks import recording as recording_module
-from fer_edge.sinks.containers import container_of
+from fer_edge.sinks.recording import container_of
 from fer_edge.sinks.video_file import Timeline, encodable_rate
 
 from tests.runtime.fakes.disks import ext4_disk, mounted_tmpfs, needs_loop, needs_mount

@@ -2,7 +2,7 @@
 
 To a pipe FFMPEG writes MP4 in fragments, Matroska in clusters of a second at most, and AVI frame by frame. A container
 cuts its stream into pieces after which a file may end, and adds what FFMPEG leaves out because it cannot go back in a
-pipe: the number of frames, the duration and the index. Each is a module of its own, imported when it is asked for.
+pipe: the number of frames, the duration and the index. Each is a module of its own.
 """
 
 from __future__ import annotations
@@ -52,18 +52,3 @@ class Container(Protocol):
     def index(self, position: int) -> bytes:
         """Return the index, which is to be written at `position`, behind the last piece."""
         ...
-
-
-def container_of(suffix: str, fps: float) -> Container:
-    """Return the container for a suffix, one of SUFFIXES."""
-    if suffix == ".avi":
-        from fer_edge.sinks.avi import Avi
-
-        return Avi()
-    if suffix == ".mkv":
-        from fer_edge.sinks.matroska import Matroska
-
-        return Matroska(fps)
-    from fer_edge.sinks.fragmented_mp4 import FragmentedMp4
-
-    return FragmentedMp4()

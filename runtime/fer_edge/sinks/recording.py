@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 
 from fer_edge.native import native_path
 from fer_edge.quiet import quiet_opencv
-from fer_edge.sinks.containers import Container, Piece, container_of
+from fer_edge.sinks.avi import Avi
+from fer_edge.sinks.containers import Container, Piece
+from fer_edge.sinks.fragmented_mp4 import FragmentedMp4
+from fer_edge.sinks.matroska import Matroska
 from fer_edge.sinks.output_name import OutputName, lock, unlock
 from fer_edge.sinks.periodic_sync import PeriodicSync
 
@@ -35,6 +38,13 @@ _ROOM_BYTES = 1 << 20
 _INDEX_BYTES_PER_FRAME = 16
 # MPEG-4 stores width and height in 13 bits.
 _MOST_PX = 8190
+
+
+def container_of(suffix: str, fps: float) -> Container:
+    """Return the container for a suffix, one of `fer_edge.sinks.containers.SUFFIXES`."""
+    if suffix == ".avi":
+        return Avi()
+    return Matroska(fps) if suffix == ".mkv" else FragmentedMp4()
 
 
 class Recording:
