@@ -1,6 +1,7 @@
 """The network of an .onnx file, or of a graph that was exported to ONNX."""
 
 import json
+import math
 from ast import literal_eval
 from collections import Counter
 from pathlib import Path
@@ -29,14 +30,22 @@ from export.adopt.onnx_preparing import keep_output, lifted, opset_of, simplifie
 from export.adopt.onnx_session import facts_of, runner_of, session_of
 
 IN_TRAINING = "exported in training mode, where BatchNorm looks at all faces at once. Call eval() and export it again."
+_MOST_BYTES = 1_000_000_000  # of weights; what is serialized, as every step here does, holds 2 GB
+_BYTES = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.FLOAT16: 2, onnx.TensorProto.INT8: 1, onnx.TensorProto.UINT8: 1}
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger"}
 
 
 def read_onnx_network(path: Path, hints: Hints) -> Network:
     """Read, check and prepare an .onnx file. Raises ModelError."""
     try:
+        graph = onnx.load(path, load_external_data=False)
+        weights = sum(math.prod(tensor.dims) * _BYTES.get(tensor.data_type, 8) for tensor in graph.graph.initializer)
+        if weights > _MOST_BYTES:
+            raise ModelError(f"{path}: {weights / 1e9:.1f} GB of weights, expected 1 GB at most for a board.")
         original = onnx.load(path)  # external data stands beside the file and comes with it
-        onnx.checker.check_model(original if original.ByteSize() < 2**31 - 1 else str(path))
+        onnx.checker.check_model(original)
+    except ModelError:
+        raise
     except Exception as error:  # native code raises what it likes
         raise ModelError(f"{path}: not a complete ONNX model ({first_line(error)}). Export it again.") from None
     return network_of_graph(original, str(path), sha256_of(path), hints)
@@ -107,7 +116,7 @@ def _require_rows(
         raise ModelError(
             f"{where}: onnxruntime fails on a face of {size} ({cut(error)}). Is that its --size?"
         ) from None
-    if np.ndim(made) < 2:
+    if np.ndim(made) < 2 or len(made) != len(faces):
         raise ModelError(
             f"{where}: output {output.name!r} of shape {np.shape(made)} for {faces.shape}, expected (faces, classes). "
             "Export it with a row of scores a face."

@@ -1,5 +1,6 @@
 """onnxruntime's sessions of a network from elsewhere, and what it says of their tensors."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from fer_edge.errors import ModelError
 
 from export.adopt.network import TensorFacts, first_line
+from export.onnx_model import OPSET
 
 _TYPES = {
     "tensor(float)": "float32",
@@ -26,6 +28,8 @@ def session_of(content: bytes, where: str) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
+        if newest := re.search(r"till opset (\d+)", str(error)):
+            raise ModelError(f"{where}: a newer opset than {newest[1]}. Export it again with opset {OPSET}.") from None
         raise ModelError(f"{where}: onnxruntime refuses it ({first_line(error)}). Export it again.") from None
 
 

@@ -77,3 +77,21 @@ def test_a_size_that_does_not_go_with_the_weights_is_asked_about(tmp_path: Path)
     with pytest.raises(ModelError, match="Is that its --size"):
         open_network(str(path), Hints(size_px=(32, 32)))
     assert open_network(str(path), Hints(size_px=(16, 16))).size_px == (16, 16)
+
+
+def test_a_newer_opset_than_onnxruntime_knows_is_named(small: onnx.ModelProto, tmp_path: Path) -> None:
+    small.opset_import[0].version = 99
+    with pytest.raises(ModelError, match=r"newer opset than \d+. Export it again with opset"):
+        opened(small, tmp_path)
+
+
+def test_a_model_too_large_for_a_board_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[768, 400_000])
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="absent.bin")
+    entries = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 768])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 400_000])]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "large", entries, outputs, [weights])
+    (tmp_path / "large.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(ModelError, match="GB of weights"):
+        open_network(str(tmp_path / "large.onnx"), Hints())

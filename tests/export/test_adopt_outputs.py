@@ -38,6 +38,7 @@ OUTPUTS: dict[str, tuple[Callable[[Tensor], Tensor], int, str]] = {
     "whole": (lambda y: (100 * y).to(torch.int64), 4, "expected float scores"),
     "truths": (lambda y: y > 0, 4, "expected float scores"),
     "no-faces": (lambda y: y[0], 4, "a row of scores a face"),
+    "faces-last": (lambda y: y.T, 4, "a row of scores a face"),
     "scalar": (lambda y: y.mean(), 4, "a row of scores a face"),
     "not-finite": (lambda y: y * float("nan"), 4, "not finite"),
     "sigmoid": (lambda y: torch.sigmoid(y), 2, "--meaning logits"),
