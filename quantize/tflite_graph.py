@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from quantize.qdq_graph import ConvCount
 
 # Always integer. The last layer stays float: a thousandth of the work, it costs half a point of agreement in 8 bits.
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "RELU", "RELU6")
-# Before the last layer it is optional, and always integer where such layers hold this share of the weights.
+# Before the last layer it is optional, and always integer where such layers hold this share of the weights, as
+# more of them in float would miss the gate's limit of size.
 FULLY_CONNECTED = "FULLY_CONNECTED"
-_LARGE_SHARE = 0.25
+_LARGE_SHARE = 0.1
 _MOVES = ("RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "CONCATENATION", "PAD", "PADV2", "MIRROR_PAD")
 # What else ai-edge-quantizer makes integer; measuring decides which of them pay.
 _OPTIONAL = ("ADD", "MEAN", "MUL", "SUB", "SUM", "AVERAGE_POOL_2D", "MAX_POOL_2D", "HARD_SWISH", "LOGISTIC", "RSQRT")
@@ -124,15 +125,28 @@ def optional_operators(model: FloatModel) -> tuple[str, ...]:
 
 def required_operators(model: FloatModel) -> tuple[str, ...]:
     """Kinds without which an INT8 file would keep a large share of the weights in float: fully connected layers."""
-    content, last = read_tflite(model.content), last_layers(model.content)
-    graph = content.subgraphs[0]
-    inner = sum(
-        _bytes_of(content, operator.inputs[1])
-        for operator in graph.operators
-        if _is_fully_connected(content, operator) and graph.tensors[operator.outputs[0]].name.decode() not in last
-    )
-    whole = sum(_bytes_of(content, tensor) for tensor in range(len(graph.tensors)))
-    return (FULLY_CONNECTED,) if inner > _LARGE_SHARE * whole else ()
+    last = last_layers(model.content)
+    inner = [name for name in _fully_connected(model.content) if name not in last]
+    return (FULLY_CONNECTED,) if holds_much(model.content, inner) else ()
+
+
+def holds_much(content: bytes, layers: Collection[str]) -> bool:
+    """Whether these fully connected layers hold a large share of the weights."""
+    model = read_tflite(content)
+    whole = sum(_bytes_of(model, tensor) for tensor in range(len(model.subgraphs[0].tensors)))
+    weights = _fully_connected(content)
+    return sum(weights[name] for name in layers) > _LARGE_SHARE * whole
+
+
+def _fully_connected(content: bytes) -> dict[str, int]:
+    """Bytes of the weights of each fully connected layer, by the name of what it makes."""
+    model = read_tflite(content)
+    tensors = model.subgraphs[0].tensors
+    return {
+        tensors[operator.outputs[0]].name.decode(): _bytes_of(model, operator.inputs[1])
+        for operator in model.subgraphs[0].operators
+        if _is_fully_connected(model, operator)
+    }
 
 
 def last_layers(content: bytes) -> tuple[str, ...]:

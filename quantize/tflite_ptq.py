@@ -11,7 +11,7 @@ from export.tflite_model import operator_name
 from quantize.ranges import Range, Ranges, require_ranges
 from quantize.recipes import FLOAT_IO, FULL_INTEGER, Recipe
 from quantize.sensitivity import Choice
-from quantize.tflite_graph import CONVOLUTIONS, FULLY_CONNECTED, FloatModel, last_layers, observed_tensors
+from quantize.tflite_graph import CONVOLUTIONS, FULLY_CONNECTED, FloatModel, holds_much, last_layers, observed_tensors
 
 
 def quantized(model: FloatModel, ranges: Ranges, recipe: Recipe, choice: Choice) -> bytes:
@@ -58,11 +58,19 @@ def _worker(content: bytes, recipe: Recipe, choice: Choice) -> Any:
         if kind != kinds.ALL_SUPPORTED and kind.name not in integer:
             worker.update_quantization_recipe(".*", kind, algorithm_key="no_quantize")
     last = () if whole else last_layers(content)
-    for name in (*recipe.exclude, *choice.float_layers, *_attention(content), *last):
-        worker.update_quantization_recipe(
-            f"(^|;){re.escape(name)}(;|$)", kinds.ALL_SUPPORTED, algorithm_key="no_quantize"
-        )
+    if holds_much(content, last):
+        # Integer weights of one scale, which every runtime takes; inputs are rounded face by face, logits not at all.
+        for name in last:
+            worker.add_dynamic_config(_named(name), kinds.FULLY_CONNECTED, 8, grain.TENSORWISE)
+        last = ()
+    for name in (*last, *recipe.exclude, *choice.float_layers, *_attention(content)):
+        worker.update_quantization_recipe(_named(name), kinds.ALL_SUPPORTED, algorithm_key="no_quantize")
     return worker
+
+
+def _named(layer: str) -> str:
+    """The pattern of a layer's name, which may be one of several fused ones."""
+    return f"(^|;){re.escape(layer)}(;|$)"
 
 
 def half(model_file: bytes) -> bytes:
