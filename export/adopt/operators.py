@@ -118,6 +118,10 @@ def _static_clip(node: Any, graph: Any) -> Any:
     return _result(node, nn.ReLU6() if (low, high) == (0, 6) else _Clip(low, high))
 
 
+def _static_prelu(node: Any, graph: Any) -> Any:
+    return _result(node, _PRelu(graph.initializers[node.input_values[1]].to_torch()))
+
+
 _STATIC: dict[str, Callable[[Any, Any], Any]] = {
     "Reshape": _static_reshape,
     "Gather": _static_gather,
@@ -128,6 +132,7 @@ _STATIC: dict[str, Callable[[Any, Any], Any]] = {
     "Tile": _static_tile,
     "Resize": _static_resize,
     "Clip": _static_clip,
+    "PRelu": _static_prelu,
 }
 
 
@@ -190,6 +195,21 @@ class _Clip(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """As ONNX's Clip."""
         return values if self.low is None and self.high is None else values.clamp(self.low, self.high)
+
+
+class _PRelu(nn.Module):
+    """Values below 0 times a slope: one, one a channel, or any that broadcasts."""
+
+    def __init__(self, slope: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("slope", slope)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """As ONNX's PRelu."""
+        slope = self.slope
+        if slope.numel() == 1 or (slope.dim() == values.dim() - 1 and slope.shape[0] == slope.numel()):
+            return F.prelu(values, slope.flatten())
+        return torch.where(values < 0, values * slope, values)
 
 
 class _Slice(nn.Module):

@@ -113,6 +113,10 @@ PLACES: dict[str, Callable[[Tensor], Tensor]] = {
     "bilinear": lambda x: nn.functional.interpolate(x, size=(12, 20), mode="bilinear"),
     "corners": lambda x: nn.functional.interpolate(x, size=(12, 20), mode="bilinear", align_corners=True),
     "normalised": lambda x: nn.functional.normalize(x, dim=1),
+    "slopes": lambda x: nn.functional.prelu(x - 0.2, torch.linspace(-1, 1, 8)),
+    "slopes-of-rows": lambda x: nn.functional.prelu((x - 0.2).transpose(1, 2), torch.linspace(-1, 1, 16)).transpose(
+        1, 2
+    ),
     "at-most": lambda x: x.clamp(max=0.5),
     "reflect": lambda x: nn.functional.pad(x, (1, 2, 3, 0), mode="reflect"),
 }
