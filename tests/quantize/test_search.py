@@ -34,7 +34,10 @@ from train.fit import checkpoint
 
 def run(*arguments: object, counter: InstructionCounter | None = None) -> int:
     """`fer-edge-lab quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
-    return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"], counter)
+    try:
+        return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"], counter)
+    except SystemExit as ended:  # of arguments that are refused before the command begins
+        return int(ended.code or 0)
 
 
 def counting(float_count: int, int8_count: int) -> InstructionCounter:
@@ -339,7 +342,7 @@ def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(art
         (("--recipes", "default,magic"), "recipe 'default' is unknown"),
         (("--recipe", "nowhere.json"), "nowhere.json: cannot be read"),
         (("--max-drop", "-1"), "--max-drop"),
-        (("--min-agreement", "101"), "--min-agreement 101"),
+        (("--min-agreement", "101"), "--min-agreement: '101'"),
         (("--percentile", "20"), "--percentile 20"),
     ],
 )
