@@ -20,8 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.architectures.backbone import backbone_of
+from train.architectures.fer_residual import FerResidual
 from train.architectures.information import club, gaussian_nll
+from train.architectures.mobilenet_v3 import MobileNetV3
+from train.architectures.xception import Xception
+
+_BACKBONES: dict[str, type[nn.Module]] = {
+    "fer_residual": FerResidual,
+    "mobilenet_v3": MobileNetV3,
+    "xception": Xception,
+}
 
 
 class ResidualModule(nn.Module):
@@ -68,7 +76,7 @@ class IdentityInvariant(nn.Module):
         attached: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = backbone_of(backbone, backbone_arguments or {})
+        self.backbone = _backbone_of(backbone, backbone_arguments or {})
         width = self.backbone.width
         self.expression, self.identity = ResidualModule(width), ResidualModule(width)
         self.head, self.attached_head = nn.Linear(width, classes), nn.Linear(2 * width, classes)
@@ -121,3 +129,21 @@ class IdentityInvariant(nn.Module):
         bound = club(*torch.func.functional_call(self.estimator, frozen, (expression,)), identity)
         likelihood = gaussian_nll(*self.estimator(expression.detach()), identity.detach())
         return torch.stack([bound, likelihood], dim=1) / self.width
+
+
+def _backbone_of(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """A network with `features(faces)` and `width`, its last layer taken off. Raises ValueError for another name."""
+    if name not in _BACKBONES:
+        raise ValueError(f"backbone {name!r} is unknown; expected one of {', '.join(_BACKBONES)}")
+    network = _BACKBONES[name](**arguments)
+    # No gradient would ever reach it.
+    setattr(network, "fc" if hasattr(network, "fc") else "head", _Removed(network.width))
+    return network
+
+
+class _Removed(nn.Module):
+    """Stands where a last layer was, and remembers what it took."""
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.in_features = in_features
