@@ -18,6 +18,7 @@ from fer_edge.errors import ModelError
 from export.adopt.answers import Feeding
 from export.adopt.folding import RawFaces
 from export.adopt.network import Network, first_line
+from export.adopt.onnx_preparing import constants_as_initializers
 from export.adopt.operators import operators_of
 from export.quiet import quiet
 from export.tflite_model import rename_tensors
@@ -66,7 +67,7 @@ def torch_of_graph(network: Network) -> nn.Module:
     with _without_torchvision():
         from onnx2torch import convert
 
-    _constants_as_initializers(model)
+    constants_as_initializers(model)
     _pads_as_numbers(model)
     _reshapes_alone(model)
     _axes_as_attributes(model)
@@ -148,16 +149,6 @@ def _sizes_in(model: onnx.ModelProto) -> dict[str, list[int]]:
     inferred = onnx.shape_inference.infer_shapes(model).graph
     entries = (*inferred.value_info, *inferred.input, *inferred.output)
     return {entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim] for entry in entries}
-
-
-def _constants_as_initializers(model: onnx.ModelProto) -> None:
-    """Say every constant in the one way that is looked for below."""
-    for node in [node for node in model.graph.node if node.op_type == "Constant"]:
-        if node.attribute[0].name == "value":
-            tensor = model.graph.initializer.add()
-            tensor.CopyFrom(node.attribute[0].t)
-            tensor.name = node.output[0]
-            model.graph.node.remove(node)
 
 
 def _reshapes_alone(model: onnx.ModelProto) -> None:

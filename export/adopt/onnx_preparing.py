@@ -11,6 +11,9 @@ from export.adopt.network import first_line
 from export.adopt.onnx_session import facts_of, session_of
 from export.onnx_model import OPSET
 
+# Attributes of a Constant that are numbers, and their types.
+_NUMBERS = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of the standard operators, 0 where it does not say."""
@@ -70,6 +73,7 @@ def simplified(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> on
         model.graph.input.remove(entry)
     model.ir_version = max(model.ir_version, 8)  # below 4 every weight must be an input as well
     _pass_dropouts(model)
+    _casts_by_type(model)
     for batch in dict.fromkeys((-1, shape[0], 1)):
         tried = onnx.ModelProto()
         tried.CopyFrom(model)
@@ -80,9 +84,35 @@ def simplified(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> on
             continue
         if same and _bears(simple, batch, shape):
             simple.ir_version = min(max(simple.ir_version, 8), 10)
+            constants_as_initializers(simple)
             return simple
     taken = f"takes exactly {shape[0]} faces at once" if shape[0] > 1 else "cannot be simplified"
     raise ModelError(f"{where}: {taken}, expected 1 or any number. Export it again with a batch of 1.")
+
+
+def constants_as_initializers(model: onnx.ModelProto) -> None:
+    """Say every constant in the one way that converters and quantizers look for."""
+    for node in [node for node in model.graph.node if node.op_type == "Constant"]:
+        kind, value = node.attribute[0].name, helper.get_attribute_value(node.attribute[0])
+        if kind != "value" and kind not in _NUMBERS:
+            continue
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(value if kind == "value" else numpy_helper.from_array(np.array(value, _NUMBERS[kind])))
+        tensor.name = node.output[0]
+        model.graph.node.remove(node)
+
+
+def _casts_by_type(model: onnx.ModelProto) -> None:
+    """Say every CastLike as a Cast: torch's exporter makes biases of 0 by it, and hides from onnxsim that they are
+    constant, so that no BatchNorm would get into its convolution.
+    """
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    entries = (*graph.value_info, *graph.input, *graph.output)
+    types = {entry.name: entry.type.tensor_type.elem_type for entry in entries}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "CastLike" and types.get(node.input[1], 0):
+            node.CopyFrom(helper.make_node("Cast", node.input[:1], node.output, node.name, to=types[node.input[1]]))
 
 
 def _pass_dropouts(model: onnx.ModelProto) -> None:

@@ -102,6 +102,18 @@ def test_a_program_that_takes_whole_pixels_becomes_both_files(tmp_path: Path) ->
         np.testing.assert_allclose(model.logits(faces), truth, atol=1e-5)
 
 
+def test_a_program_gets_its_batchnorms_into_its_convolutions(tmp_path: Path) -> None:
+    """Torch's exporter gives convolutions without bias one that only a run makes; none of them was quantized."""
+    program = torch.export.export(mobilenet_v2(), (torch.zeros(1, 3, 64, 64),))
+    torch.export.save(program, tmp_path / "mobilenet.pt2")
+    graph = open_network(str(tmp_path / "mobilenet.pt2"), Hints()).graph
+    assert graph is not None
+    kinds = {node.op_type for node in graph.graph.node}
+    assert "Conv" in kinds and not kinds & {"BatchNormalization", "CastLike", "Expand", "Constant"}
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    assert all(node.input[2] in constants for node in graph.graph.node if node.op_type == "Conv")
+
+
 PLACES: dict[str, Callable[[Tensor], Tensor]] = {
     "slice": lambda x: x[:, :, 1:-1, ::3],
     "flip": lambda x: x.flip(3)[:, :, 2:],
