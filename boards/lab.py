@@ -38,7 +38,12 @@ def main(arguments: Sequence[str] | None = None, counter: InstructionCounter | N
     parser, commands = command_line(counter or _count)
     if words and not words[0].startswith("-") and words[0] not in commands.names:
         return run_reporting(PROGRAM, lambda: _refuse(words[0], commands.names))
-    options = parser.parse_args(words)
+    try:
+        options = parser.parse_args(words)
+    except SystemExit as ended:
+        if ended.code:
+            return UsageError.exit_code
+        raise  # after --help
     return run_reporting(f"{PROGRAM} {options.command}", lambda: _run(options))
 
 

@@ -4,15 +4,14 @@ import argparse
 import re
 from pathlib import Path
 
-from fer_edge.arguments import number, positive, quoted, whole_number
+from fer_edge.arguments import number, positive
 
+from quantize.arguments import counts, seeds, target_name
 from quantize.counter import InstructionCounter
-from quantize.recipes import TARGETS
 from train.command_files import INPUT, INPUT_FILE, OUTPUT_FILE, OUTPUT_FOLDER
 from train.command_line import (
     ARTIFACTS,
     MEASURED,
-    MOST_SEED,
     Commands,
     add_faces,
     add_out,
@@ -130,9 +129,8 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         "source", type=artifact_path, help="name or folder in artifacts/, checkpoint, or float .onnx with a contract"
     )
     parser.add_argument("--checkpoint", type=checkpoint_path, help="refuse artifacts that were exported from another")
-    add_faces(
-        parser, "face cache of `make data`, a folder with one sub-folder of images a class, or a CSV of path,label"
-    )
+    help = "face cache of `make data`, a folder with one sub-folder of images a class, or a CSV of path,label"
+    add_faces(parser, help, optional=True)
 
 
 def _add_calibration(parser: argparse.ArgumentParser) -> None:
@@ -157,8 +155,8 @@ def _register_inspect(commands: Commands) -> None:
 def _register_curve(commands: Commands) -> None:
     parser = commands.add_parser("calibration-curve", help="agreement with float by number of calibration faces")
     _add_source(parser)
-    parser.add_argument("--counts", default="32,64,128,256,512,1024,2048", type=_counts, metavar="N,N,...")
-    parser.add_argument("--seeds", default="0,1,2", type=_seeds, metavar="N,N,...")
+    parser.add_argument("--counts", default="32,64,128,256,512,1024,2048", type=counts, metavar="N,N,...")
+    parser.add_argument("--seeds", default="0,1,2", type=seeds, metavar="N,N,...")
     parser.add_argument(
         "--artifacts", type=OUTPUT_FOLDER, default=ARTIFACTS, help="where a folder is made for a checkpoint"
     )
@@ -193,28 +191,6 @@ def _register_simulate(commands: Commands) -> None:
     parser.add_argument("--draws", type=positive, default=400, help="times each number of faces is drawn (400)")
     add_out(parser, MEASURED / "gate.csv")
     parser.set_defaults(run=_simulate)
-
-
-def target_name(text: str) -> str:
-    """Name of a processor INT8 is built for."""
-    if text not in TARGETS:
-        raise argparse.ArgumentTypeError(f"target {quoted(text)} is unknown; there are: {', '.join(TARGETS)}")
-    return text
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return _numbers(text, 1, 10**9)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    return _numbers(text, 0, MOST_SEED)
-
-
-def _numbers(text: str, least: int, most: int) -> tuple[int, ...]:
-    try:
-        return tuple(map(whole_number(least, most), text.split(",")))
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}; expected such numbers with commas between") from None
 
 
 def _register_detector(commands: Commands) -> None:

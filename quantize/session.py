@@ -84,6 +84,7 @@ def run_curve(options: argparse.Namespace) -> None:
     faces = open_faces(options.faces, models.contract, 1, 0)
     if faces is None:
         raise UsageError(f"no faces at {options.faces}. Run `make data FER2013=fer2013.csv` first.")
+    faces.training.balanced(max(options.counts), 0)  # refused now, not after minutes
     recipe = recipes_for(TARGETS[DEFAULT_TARGET], "default")[0][0]
     points = curve.measure(models, faces, recipe, options.counts, options.seeds)
     curve.write(points, options.out)

@@ -68,9 +68,17 @@ class Commands:
         return "\n".join(lines)
 
 
-def add_faces(parser: argparse.ArgumentParser, help: str = "face cache that `make data` writes") -> None:
-    """Add --faces, the labelled faces a command reads."""
-    parser.add_argument("--faces", type=Path, default=FACES, help=f"{help} ({FACES})")
+def _require_faces(path: Path, argument: str) -> None:
+    if not path.exists():
+        raise UsageError(f"{path} not found. Make it with `make data FER2013=fer2013.csv FERPLUS=fer2013new.csv`.")
+
+
+def add_faces(
+    parser: argparse.ArgumentParser, help: str = "face cache that `make data` writes", *, optional: bool = False
+) -> None:
+    """Add --faces, the labelled faces a command reads; where `optional`, it does without them as well."""
+    kind = Path if optional else FileType(_require_faces)
+    parser.add_argument("--faces", type=kind, default=FACES, help=f"{help} ({FACES})")
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from fer_edge.errors import FerEdgeError, ModelError, SourceError, UsageError
 
 from boards.groups import SYSTEMS, Groups, load_groups
 from boards.media import CLIP
-from quantize.commands import target_name
+from quantize.arguments import target_name
 from train.command_files import INPUT_FILE
 from train.command_line import ABLATIONS, ARTIFACTS, FACES, MODELS, Commands, checkpoint_path
 

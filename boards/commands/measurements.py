@@ -15,7 +15,7 @@ def register(commands: Commands) -> None:
     bench = commands.add_parser("bench", help="latency by stage and accuracy of every file of a model")
     bench.add_argument("folder", type=artifact_path, help="name of a model in artifacts/, or a folder")
     bench.add_argument("--source", type=INPUT, help="video, photo or folder for the whole loop")
-    add_faces(bench, "labelled faces: cache or folder")
+    add_faces(bench, "labelled faces: cache or folder", optional=True)
     bench.add_argument("--split", default="PublicTest", help="split of the cache (default PublicTest)")
     bench.add_argument("-n", type=positive, default=300, help="measured repetitions")
     bench.add_argument("--warmup", type=positive, default=30)

@@ -2,12 +2,13 @@
 
 import argparse
 import os
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from fer_edge.errors import UsageError
+from fer_edge.errors import ModelError, UsageError
 
 from boards import lab
 from boards.bundle.archive import SUMS, require_bundle
@@ -29,11 +30,7 @@ def places(tmp_path: Path) -> dict[str, Path]:
 
 def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line that the command prints; its exit code is 2."""
-    try:
-        code = lab.main(words)
-    except SystemExit as ended:  # argparse's
-        code = ended.code
-    error = capsys.readouterr().err
+    code, error = lab.main(words), capsys.readouterr().err
     assert code == 2, error
     (line,) = error.splitlines()
     return line
@@ -138,6 +135,11 @@ def test_rates_that_cannot_be_are_refused_before_the_model_runs(
         ("bench-detectors --pictures {text}", "cannot write {text}: {text} is a file. --pictures expects"),
         ("load --out {dir}", "{dir}: a folder. --out expects"),
         ("compare-int8 fer-base --out /proc/x/y.csv", "cannot write /proc/x/y.csv"),
+        (
+            "compare-int8 fer-base --out {dir}/y.csv --faces nosuch",
+            "nosuch not found. Make it with `make data",
+        ),
+        ("train fer-nano --faces nosuch", "nosuch not found. Make it with `make data"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_before_the_command_runs(
@@ -237,6 +239,26 @@ def test_a_file_that_is_no_model_is_refused_before_a_userland_is_made(
     assert lab.main(["instructions", str(model), "--out", str(places["dir"] / "out.csv")]) == 4
 
 
+def test_more_faces_than_there_are_are_refused_before_the_float_model_runs(
+    public_test: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (ROOT / "artifacts/fer-base/fer-base.fp32.onnx").is_file():
+        pytest.skip("fer-base is not exported here")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("quantize.curve.measure", lambda *_: pytest.fail("it was measured"))
+    assert "expected at least 999999" in said(["calibration-curve", "fer-base", "--counts", "32,999999"], capsys)
+
+
+def test_what_is_no_clip_model_is_refused_before_transformers_is_imported(
+    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train.fit.attributes import ClipAttributes
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match=r"no CLIP model \(no config.json\)"):
+        ClipAttributes(places["dir"])
+
+
 def test_a_child_that_refuses_gives_its_exit_code(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert lab.main(["ablation", str(places["text"])]) == 2
@@ -274,7 +296,7 @@ def test_what_is_nowhere_has_no_such_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for command in ("table nosuch.csv", "fleet hosts.yml", "evaluate mine.safetensors"):
+    for command in ("table nosuch.csv", "fleet hosts.yml", "cost mine.safetensors"):
         lab.main(command.split())
     assert str(ROOT) not in capsys.readouterr().err
 

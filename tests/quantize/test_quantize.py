@@ -31,10 +31,7 @@ INT8 = ("small.int8.onnx", "small.int8.tflite")
 
 def run(*arguments: object) -> int:
     """`fer-edge-lab quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
-    try:
-        return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"])
-    except SystemExit as ended:  # of arguments that are refused before the command begins
-        return int(ended.code or 0)
+    return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"])
 
 
 def run_with_cache(artifacts: Path, cache: Path, *more: object) -> int:

@@ -34,10 +34,7 @@ from train.fit import checkpoint
 
 def run(*arguments: object, counter: InstructionCounter | None = None) -> int:
     """`fer-edge-lab quantize`, taking what keeps every limit on drawn faces that are too few to prove it."""
-    try:
-        return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"], counter)
-    except SystemExit as ended:  # of arguments that are refused before the command begins
-        return int(ended.code or 0)
+    return command.main(["quantize", *(str(argument) for argument in arguments), "--accept-too-few"], counter)
 
 
 def counting(float_count: int, int8_count: int) -> InstructionCounter:
@@ -341,8 +338,8 @@ def test_float_and_full_integer_tflite_have_names_and_contracts_of_their_own(art
         (("--target", "riscv"), "target 'riscv' is unknown"),
         (("--recipes", "default,magic"), "recipe 'default' is unknown"),
         (("--recipe", "nowhere.json"), "nowhere.json: cannot be read"),
-        (("--max-drop", "-1"), "--max-drop"),
-        (("--min-agreement", "101"), "--min-agreement: '101'"),
+        (("--max-drop", "-1"), "--max-drop: '-1' is not a number from 0 to 100"),
+        (("--min-agreement", "101"), "--min-agreement: '101' is not a number from 0 to 100"),
         (("--percentile", "20"), "--percentile 20"),
     ],
 )

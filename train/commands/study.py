@@ -1,7 +1,6 @@
 """Look into finished models: each study prints a table and writes a CSV file."""
 
 import argparse
-from pathlib import Path
 
 from fer_edge.arguments import positive
 from fer_edge.errors import UsageError
@@ -45,7 +44,7 @@ def _register_looks(commands: Commands) -> None:
     maps.set_defaults(run=_maps)
 
     overlay = commands.add_parser("overlay", help="draw where a saliency_cnn looks over a picture of a face")
-    overlay.add_argument("model", type=Path, help="its checkpoint (.safetensors)")
+    overlay.add_argument("model", type=checkpoint_path, help="its checkpoint (.safetensors)")
     overlay.add_argument("picture", type=INPUT_FILE, help="a picture of one face, cropped to it")
     add_out(overlay, "overlay.png")
     overlay.set_defaults(run=_overlay)

@@ -86,7 +86,7 @@ def _register_many(commands: Commands) -> None:
     campaign.set_defaults(run=_campaign)
 
     answers = commands.add_parser("answers", help="store what teachers say of views of every face of Training")
-    answers.add_argument("teachers", type=Path, nargs="+", help="checkpoints (.safetensors) of one task")
+    answers.add_argument("teachers", type=checkpoint_path, nargs="+", help="checkpoints (.safetensors) of one task")
     answers.add_argument(
         "--out", type=OUTPUT_FILE, required=True, help="file of answers (.npz), continued where it exists"
     )

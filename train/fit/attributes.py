@@ -90,10 +90,10 @@ class ClipAttributes:
     """
 
     def __init__(self, folder: Path, *, batch: int = 32) -> None:
-        from transformers import CLIPModel, CLIPTokenizer  # takes seconds to import
-
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder}: no CLIP model (no config.json). Give a folder transformers saved one in.")
+        from transformers import CLIPModel, CLIPTokenizer  # takes seconds to import
+
         try:
             self._model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
