@@ -15,7 +15,7 @@ from fer_edge.models import DEFAULT_MODEL
 from boards import lab as command
 from boards.arm64.chroot import fresh_chroot
 from boards.arm64.cores import CORES
-from boards.arm64.install import try_bundle
+from boards.arm64.install import Faces, InstallError, require_same_faces, try_bundle
 from boards.arm64.smoke import SmokeError, smoke, smoke_models
 from boards.arm64.userland import CACHE, EmulationError, Userland, lock_of, make_userland
 from boards.instructions import INSTRUCTIONS, read_instructions
@@ -117,3 +117,27 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+HERE = [("sad", [325.0, 43.2, 215.9, 303.7]), ("sad", [321.1, 55.7, 223.8, 281.5])]
+
+
+def test_a_followed_face_may_lie_some_pixels_off_and_a_found_one_may_not() -> None:
+    """The numbers are those of a Cortex-A76 and of x86."""
+    require_same_faces([HERE[0], ("neutral", [318.2, 52.5, 223.8, 291.6])], HERE)
+    with pytest.raises(InstallError, match=r"the first face is 3\.00 px from where x86 has it"):
+        require_same_faces([("sad", [328.0, 43.2, 215.9, 303.7]), HERE[1]], HERE)
+
+
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ([], "0 faces, x86 has 2"),
+        ([HERE[0]], "1 faces, x86 has 2"),
+        ([("happy", HERE[0][1]), HERE[1]], "the first face is happy, on x86 sad"),
+        ([HERE[0], ("sad", [20.0, 20.0, 40.0, 40.0])], r"overlaps with that of x86 by 0\.00"),
+    ],
+)
+def test_other_faces_than_those_of_x86_are_an_error(there: Faces, message: str) -> None:
+    with pytest.raises(InstallError, match=message):
+        require_same_faces(there, HERE)
