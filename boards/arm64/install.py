@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from fer_edge.errors import FerEdgeError, UsageError
+from fer_edge.frames import Box
+from fer_edge.tracker import intersection_over_union
 
 from boards.arm64.chroot import Chroot, fresh_chroot
 from boards.arm64.cores import core_named
@@ -87,18 +89,8 @@ def require_same_faces(there: Faces, here: Faces) -> None:
     _check(label == expected, f"the first face is {label}, on x86 {expected}")
     far = float(np.abs(np.subtract(box, place)).max())
     _check(far <= _FOUND_PX, f"the first face is {far:.2f} px from where x86 has it, expected {_FOUND_PX} at most")
-    least = min(_overlap(a, b) for (_, a), (_, b) in zip(there, here, strict=True))
+    least = min(intersection_over_union(Box(*a), Box(*b)) for (_, a), (_, b) in zip(there, here, strict=True))
     _check(least >= _FOLLOWED_OVERLAP, f"a face overlaps with that of x86 by {least:.2f}, expected {_FOLLOWED_OVERLAP}")
-
-
-def _overlap(one: list[float], other: list[float]) -> float:
-    """Intersection over union of two boxes, each x, y, width, height."""
-    sides = [
-        max(min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]) - max(one[axis], other[axis]), 0.0)
-        for axis in (0, 1)
-    ]
-    common = sides[0] * sides[1]
-    return common / (one[2] * one[3] + other[2] * other[3] - common)
 
 
 def _unit(chroot: Chroot, bundle: Path) -> Iterator[str]:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from fer_edge.errors import ModelError
 
+from export.adopt.onnx_preparing import opset_of
+
 _TO_THE_END = 2**31 - 1
 
 
@@ -44,9 +46,8 @@ def _add(registry: dict[Any, Any], model: onnx.ModelProto, where: str) -> None:
         if all(name in constants for names in read for name in names if name):
             for key in [key for key in registry if key.operation_type == kind]:
                 registry[key] = made
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     for kind in sorted({node.op_type for node in model.graph.node}):
-        version = onnx.defs.get_schema(kind, opset).since_version
+        version = onnx.defs.get_schema(kind, opset_of(model)).since_version
         known = [key for key in registry if key.operation_type == kind and key.version <= version]
         if not known:
             raise ModelError(f"{where}: no TFLite of it: onnx2torch has no operator {kind}.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from fer_edge.doctor.finding import Finding, State
+from fer_edge.engines import PACKAGES
 
 Installed = Callable[[str], str | None]
 
@@ -17,11 +18,7 @@ _OPENCVS = (
     "opencv-contrib-python",
     "opencv-contrib-python-headless",
 )
-_ENGINES = {
-    "ai-edge-litert": "ai_edge_litert.interpreter",
-    "tflite-runtime": "tflite_runtime.interpreter",
-    "onnxruntime": "onnxruntime",
-}
+_ENGINES = {package: module for packages in PACKAGES.values() for package, module in packages.items()}
 _ILLEGAL_ON_A72 = "1.21.0"
 
 

@@ -17,7 +17,11 @@ from fer_edge.files import MODEL_BYTES, open_regular
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_MODULES = {".tflite": ("ai_edge_litert", "tflite_runtime"), ".onnx": ("onnxruntime",)}
+PACKAGES = {
+    ".tflite": {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"},
+    ".onnx": {"onnxruntime": "onnxruntime"},
+}
+"""By suffix of the model file: the packages that run it, the first that imports is taken, each with its module."""
 # No engine is faster with more; tens of thousands kill the process.
 MOST_THREADS = 64
 _SHOWN_CHARS = 300
@@ -84,7 +88,8 @@ def open_engine(
 
 def has_engine(suffix: str) -> bool:
     """Whether a package that runs files of this suffix, such as ".onnx", is installed."""
-    return any(importlib.util.find_spec(module) is not None for module in _MODULES.get(suffix, ()))
+    modules = (module.partition(".")[0] for module in PACKAGES.get(suffix, {}).values())
+    return any(importlib.util.find_spec(module) is not None for module in modules)
 
 
 def run_in_batches(

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_edge.engines import TensorSpec, first_line, refuse_what_fails, refusing, run_in_batches
+from fer_edge.engines import PACKAGES, TensorSpec, first_line, refuse_what_fails, refusing, run_in_batches
 from fer_edge.errors import ModelError
 from fer_edge.files import MODEL_BYTES, read_bytes
 from fer_edge.quiet import native_stderr_closed
 from fer_edge.tflite_file import read_metadata, verify
-
-_PACKAGES = (("ai-edge-litert", "ai_edge_litert.interpreter"), ("tflite-runtime", "tflite_runtime.interpreter"))
 
 
 class LiteRtEngine:
@@ -71,7 +69,7 @@ class LiteRtEngine:
 def _interpreter() -> tuple[str, str, Any]:
     """Name, version and Interpreter class of the first LiteRT package that imports."""
     reasons = []
-    for package, module in _PACKAGES:
+    for package, module in PACKAGES[".tflite"].items():
         try:
             return package, version(package), importlib.import_module(module).Interpreter
         except Exception as error:  # a numpy of the wrong generation raises more than ImportError
