@@ -53,7 +53,7 @@ def run(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_teacher_trains_an_epoch_a_call_under_a_time_limit(machine: Path) -> None:
-    fit = ["-m", "boards.lab", "train", "fer-teacher", "--runs", "runs", "--models", "trained", "--minutes", "0"]
+    fit = ["-m", "boards.lab", "train", "fer-teacher", "--runs", "runs", "--models", "trained", "--minutes", "0.01"]
     first, second = run(machine, *fit), run(machine, *fit)
     for epoch, done in enumerate((first, second), start=1):
         assert done.returncode == 2, done.stderr[-2000:]
