@@ -34,15 +34,17 @@ def onnx_of(network: nn.Module) -> onnx.ModelProto:
     return model
 
 
-def traced(network: nn.Module, shape: tuple[int, ...] = (1, SIDE_PX, SIDE_PX)) -> onnx.ModelProto:
-    """The network as torch exports it, taking `normalised` (n, *shape) float32; nothing is folded or checked."""
+def traced(
+    network: nn.Module, shape: tuple[int, ...] = (1, SIDE_PX, SIDE_PX), dtype: torch.dtype = torch.float32
+) -> onnx.ModelProto:
+    """The network as torch exports it, taking `normalised` (n, *shape); nothing is folded or checked."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
         # The exporter that gives opset 17 calls itself deprecated; its successor is ten times slower (opset 20).
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
-            (torch.zeros(2, *shape),),
+            (torch.zeros(2, *shape, dtype=dtype),),
             stream,
             dynamo=False,
             opset_version=OPSET,

@@ -1,5 +1,6 @@
-"""A network as float TFLite: one raw grey uint8 face (1, 48, 48, 1) in, scaling in the graph."""
+"""A network as float TFLite: one raw uint8 face (1, h, w, c) in, scaling in the graph."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,31 +10,47 @@ from torch import Tensor, nn
 from export.metadata import read_tflite, write_tflite
 from export.quiet import quiet
 from train.data.fer2013 import SIDE_PX
-from train.data.pixels import normalise
+from train.data.pixels import PIXEL_MEAN, PIXEL_SCALE
 
 INPUT, OUTPUT = "faces", "logits"
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Input of a torch network: a face of `shape` (h, w, c) in this layout, float32, (pixel - mean) * scale."""
+
+    shape: tuple[int, int, int] = (SIDE_PX, SIDE_PX, 1)
+    layout: str = "NCHW"
+    mean: float = PIXEL_MEAN
+    scale: float = PIXEL_SCALE
 
 
 class _RawFace(nn.Module):
     """A network behind the layout and the pixels that a .tflite file takes."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, takes: Takes) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.takes = network, takes
 
     def forward(self, face: Tensor) -> Tensor:
-        """(1, 48, 48, 1) uint8 -> (1, classes) float32."""
+        """(1, h, w, c) uint8 -> (1, classes) float32."""
+        values = face.float()
+        if self.takes.mean != 0:
+            values = values - self.takes.mean
+        if self.takes.scale != 1:
+            values = values * self.takes.scale
         # Scaled before it is permuted: a permutation of one channel then costs nothing in the converted graph.
-        return self.network(normalise(face).permute(0, 3, 1, 2))
+        return self.network(values.permute(0, 3, 1, 2) if self.takes.layout == "NCHW" else values)
 
 
-def tflite_of(network: nn.Module) -> bytes:
-    """Convert a network in eval mode that takes (n, 1, 48, 48) float, normalised; the content of a .tflite file."""
+def tflite_of(network: nn.Module, takes: Takes | None = None) -> bytes:
+    """Content of the .tflite of a network in eval mode. Without `takes` it takes normalised faces of 48 px."""
+    takes = takes or Takes()
     with quiet():
         import litert_torch  # takes seconds and talks much
 
-        face = torch.zeros(1, SIDE_PX, SIDE_PX, 1, dtype=torch.uint8)
-        content = litert_torch.convert(_RawFace(network).eval(), (face,)).model_content()
+        face = torch.zeros(1, *takes.shape, dtype=torch.uint8)
+        content = litert_torch.convert(_RawFace(network, takes).eval(), (face,)).model_content()
     return rename_tensors(content)
 
 

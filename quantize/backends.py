@@ -15,7 +15,7 @@ from fer_edge.engines import open_engine
 from fer_edge.errors import UsageError
 from fer_edge.faces import LabelledFaces
 
-from export.metadata import put_in_onnx, put_in_tflite, read_tflite
+from export.metadata import put_in_tflite, read_tflite
 from export.quiet import quiet
 from quantize import corrections, onnx_graph, onnx_ptq, qdq_graph, tflite_graph, tflite_ptq
 from quantize.materials import Materials
@@ -164,13 +164,10 @@ def _nncf(recipe: Recipe, materials: Materials) -> _Result:
 
 def _nncf_qat(recipe: Recipe, materials: Materials) -> _Result:
     from quantize import nncf_qat
-    from train.fit import checkpoint as checkpoints
 
-    assert materials.checkpoint is not None, "see `trial.missing`"
     assert materials.faces is not None, "see `trial.missing`"
     faces, graph = materials.faces, materials.models.graph
-    teacher = checkpoints.load(materials.checkpoint).network
-    model = nncf_qat.quantized(graph, teacher, faces.training, faces.calibration, recipe)
+    model = nncf_qat.quantized(graph, _teacher(materials), faces.training, faces.calibration, recipe)
     return Choice(), *_finished(model)
 
 
@@ -178,31 +175,35 @@ def _nncf_qat(recipe: Recipe, materials: Materials) -> _Result:
 def _finetuned(materials: Materials, steps: int, learning_rate: float) -> Any:
     """The float network after quantization-aware training: the same for both kinds of file."""
     from quantize.qat import finetuned
+
+    assert materials.faces is not None, "see `trial.missing`"
+    faces, graph = materials.faces, materials.models.graph
+    return finetuned(_teacher(materials), graph, faces.training, faces.calibration, steps, learning_rate)
+
+
+def _teacher(materials: Materials) -> Any:
+    """The network of the checkpoint, or of an adopted model the torch module of its float .onnx."""
+    from quantize.qat import teacher_of
     from train.fit import checkpoint as checkpoints
 
-    assert materials.checkpoint is not None, "see `trial.missing`"
-    assert materials.faces is not None, "see `trial.missing`"
-    teacher, faces = checkpoints.load(materials.checkpoint).network, materials.faces
-    feed = materials.models.graph.feed
-    return finetuned(teacher, feed, faces.training, faces.calibration, steps, learning_rate)
+    if materials.checkpoint is not None:
+        return checkpoints.load(materials.checkpoint).network
+    models = materials.models
+    return teacher_of(models.graph, models.golden, str(models.classifiers["onnx"].path))
 
 
 def _onnx_qat(recipe: Recipe, materials: Materials) -> _Result:
-    from export.onnx_model import onnx_of
+    from quantize.qat import onnx_again
 
-    model = onnx_of(_finetuned(materials, recipe.steps, recipe.learning_rate))
-    put_in_onnx(model, materials.models.classifiers["onnx"].contract)
-    with tempfile.TemporaryDirectory() as folder:
-        onnx.save(model, Path(folder) / "finetuned.onnx")
-        graph = onnx_graph.float_graph(Path(folder) / "finetuned.onnx")
+    graph = onnx_again(_finetuned(materials, recipe.steps, recipe.learning_rate), materials.models.graph)
     ranges = corrections.ranges_of(graph, materials.images, recipe, materials.calibration.quantile)
     return _qdq_of(graph, ranges, recipe, materials)
 
 
 def _tflite_qat(recipe: Recipe, materials: Materials) -> _Result:
-    from export.tflite_model import tflite_of
+    from quantize.qat import tflite_again
 
-    content = tflite_of(_finetuned(materials, recipe.steps, recipe.learning_rate))
+    content = tflite_again(_finetuned(materials, recipe.steps, recipe.learning_rate), materials.models.graph)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "finetuned.tflite"
         path.write_bytes(put_in_tflite(content, materials.models.classifiers["tflite"].contract))

@@ -20,8 +20,9 @@ from export.onnx_model import traced
 from export.quiet import quiet
 from quantize.nncf_ptq import finished
 from quantize.onnx_graph import FloatGraph
-from quantize.qat import folded
+from quantize.qat import folded, values_of
 from quantize.recipes import Recipe
+from train.data.pixels import normalise
 from train.fit.augment import augment
 from train.fit.recipe import Augmentation
 
@@ -52,7 +53,8 @@ def quantized(
     generator = torch.Generator().manual_seed(0)
     for step in tqdm(range(recipe.steps), desc=recipe.name, unit=" steps", leave=False, delay=2):
         rows = torch.randint(len(training), (_BATCH,), generator=generator)
-        faces = augment(torch.from_numpy(graph.feed(training.images[rows.numpy()])), Augmentation(), generator)
+        pixels = torch.from_numpy(graph.pixels(training.images[rows.numpy()]))
+        faces = values_of(graph, augment(normalise(pixels), Augmentation(), generator))
         loss = _lesson(network(faces), teacher(faces))
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))

@@ -90,6 +90,14 @@ def float_graph(path: Path) -> FloatGraph:
     return FloatGraph(model, model.graph.input[0].name, contract, scaling)
 
 
+def with_body(graph: FloatGraph, body: onnx.ModelProto) -> FloatGraph:
+    """The float model with another body that takes the same, such as one whose weights were trained on."""
+    _normalise(body)
+    del body.graph.value_info[:]
+    body = onnx.shape_inference.infer_shapes(body)
+    return FloatGraph(body, body.graph.input[0].name, graph.contract, graph.scaling)
+
+
 def _normalise(model: onnx.ModelProto) -> None:
     """Name every node, as what has no name cannot be excluded; constants become initializers, and none is an input."""
     for node in model.graph.node:

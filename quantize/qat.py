@@ -10,9 +10,12 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import onnx
+import onnxsim
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from onnx import TensorProto
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -21,6 +24,11 @@ from tqdm import tqdm
 from fer_edge.errors import ModelError
 from fer_edge.faces import LabelledFaces
 
+from export.adopt.conversion import torch_of_graph
+from export.onnx_model import IR_VERSION, traced
+from export.tflite_model import Takes, tflite_of
+from quantize.onnx_graph import FloatGraph, activations, with_body
+from train.data.pixels import PIXEL_MEAN, PIXEL_SCALE, normalise
 from train.fit.augment import augment
 from train.fit.recipe import Augmentation
 
@@ -30,12 +38,68 @@ _MAX_DIFFERENCE = 1e-3
 # As `quantize.ranges` clips.
 _QUANTILE = 0.99
 _HARD_SWISH_LOW = -3.0
-Feed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+# A torch module and the ONNX graph it is made of add up their numbers in another order.
+_SAME_ANSWER = 1e-3
+
+
+def teacher_of(graph: FloatGraph, faces: NDArray[np.uint8], source: str) -> nn.Module:
+    """The body of a float model as a torch module, for a model that came without one. Takes what `values_of` makes.
+
+    `faces` are raw ones to compare its answers on. Raises ModelError where torch cannot follow the graph, or follows it
+    for one face at a time alone.
+    """
+    network = torch_of_graph(graph.body, source, any_batch=True).requires_grad_(False)
+    name = graph.body.graph.output[0].name
+    expected = np.concatenate([part[name] for part in activations(graph, graph.body, (name,), faces)])
+    try:
+        answers = network(values_of(graph, normalise(torch.from_numpy(graph.pixels(faces))))).numpy()
+        difference = float(np.abs(answers.reshape(expected.shape) - expected).max())
+    except Exception as error:  # torch raises what it likes
+        raise ModelError(
+            f"{source}: cannot be trained, as it takes one face at a time ({_first_line(error)})."
+        ) from None
+    if not difference <= _SAME_ANSWER * max(1.0, float(np.abs(expected).max())):
+        raise ModelError(f"{source}: cannot be trained: as a torch module its answers differ by {difference:.2g}.")
+    return network
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def values_of(graph: FloatGraph, faces: Tensor) -> Tensor:
+    """Normalised faces (n, c, h, w) float32 -> what the body takes, as float32."""
+    pixels = (faces / PIXEL_SCALE + PIXEL_MEAN).clamp(0, 255)
+    if graph.scaling is not None:
+        return (pixels - graph.scaling.mean) * graph.scaling.scale
+    return pixels.permute(0, 2, 3, 1) if graph.contract.input.layout == "NHWC" else pixels
+
+
+def onnx_again(network: nn.Module, graph: FloatGraph) -> FloatGraph:
+    """The float model `graph` with what `finetuned` made of its body. Raises ModelError where onnxsim changes it."""
+    entry = graph.body.graph.input[0].type.tensor_type
+    shape = tuple(dim.dim_value for dim in entry.shape.dim[1:])
+    dtype = torch.uint8 if entry.elem_type == TensorProto.UINT8 else torch.float32
+    model, same = onnxsim.simplify(traced(network, shape, dtype))
+    if not same:
+        raise ModelError("onnxsim changed what the trained network computes.")
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model, full_check=True)
+    return with_body(graph, model)
+
+
+def tflite_again(network: nn.Module, graph: FloatGraph) -> bytes:
+    """The .tflite of what `finetuned` made of the body of `graph`, raw pixels in."""
+    spec = graph.contract.input
+    shape = (spec.height_px, spec.width_px, spec.channels)
+    if graph.scaling is not None:
+        return tflite_of(network, Takes(shape, "NCHW", graph.scaling.mean, graph.scaling.scale))
+    return tflite_of(network, Takes(shape, spec.layout, 0, 1))
 
 
 def finetuned(
     teacher: nn.Module,
-    feed: Feed,
+    graph: FloatGraph,
     training: LabelledFaces,
     calibration: LabelledFaces,
     steps: int,
@@ -43,12 +107,12 @@ def finetuned(
 ) -> nn.Module:
     """A copy of `teacher` with BatchNorm folded and weights that bear eight bits, in eval mode.
 
-    `teacher` is any torch module that takes what `feed` makes of faces (n, h, w) uint8, (n, c, h, w) float32, and gives
-    (n, classes). Raises ModelError where its BatchNorm cannot be folded.
+    `teacher` is any torch module that takes what `values_of` makes of faces for the body of `graph`, and gives (n,
+    classes). Raises ModelError where its BatchNorm cannot be folded.
     """
     torch.manual_seed(0)
     teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
-    inputs = torch.from_numpy(feed(calibration.images))
+    inputs = values_of(graph, normalise(torch.from_numpy(graph.pixels(calibration.images))))
     network = folded(teacher, inputs[:2])
     hooks = _round_everything(network, inputs)
     parameters = list(network.requires_grad_(True).parameters())
@@ -56,7 +120,8 @@ def finetuned(
     generator = torch.Generator().manual_seed(0)
     for step in tqdm(range(steps), desc="quantization-aware training", unit=" steps", leave=False, delay=2):
         rows = torch.randint(len(training), (_BATCH,), generator=generator)
-        faces = augment(torch.from_numpy(feed(training.images[rows.numpy()])), Augmentation(), generator)
+        pixels = torch.from_numpy(graph.pixels(training.images[rows.numpy()]))
+        faces = values_of(graph, augment(normalise(pixels), Augmentation(), generator))
         loss = F.mse_loss(network(faces), teacher(faces))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))

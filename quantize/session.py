@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_edge.errors import UsageError
 from fer_edge.files import sha256_of
 
-from quantize import curve, inspection, report, search, source, tflite_graph
+from quantize import curve, inspection, onnx_ptq, report, search, source, tflite_graph
 from quantize.calibration import CalibrationOptions
 from quantize.counter import InstructionCounter
 from quantize.errors import GateError
@@ -18,12 +18,15 @@ from quantize.faces import open_faces
 from quantize.gate import Limits, limits_for
 from quantize.inspected import inspect, int8_model, of_trial
 from quantize.materials import Materials, gather
-from quantize.recipes import DEFAULT_TARGET, TARGETS, Recipe, Target, recipes_for
+from quantize.recipes import DEFAULT, DEFAULT_TARGET, TARGETS, TRAINED, Recipe, Target, recipes_for
 from quantize.replay import Replay, load_replay
 from quantize.soundness import require_sound
 from quantize.source import FloatModels
 from quantize.work import WORK_FOLDER, WorkFolder
 from train.command_line import MODELS
+
+# Three hundred steps of 64 faces then take about a quarter of an hour on two cores.
+_TRAINED_MMAC = 300
 
 
 def run_search(options: argparse.Namespace, counter: InstructionCounter | None = None) -> None:
@@ -38,6 +41,8 @@ def run_search(options: argparse.Namespace, counter: InstructionCounter | None =
     if options.checkpoint is not None:
         source.require_checkpoint(models, options.checkpoint)
     rungs = tuple(_with_known_layers(rung, models) for rung in _rungs(options, target, replay))
+    if replay is None and options.recipes == DEFAULT:
+        rungs = _without_long_training(rungs, models)
     materials = _materials(options, models, target, limits, tuple(recipe for rung in rungs for recipe in rung))
     work = WorkFolder(models.folder / WORK_FOLDER)
     require_sound(materials, {suffix: float_predictions(suffix, materials, work) for suffix in models.classifiers})
@@ -122,6 +127,23 @@ def _rungs(options: argparse.Namespace, target: Target, replay: Replay | None) -
     return tuple(
         tuple(replace(recipe, exclude=(*recipe.exclude, *options.exclude)) for recipe in rung) for rung in chosen
     )
+
+
+def _without_long_training(
+    rungs: tuple[tuple[Recipe, ...], ...], models: FloatModels
+) -> tuple[tuple[Recipe, ...], ...]:
+    """The rungs without quantization-aware training where the convolutions are so many that it takes an hour."""
+    if "onnx" not in models.classifiers:
+        return rungs
+    million = sum(onnx_ptq.convolution_layers(models.graph).values()) / 1e6
+    if million <= _TRAINED_MMAC:
+        return rungs
+    names = ",".join(recipe.name for rung in rungs for recipe in rung if recipe.backend in TRAINED)
+    print(
+        f"not trained on: {million:.0f} million multiplications a face, more than {_TRAINED_MMAC}. "
+        f"--recipes {names} does it all the same."
+    )
+    return tuple(tuple(recipe for recipe in rung if recipe.backend not in TRAINED) for rung in rungs)
 
 
 def _with_known_layers(recipes: Sequence[Recipe], models: FloatModels) -> tuple[Recipe, ...]:

@@ -80,8 +80,10 @@ def missing(recipe: Recipe, materials: Materials) -> str | None:
     kind = materials.models.contract.task_spec.kind
     if recipe.backend in (NNCF_ACCURACY, *TRAINED) and kind != CLASSES:
         return "a task of classes"
-    if recipe.backend in TRAINED and materials.checkpoint is None:
-        return "the checkpoint the float models came from"
+    if recipe.backend in TRAINED and "onnx" not in materials.models.classifiers:
+        return "a float .onnx, whose weights it trains"
+    if recipe.backend == NNCF_QAT and materials.models.graph.scaling is None:
+        return "one mean and one deviation for all channels"
     if recipe.backend == NNCF_QAT and recipe.exclude:
         return "all layers integer: it knows the layers of --exclude by other names"
     return None

@@ -47,7 +47,8 @@ def tflite_of_network(network: Network, feeding: Feeding) -> bytes:
 def _ways(network: Network) -> Iterator[nn.Module]:
     if network.module is not None:
         yield network.module
-    yield torch_of_graph(network)
+    assert network.graph is not None
+    yield torch_of_graph(network.graph, network.source)
 
 
 def _converted(module: nn.Module, face: torch.Tensor) -> tuple[bytes | None, str]:
@@ -60,24 +61,27 @@ def _converted(module: nn.Module, face: torch.Tensor) -> tuple[bytes | None, str
         return None, first_line(error)
 
 
-def torch_of_graph(network: Network) -> nn.Module:
-    """The network's ONNX graph as a torch module, by onnx2torch. Raises ModelError naming an operator it lacks."""
-    assert network.graph is not None
-    model = _for_one_face(network.graph)
+def torch_of_graph(graph: onnx.ModelProto, source: str, *, any_batch: bool = False) -> nn.Module:
+    """An ONNX graph as a torch module in eval mode, by onnx2torch; of one face, or with `any_batch` of several.
+
+    What hangs on the number of faces by more than a change of shape is then wrong, which the caller has to see. Raises
+    ModelError naming an operator that onnx2torch lacks.
+    """
+    model = _for_one_face(graph)
     with _without_torchvision():
         from onnx2torch import convert
 
     constants_as_initializers(model)
     _pads_as_numbers(model)
-    _reshapes_alone(model)
+    _reshapes_alone(model, any_batch=any_batch)
     _axes_as_attributes(model)
     try:
-        with operators_of(model, network.source):
+        with operators_of(model, source):
             return convert(model).eval()
     except ModelError:
         raise
     except Exception as error:  # the converter raises what it likes
-        raise ModelError(f"{network.source}: no TFLite of it: onnx2torch: {first_line(error)}.") from None
+        raise ModelError(f"{source}: no torch module of it: onnx2torch: {first_line(error)}.") from None
 
 
 def _for_one_face(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -151,13 +155,18 @@ def _sizes_in(model: onnx.ModelProto) -> dict[str, list[int]]:
     return {entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim] for entry in entries}
 
 
-def _reshapes_alone(model: onnx.ModelProto) -> None:
-    """Say every change of shape as a Reshape to constant sizes, which a batch of 1 has made known."""
+def _reshapes_alone(model: onnx.ModelProto, *, any_batch: bool) -> None:
+    """Say every change of shape as a Reshape to constant sizes, which a batch of 1 has made known.
+
+    With `any_batch` a first size of 1 stays what it is, which a Reshape says as 0.
+    """
     sizes = _sizes_in(model)
     for number, node in enumerate(model.graph.node):
         shape = sizes.get(node.output[0], [0])
         if node.op_type not in ("Reshape", "Squeeze", "Unsqueeze") or 0 in shape:
             continue
+        if any_batch and shape[:1] == [1] and sizes.get(node.input[0], [0])[:1] == [1]:
+            shape = [0, *shape[1:]]
         name = f"shape_{number}_of_{node.output[0]}"
         model.graph.initializer.append(numpy_helper.from_array(np.array(shape, dtype=np.int64), name))
         reshape = helper.make_node("Reshape", [node.input[0], name], list(node.output), node.name)

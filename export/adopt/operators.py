@@ -50,7 +50,7 @@ def _add(registry: dict[Any, Any], model: onnx.ModelProto, where: str) -> None:
         version = onnx.defs.get_schema(kind, opset_of(model)).since_version
         known = [key for key in registry if key.operation_type == kind and key.version <= version]
         if not known:
-            raise ModelError(f"{where}: no TFLite of it: onnx2torch has no operator {kind}.")
+            raise ModelError(f"{where}: onnx2torch has no operator {kind}.")
         newest = max(known, key=lambda key: key.version)
         registry.setdefault(OperationDescription("", kind, version), registry[newest])
 

@@ -151,7 +151,9 @@ class Between(nn.Module):
 def test_operators_with_sizes_and_places_can_be_followed_by_the_exporter(kind: str, tmp_path: Path) -> None:
     """A slice is in every network with several heads; read from a tensor, no exporter of torch can follow it."""
     path = to_onnx(Between(PLACES[kind]).eval(), tmp_path / "between.onnx", 1, 3, 16, 16)
-    module = torch_of_graph(open_network(str(path), Hints()))
+    graph = open_network(str(path), Hints()).graph
+    assert graph is not None
+    module = torch_of_graph(graph, str(path))
     faces = torch.rand(1, 3, 16, 16)
     program = torch.export.export(module, (faces,)).module()
     truth = onnxruntime.InferenceSession(path).run(None, {"picture": faces.numpy()})[0]

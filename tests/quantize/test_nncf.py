@@ -133,7 +133,7 @@ def test_a_network_trained_to_bear_rounding_is_a_float_network_again(
     graph: FloatGraph, checkpoint_path: Path, training: LabelledFaces
 ) -> None:
     teacher = checkpoint.load(checkpoint_path).network
-    made = qat.finetuned(teacher, graph.feed, training, training.balanced(COUNT, 0), 3, 1e-4)
+    made = qat.finetuned(teacher, graph, training, training.balanced(COUNT, 0), 3, 1e-4)
     assert not [m for m in made.modules() if isinstance(m, torch.nn.BatchNorm2d) or hasattr(m, "parametrizations")]
     faces = torch.from_numpy(graph.feed(training.images[:60]))
     with torch.no_grad():
