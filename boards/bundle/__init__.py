@@ -123,6 +123,16 @@ def deployed(request: BundleRequest) -> Deployment | None:
     return chosen
 
 
+def which_model(request: BundleRequest) -> str:
+    """The model file, and whether `quantize` judged it for the board's processor. Raises as `model_file` does."""
+    chosen, name, target = deployed(request), model_file(request).name, request.profile.quantize_target
+    if chosen is not None:
+        return f"{name}, as quantize found for {chosen.target}: {chosen.reason}"
+    if target is None:
+        return name
+    return f"{name}, not judged for {target}; `make quantize MODEL={request.model} TARGET={target}` does it"
+
+
 def forced_past(request: BundleRequest) -> str | None:
     """The limits of the gate that the model to bundle misses, where `quantize --force` wrote it; else None."""
     made = Classifier(model_file(request)).contract.quantization

@@ -61,7 +61,7 @@ def _profiles(options: argparse.Namespace) -> None:
 def _bundle(options: argparse.Namespace) -> None:
     from fer_edge.files import sha256_of
 
-    from boards.bundle import BundleRequest, build_bundle, deployed, forced_past
+    from boards.bundle import BundleRequest, build_bundle, forced_past, which_model
     from boards.profiles import load_profile
 
     request = BundleRequest(
@@ -70,9 +70,7 @@ def _bundle(options: argparse.Namespace) -> None:
     profile = request.profile
     if profile.engine.name != request.board.engine.name:
         print(f"engine {profile.engine.name}: {request.model} has no .{request.board.file_type}")
-    chosen = deployed(request)
-    if chosen is not None:
-        print(f"model {chosen.file}, as quantize found for {chosen.target}: {chosen.reason}")
+    print(f"model {which_model(request)}")
     missed = forced_past(request)
     if missed:
         print(f"warning: {request.model} was forced past its gate: {missed}", file=sys.stderr)

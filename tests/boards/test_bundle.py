@@ -23,7 +23,7 @@ from fer_edge.detectors import DETECTOR_FILES, default_detector, open_detector
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import DEFAULT_MODEL
 
-from boards.bundle import BundleRequest, build_bundle, forced_past, model_file
+from boards.bundle import BundleRequest, build_bundle, forced_past, model_file, which_model
 from boards.bundle.archive import pack, sign, write_sums
 from boards.bundle.runtime_wheel import build_runtime_wheel
 from boards.profiles import load_profile
@@ -318,6 +318,10 @@ def test_the_file_that_quantize_found_best_for_the_boards_target_is_bundled(
     # The outcome for another target says nothing of this one.
     other = BundleRequest(load_profile("pi5"), "fer-base", tmp_path)
     assert model_file(other) == folder / "fer-base.int8.tflite"
+    advice = "not judged for armv8.2-dot; `make quantize MODEL=fer-base TARGET=armv8.2-dot` does it"
+    assert which_model(other) == f"fer-base.int8.tflite, {advice}"
+    judged = BundleRequest(load_profile("pi4"), "fer-base", tmp_path)
+    assert which_model(judged) == "fer-base.fp16.tflite, as quantize found for armv8: INT8 not passed"
     best.write_bytes(b"changed since")
     with pytest.raises(ModelError, match=r"names for armv8, was changed since it was measured"):
         model_file(BundleRequest(load_profile("pi4"), "fer-base", tmp_path))
