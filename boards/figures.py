@@ -172,7 +172,7 @@ def _agreements(root: Path) -> dict[str, float]:
 
 
 def variants_table(folder: Path) -> str:
-    """Markdown: an ablation in full, what `train ablate`, `quantize.compare` and `boards instructions` measured of it.
+    """Markdown: an ablation in full, what `train ablate`, `quantize.curve` and `boards instructions` measured of it.
 
     Accuracy is the mean over seeds with the lowest and highest; INT8 and instructions are of the first seed's network.
     Instructions are empty where none were counted. Raises DataError where the other two files lack a variant.

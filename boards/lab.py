@@ -10,11 +10,10 @@ from pathlib import Path
 from fer_edge import __version__
 from fer_edge.errors import FerEdgeError, UsageError, run_reporting
 
-import export.adopt.command
 import export.commands
 import quantize.commands
 import train.commands
-from boards.commands import bundle, comparisons, detectors, emulation, jobs, measurements, pages, program, vm
+from boards.commands import bundle, comparisons, emulation, jobs, measurements, pages
 from quantize.counter import InstructionCounter
 from train.command_files import require_files
 from train.command_line import CommandParser, Commands
@@ -34,7 +33,7 @@ _HELP = """From a trained network to a verified board. A model is named as in mo
 
 def main(arguments: Sequence[str] | None = None, counter: InstructionCounter | None = None) -> int:
     """Parse and run one command; its exit code. `counter` counts instructions in the place of the emulator."""
-    words = export.adopt.command.with_values_joined(sys.argv[1:] if arguments is None else arguments)
+    words = export.commands.with_values_joined(sys.argv[1:] if arguments is None else arguments)
     parser, commands = command_line(counter or _count)
     if words and not words[0].startswith("-") and words[0] not in commands.names:
         return run_reporting(PROGRAM, lambda: _refuse(words[0], commands.names))
@@ -87,14 +86,16 @@ def command_line(counter: InstructionCounter | None = None) -> tuple[argparse.Ar
     commands = Commands(parser)
     commands.begin_group("Conversion")
     export.commands.register(commands)
-    export.adopt.command.register(commands)
+    export.commands.register_adopt(commands)
     quantize.commands.register(commands, counter)
     commands.begin_group("Measurements")
-    for subject in (measurements, comparisons, detectors, program):
-        subject.register(commands)
+    for register in (
+        measurements.register, comparisons.register, comparisons.register_detectors, pages.register_program
+    ):  # fmt: skip
+        register(commands)
     commands.begin_group("Boards")
-    for subject in (bundle, emulation, vm):
-        subject.register(commands)
+    for register in (bundle.register, emulation.register, emulation.register_vm):
+        register(commands)
     train.commands.register(commands)
     commands.begin_group("Many models, tables and pages")
     for subject in (jobs, pages):

@@ -109,7 +109,7 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from quantize.compare import compare_all
+    from quantize.curve import compare_all
 
     compare_all(options.checkpoints, options.faces, options.artifacts, options.count, options.out)
     print(options.out.read_text(), end="")

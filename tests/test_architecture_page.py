@@ -145,23 +145,23 @@ def test_faces_are_cut_out_by_one_file_and_the_margins_of_the_contract() -> None
 
 
 def test_mqtt_topics_are_named_in_one_file() -> None:
-    from fer_edge.sinks import home_assistant, mqtt_topics
+    from fer_edge.sinks import mqtt, mqtt_topics
 
     home = mqtt_topics.Topics("home")
     endings = {topic.removeprefix("home") for topic in (home.available, home.events, home.state, home.stats)}
     naming = {file for file in code() if file.startswith(RUNTIME) and texts_of(file) & endings}
     assert naming - {f"{RUNTIME}/sinks/web.py"} == {file_of(mqtt_topics)}  # the web page has addresses of these names
-    assert answer("change an MQTT topic") == {file_of(mqtt_topics), file_of(home_assistant)}
+    assert answer("change an MQTT topic") == {file_of(mqtt_topics), file_of(mqtt)}
 
 
 def test_csv_files_are_written_in_three_files_and_the_reference_names_the_dataclass_of_each_row() -> None:
-    from boards import csv_reference
+    from boards import reference
 
     assert answer("change a CSV column") == {
         file for file in code() if {"csv.writer", "csv.DictWriter"} & calls_of(file)
     }
     page = (ROOT / "docs/reference-csv.md").read_text()
-    for file in csv_reference.FILES:
+    for file in reference.FILES:
         assert f"a row is `{file.kind.__qualname__}` of `{file.kind.__module__}`" in page
 
 

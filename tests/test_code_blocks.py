@@ -22,7 +22,7 @@ from fer_edge.models import DEFAULT_MODEL
 
 from boards.lab import command_line
 from boards.profiles import load_profile
-from export.adopt.command import with_values_joined
+from export.commands import with_values_joined
 from tests import code_blocks
 from tests.code_blocks import Block, Command
 from tests.conftest import ROOT, sample

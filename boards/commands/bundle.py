@@ -103,7 +103,7 @@ def _release(options: argparse.Namespace) -> None:
 
 
 def _outdated(options: argparse.Namespace) -> None:
-    from boards.outdated import outdated, pins
+    from boards.locks import outdated, pins
 
     pinned = pins()
     rows = outdated(pinned)

@@ -50,7 +50,7 @@ def _bench(options: argparse.Namespace) -> None:
 
     from boards.bench import BenchSettings, bench_folder
     from boards.confusion import write_confusions
-    from boards.latency_plot import plot_latency_accuracy
+    from boards.report.plots import plot_latency_accuracy
 
     faces = options.faces if options.faces.exists() else None
     if faces is None:

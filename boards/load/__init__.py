@@ -1,6 +1,6 @@
 """The camera program under load: viewers, a broker, Prometheus, files and a recording at once, and what of it was lost.
 
-Everything runs on this machine's loopback interface. `boards.load.run` has a run, `boards.load.witnesses` those who
+Everything runs on this machine's loopback interface. `boards.load.run` has a run, `boards.load.run` those who
 watch it, and here is the figure of a run: a row of docs/measured/load.csv.
 """
 

@@ -1,20 +1,105 @@
 """The product on a whole virtual board: installed, started by systemd, unplugged, hung, cut off, upgraded, removed."""
 
 import json
+import shutil
+import tarfile
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge import __version__
+from fer_edge.classifier import Classifier
+from fer_edge.detectors import open_detector
+from fer_edge.frames import Frame
+from fer_edge.models import DEFAULT_MODEL
+from fer_edge.pipeline import Pipeline
 
-from boards.bundle.archive import require_bundle
+from boards.bundle.archive import pack, require_bundle, write_sums
 from boards.vm.image import CACHE, build_image
-from boards.vm.machine import Machine, virtual_machine
-from boards.vm.report import Report, expect
-from boards.vm.share import labels_here, share_folder
-from boards.vm.shell import RESULTS, Shell
-from boards.vm.usb import FORMATS, UNPLUG, plug
+from boards.vm.machine import Machine, Result, virtual_machine
+from boards.vm.picamera import clip_pictures
+from boards.vm.report import CheckError, Report, expect
+from boards.vm.usb import FORMATS, UNPLUG, plug, write_camera
+
+_CLIP_PICTURES, _USB_PICTURES = 40, 10
+RESULTS = "/var/lib/private/fer-edge"
+
+
+class Shell:
+    """Commands of the guest; those that fail raise CheckError with what they printed."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def _listed(self) -> str:
+        """Every path that is not the kernel's, a log's or a running program's, and every group."""
+        places = "/etc /opt /usr /root /home /var/lib /var/cache /var/spool"
+        odd = "-path /var/lib/systemd -o -path /var/cache/ldconfig -o -name '*-' -o -path /var/lib/mosquitto"
+        return self._must(f"find {places} -xdev \\( {odd} \\) -prune -o -print; cut -d: -f1 /etc/group", 300)
+
+    def _whole(self) -> int:
+        """The number of lines of the results; each must be JSON."""
+        text = self._must(f"cat {RESULTS}/faces.jsonl", 120)
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                raise CheckError(f"line {number} of faces.jsonl is torn: {line[:200]}") from None
+        return len(text.splitlines())
+
+    def _lines(self) -> int:
+        return int(self._must(f"wc -l <{RESULTS}/faces.jsonl"))
+
+    def _guest(self, command: str, limit_s: float = 120) -> Result:
+        return self._machine.run(command, limit_s)
+
+    def _must(self, command: str, limit_s: float = 120) -> str:
+        """Output of a command that must end well."""
+        result = self._guest(command, limit_s)
+        expect(result.code == 0, f"{command[:100]}: exit code {result.code}: {result.output.strip()[-600:]}")
+        return result.output
+
+    def _until(self, condition: str, limit_s: float) -> None:
+        """Wait until a command ends well; its journal says why where it does not."""
+        until_s = time.monotonic() + limit_s
+        while self._guest(condition, 60).code != 0:
+            if time.monotonic() > until_s:
+                journal = self._guest("journalctl -u fer-edge -n 12 --no-pager -o cat").output
+                raise CheckError(f"not within {limit_s:.0f} s: {condition}; journal: {journal.strip()[-800:]}")
+            time.sleep(2)
+
+
+@contextmanager
+def share_folder(archive: Path, clip: Path, cache: Path) -> Iterator[Path]:
+    """A folder for the guest: the bundle, a later build of it, and the clip as raw pictures."""
+    with tempfile.TemporaryDirectory(dir=cache.absolute()) as name:
+        share = Path(name)
+        share.chmod(0o755)
+        shutil.copyfile(archive, share / "bundle.tar.gz")
+        with tarfile.open(archive) as tar:
+            tar.extractall(share, filter="data")
+        (later,) = (path for path in share.iterdir() if path.is_dir())
+        (later / "README.txt").write_text((later / "README.txt").read_text() + "\nA later build.\n")
+        write_sums(later)
+        pack(later, share / "next.tar.gz")
+        shutil.rmtree(later)
+        pictures = clip_pictures(clip, _CLIP_PICTURES)
+        (share / "clip.bgr").write_bytes(b"".join(picture.tobytes() for picture in pictures))
+        write_camera(share, pictures[:_USB_PICTURES])
+        yield share
+
+
+def labels_here(clip: Path) -> Counter[str]:
+    """How often this machine gives which expression to the pictures the guest is shown."""
+    pipeline = Pipeline(open_detector("mediapipe"), Classifier(DEFAULT_MODEL))
+    pictures = clip_pictures(clip, _CLIP_PICTURES)
+    results = [pipeline.process(Frame(picture, number, 0.0, "vm")) for number, picture in enumerate(pictures)]
+    return Counter(face.expression for result in results for face in result.faces)
+
 
 _SETTINGS = "/etc/fer-edge/fer-edge.toml"
 _BUNDLE, _NEXT = "/root/bundle", "/root/next"

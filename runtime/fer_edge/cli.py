@@ -97,7 +97,7 @@ def _mqtt_clear(words: list[str]) -> None:
     parser = ArgumentParser(prog="fer-edge mqtt-clear", description=_COMMANDS["mqtt-clear"])
     add_flags(parser, sections=("mqtt",))
     settings = settings_from(parser.parse_args(words), sections=("mqtt",)).mqtt
-    from fer_edge.program.mqtt_clear import clear_broker
+    from fer_edge.sinks.mqtt import clear_broker
 
     cleared = clear_broker(settings)
     print("\n".join(cleared) if cleared else "nothing of this topic prefix was kept there")

@@ -1,11 +1,13 @@
 """The command line and fer-edge.toml, both made from `fer_edge.settings`. A flag overrides the file.
 
-An unknown section or key is refused with the nearest known one; a wrong value with what was expected.
+Model and detector are those of the installed release where none is named. An unknown section or key is refused with the
+nearest known one; a wrong value with what was expected.
 """
 
 import argparse
 import dataclasses
 import logging
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,12 @@ from fer_edge.arguments import file_path, source_address
 from fer_edge.credentials import EXPOSED, closing, exposed_secrets, fill_in
 from fer_edge.errors import UsageError
 from fer_edge.redaction import quoted
-from fer_edge.release import SECTIONS, release_configuration
 from fer_edge.settings import Option, Settings
 from fer_edge.sources.address import VIDEO_SUFFIXES, Kind, is_index
 from fer_edge.sources.address import kind_of as kind_of_source
 from fer_edge.tables import kind_of, nearest, read_toml
 
+SECTIONS = ("camera", "model", "detection")
 _TOO_LARGE = 10**18
 
 # The sections of the file, under what somebody wants to do, what is used most first.
@@ -244,3 +246,14 @@ def _named_sources(words: Sequence[str]) -> dict[str, Any]:
                 f"{quoted(word)} is a {kind.value}, and several sources at a time must all be pictures. Name it alone."
             )
     return {"source.pictures": tuple(source_address(word) for word in words)}
+
+
+"""Sections that its configuration sets where no other is named; which camera is read is not its to say."""
+_MARK = "bundle.env"
+
+
+def release_configuration() -> Path | None:
+    """fer-edge.toml of the release whose environment this Python is; None in a checkout or after `pip install`."""
+    release = Path(sys.prefix).parent
+    path = release / "fer-edge.toml"
+    return path if (release / _MARK).is_file() and path.is_file() else None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fer_edge.classifier import Classifier
 from fer_edge.crop import crop_faces
 from fer_edge.detectors import Detector
-from fer_edge.edges import EdgeWatch
+from fer_edge.edges import EdgeWatch, Turns
 from fer_edge.finder import FaceFinder, Look, rescaled
 from fer_edge.frames import Box, Detection, Face, Frame, FrameResult
 from fer_edge.hiding import HiddenAreas
@@ -20,7 +20,6 @@ from fer_edge.schedule import DetectionSchedule
 from fer_edge.smoother import DEFAULT_HYSTERESIS, DEFAULT_SMOOTHING, HysteresisSmoother
 from fer_edge.tasks import CLASSES
 from fer_edge.tracker import IouTracker
-from fer_edge.turns import Turns
 
 # The largest box that is classified, in longer sides of the picture.
 _LARGEST = 2.0

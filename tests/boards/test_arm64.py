@@ -13,9 +13,8 @@ from fer_edge.errors import UsageError
 from fer_edge.models import DEFAULT_MODEL
 
 from boards import lab as command
-from boards.arm64.chroot import fresh_chroot
 from boards.arm64.cores import CORES
-from boards.arm64.install import Faces, InstallError, require_same_faces, try_bundle
+from boards.arm64.install import Faces, InstallError, fresh_chroot, require_same_faces, try_bundle
 from boards.arm64.smoke import SmokeError, smoke, smoke_models
 from boards.arm64.userland import CACHE, EmulationError, Userland, lock_of, make_userland
 from boards.instructions import INSTRUCTIONS, read_instructions

@@ -17,8 +17,7 @@ from fer_edge.csv_tables import read_csv
 from fer_edge.errors import UsageError
 
 from boards.load import LoadRow, run, table, write_load
-from boards.load.run import measure_load
-from boards.load.witnesses import Viewer, Watch, _scrape, mosquitto
+from boards.load.run import Viewer, Watch, _scrape, measure_load, mosquitto
 from tests.runtime.fakes.servers import has_mosquitto
 
 pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is absent; the extra `mqtt` brings it")

@@ -6,8 +6,8 @@ import pytest
 
 from fer_edge.errors import UsageError
 
-from boards import lab, outdated
-from boards.outdated import Outdated, Pin
+from boards import lab, locks
+from boards.locks import Outdated, Pin
 from tests.boards.tiny_wheel import add_wheel, use_as_index
 from tests.conftest import ROOT
 
@@ -41,7 +41,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_pin_is_of_the_file_to_change_first(project: Path) -> None:
     of_project, of_constraints = Path("pyproject.toml"), Path("constraints.txt")
-    assert outdated.pins() == [
+    assert locks.pins() == [
         Pin("alpha", "1.0", of_project),
         Pin("beta-tools", "2.0", of_project),
         Pin("gamma", "3.0", of_constraints),
@@ -75,13 +75,13 @@ def test_pins_behind_the_index_are_listed_and_end_with_exit_code_1(
 
 def test_a_newer_version_that_is_not_final_does_not_count(project: Path, index: Path) -> None:
     add_wheel(index, "gamma", "4.0rc1")
-    assert outdated.outdated(outdated.pins()) == []
+    assert locks.outdated(locks.pins()) == []
 
 
 def test_a_pinned_version_the_index_withdrew_is_listed(project: Path, index: Path) -> None:
     (index / "gamma-3.0-py3-none-any.whl").unlink()
     add_wheel(index, "gamma", "2.9")
-    assert outdated.outdated(outdated.pins()) == [Outdated(Pin("gamma", "3.0", Path("constraints.txt")), "2.9")]
+    assert locks.outdated(locks.pins()) == [Outdated(Pin("gamma", "3.0", Path("constraints.txt")), "2.9")]
 
 
 def test_an_index_that_does_not_answer_is_an_error_and_not_newest_pins(
@@ -99,12 +99,12 @@ def test_an_index_that_does_not_answer_is_an_error_and_not_newest_pins(
 def test_a_package_the_index_does_not_have_is_named(project: Path, index: Path) -> None:
     (index / "alpha-1.0-py3-none-any.whl").unlink()
     with pytest.raises(UsageError, match="alpha was not found"):
-        outdated.outdated(outdated.pins())
+        locks.outdated(locks.pins())
 
 
 def test_the_workbench_pins_every_package_it_names_in_its_constraints_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    pinned = {pin.name: pin for pin in outdated.pins()}
-    held = {outdated.package_name(line) for line in Path("constraints.txt").read_text().splitlines() if "==" in line}
+    pinned = {pin.name: pin for pin in locks.pins()}
+    held = {locks.package_name(line) for line in Path("constraints.txt").read_text().splitlines() if "==" in line}
     assert {pin.name for pin in pinned.values() if pin.file.name == "pyproject.toml"} - held == set()
     assert {"torch", "ai-edge-litert", "anyio"} <= set(pinned)

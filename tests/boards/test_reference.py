@@ -6,7 +6,7 @@ import fer_edge
 from fer_edge.csv_tables import columns_of, csv_header
 from fer_edge.options import keys as all_keys
 
-from boards import csv_reference, reference
+from boards import reference
 from quantize.report import Row as QuantizeRow
 from tests.conftest import ROOT
 
@@ -43,15 +43,15 @@ def test_commands_below_commands_are_there() -> None:
 
 def test_every_column_of_every_csv_file_in_docs_is_explained() -> None:
     """A committed file of a kind that the page knows has its columns, and no kind is named twice."""
-    kinds = {columns_of(file.kind): file for file in csv_reference.FILES}
-    assert len(kinds) == len(csv_reference.FILES)
+    kinds = {columns_of(file.kind): file for file in reference.FILES}
+    assert len(kinds) == len(reference.FILES)
     page = PAGES["reference-csv.md"]
     for path in sorted((ROOT / "docs/measured").rglob("*.csv")):
         file = kinds.get(tuple(csv_header(path)))
         if file is not None:
             section = page.split(f"## `{file.path}`")[1].split("## ")[0]
             assert all(f"| `{name}` |" in section for name in csv_header(path))
-    explained = {file.path.rpartition("/")[2] for file in csv_reference.FILES}
+    explained = {file.path.rpartition("/")[2] for file in reference.FILES}
     adopted = ROOT / "docs/measured/adopted"  # a quantize.csv for each model from elsewhere, by its name
     of_tests = {"independent.csv", "tflite-to-onnx.csv"}
     quantized = [path for path in adopted.glob("*.csv") if path.name not in of_tests]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from boards.vm import shell
+from boards.vm import board as virtual
+from boards.vm.board import Shell
 from boards.vm.machine import Result
 from boards.vm.report import CheckError
-from boards.vm.shell import Shell
 
 
 class Here:
@@ -32,8 +32,8 @@ def here() -> Here:
 @pytest.fixture
 def board(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A board whose results are in a folder of the test."""
-    monkeypatch.setattr(shell, "RESULTS", str(tmp_path))
-    monkeypatch.setattr(shell.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(virtual, "RESULTS", str(tmp_path))
+    monkeypatch.setattr(board.time, "sleep", lambda seconds: None)
     return Shell(here)  # type: ignore[arg-type]
 
 

@@ -658,8 +658,8 @@ def _say_and_hang_up(listener: socket.socket, data: bytes) -> None:
 def _mqtt_clearing(folder: Path) -> Iterator[Run]:
     """The same broker, for the errand of `fer-edge mqtt-clear`."""
 
-    from fer_edge.program.mqtt_clear import clear_broker
     from fer_edge.settings import MqttSettings
+    from fer_edge.sinks.mqtt import clear_broker
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         settings = MqttSettings(address=f"mqtt://127.0.0.1:{listener.getsockname()[1]}", topic="fer-edge/x")

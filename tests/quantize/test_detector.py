@@ -17,8 +17,7 @@ from fer_edge.tracker import intersection_over_union
 from boards.lab import main
 from export.detector import Network, float_tflite, read_yunet
 from export.metadata import put_text_in_tflite, read_tflite, write_tflite
-from quantize.detector.job import _images
-from quantize.detector.make import MadeDetector, equalized, int8_tflite, make_detector
+from quantize.detector.job import MadeDetector, _images, equalized, int8_tflite, make_detector
 from quantize.detector.scenes import BucketRecall, Portrait, portraits, recall_by_size, require_recall, scenes
 from quantize.errors import GateError
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_edge.alignment import aligned, similarity
 from fer_edge.arguments import ON_MOTION
 from fer_edge.contract import ModelContract
-from fer_edge.crop import crop_faces
+from fer_edge.crop import aligned, crop_faces, similarity
 from fer_edge.detectors import Detector, open_detector
 from fer_edge.frames import Box, Detection, Frame, Keypoints, Point
 from fer_edge.pipeline import Pipeline

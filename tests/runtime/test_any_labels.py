@@ -24,10 +24,10 @@ from fer_edge.frames import Box, Face, Frame, FrameResult
 from fer_edge.pictures import Pictures
 from fer_edge.program.vitals import Vitals
 from fer_edge.sinks import CsvSink, JsonlSink, TerminalSink
-from fer_edge.sinks.home_assistant import discovery
 from fer_edge.sinks.live_view import LiveView
+from fer_edge.sinks.mqtt import discovery
 from fer_edge.sinks.mqtt_topics import Topics
-from fer_edge.sinks.timeline import Timeline
+from fer_edge.sinks.terminal import Timeline
 from fer_edge.sinks.timeline_page import write_page
 from fer_edge.sinks.track_events import TrackEvents
 from fer_edge.streams import cut_to_width, width_of

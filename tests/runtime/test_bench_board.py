@@ -11,13 +11,15 @@ import pytest
 
 from fer_edge import cli
 from fer_edge.bench import bench_classifier, read_rows
-from fer_edge.bench.cold_start import bench_cold_start
-from fer_edge.bench.power import hwmon_power_w, pmic_power_w, power_probe
+from fer_edge.bench.command import bench_cold_start
 from fer_edge.bench.sustained import (
     SUSTAINED_COLUMNS,
     SustainedRow,
     SustainedWork,
     bench_sustained,
+    hwmon_power_w,
+    pmic_power_w,
+    power_probe,
     slowdown,
     write_sustained,
 )

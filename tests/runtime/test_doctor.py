@@ -7,11 +7,20 @@ import pytest
 
 from fer_edge.board import BoardState
 from fer_edge.cli import main
-from fer_edge.doctor import Finding, State, report
-from fer_edge.doctor.configured import check_configuration
-from fer_edge.doctor.hardware import check_cameras, check_cma, check_hardware, check_heat, check_picamera2
-from fer_edge.doctor.model_files import check_default, check_files, check_model
-from fer_edge.doctor.software import check_engines, check_opencv, check_python
+from fer_edge.doctor import (
+    Finding,
+    State,
+    check_cameras,
+    check_cma,
+    check_engines,
+    check_hardware,
+    check_heat,
+    check_opencv,
+    check_picamera2,
+    check_python,
+    report,
+)
+from fer_edge.doctor.configured import check_configuration, check_default, check_files, check_model
 from fer_edge.errors import ModelError, UsageError
 from fer_edge.models import list_models
 from fer_edge.settings import DetectionSettings, ModelSettings, Settings
@@ -138,7 +147,7 @@ def test_a_model_with_other_bytes_than_were_installed_is_refused():
 
 
 def test_a_packaged_model_that_no_engine_here_runs_is_well_where_another_is_used(contract, monkeypatch, tmp_path):
-    monkeypatch.setattr("fer_edge.doctor.model_files.has_engine", lambda suffix: suffix == ".onnx")
+    monkeypatch.setattr("fer_edge.doctor.configured.has_engine", lambda suffix: suffix == ".onnx")
     model = write_onnx(tmp_path / "mine.onnx", contract)
     settings = Settings(model=ModelSettings(file=model), detection=DetectionSettings(detector="none"))
     findings = {finding.subject: finding for finding in check_files(settings)}

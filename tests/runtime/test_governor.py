@@ -10,7 +10,7 @@ import pytest
 from fer_edge.board import BoardState
 from fer_edge.looking_range import FixedRange
 from fer_edge.program.governor import EFFORTS, RateGovernor
-from fer_edge.program.monitor import BoardMonitor
+from fer_edge.program.loop import BoardMonitor
 
 from tests.waiting import eventually
 

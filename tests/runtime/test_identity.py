@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.identity import board_id, board_name, distinct_slug, machine_id
-from fer_edge.sinks.home_assistant import discovery
+from fer_edge.sinks.mqtt import discovery
 from fer_edge.sinks.mqtt_topics import Topics
 from fer_edge.sinks.outbox import client_id
 

@@ -378,7 +378,7 @@ def test_a_pipe_whose_reader_went_away_is_written_on_when_there_is_one_again(tmp
 
 
 def test_a_pipe_whose_reader_hangs_costs_results_instead_of_the_camera_and_no_line_is_torn(tmp_path, monkeypatch):
-    monkeypatch.setattr("fer_edge.sinks.pipe_output._PATIENCE_S", 0.01)
+    monkeypatch.setattr("fer_edge.sinks.line_file._PATIENCE_S", 0.01)
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

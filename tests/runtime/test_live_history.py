@@ -3,7 +3,7 @@
 import csv
 import json
 
-from fer_edge.sinks.live_history import LiveHistory
+from fer_edge.sinks.live_view import LiveHistory
 
 from tests.runtime.fakes.results import LABELS, face, taken
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.sources.media_clock import MediaClock
+from fer_edge.sources.video import MediaClock
 
 _positions = st.one_of(
     st.floats(-1e6, 1e6), st.floats(allow_nan=True, allow_infinity=True), st.sampled_from([0.0, -1.0, 95443.7])

@@ -15,8 +15,7 @@ from fer_edge.errors import UsageError
 from fer_edge.identity import distinct_slug
 from fer_edge.program.vitals import Vitals
 from fer_edge.sinks import outbox
-from fer_edge.sinks.home_assistant import discovery
-from fer_edge.sinks.mqtt import MqttSink
+from fer_edge.sinks.mqtt import MqttSink, discovery
 from fer_edge.sinks.mqtt_topics import Topics
 from fer_edge.sinks.track_events import TrackEvents
 

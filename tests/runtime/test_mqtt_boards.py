@@ -8,8 +8,7 @@ import pytest
 from fer_edge.cli import main
 from fer_edge.identity import board_id, board_name
 from fer_edge.sinks import mqtt, mqtt_topics, outbox
-from fer_edge.sinks.home_assistant import discovery
-from fer_edge.sinks.mqtt import MqttSink
+from fer_edge.sinks.mqtt import MqttSink, discovery
 from fer_edge.sinks.mqtt_topics import Topics
 
 from tests.runtime.fakes.mjpeg_server import free_port

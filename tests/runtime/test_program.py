@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import SourceError
+from fer_edge.program.loop import ReloadRequested, Signals
 from fer_edge.program.parts import make_source
 from fer_edge.program.program import run_program
 from fer_edge.program.service import Supervisor
-from fer_edge.program.signals import ReloadRequested, Signals
 from fer_edge.settings import CameraSettings, OutputSettings, Settings, SourceSettings
 from fer_edge.sinks import VideoSink
 

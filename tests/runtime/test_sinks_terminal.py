@@ -5,7 +5,7 @@ import io
 import pytest
 
 from fer_edge.sinks import TerminalSink
-from fer_edge.sinks.timeline import Timeline
+from fer_edge.sinks.terminal import Timeline
 
 from tests.runtime.fakes.results import LABELS, face, taken
 

@@ -396,7 +396,7 @@ def test_the_set_of_sinks_tells_of_it_once_counts_and_tries_again(tmp_path, capl
 
 
 def test_an_avi_that_has_become_as_large_as_its_numbers_go_is_followed_by_another(tmp_path, monkeypatch):
-    monkeypatch.setattr("fer_edge.sinks.avi.Avi.max_bytes", 100_000)
+    monkeypatch.setattr("fer_edge.sinks.muxers.Avi.max_bytes", 100_000)
     with SinkSet([VideoSink(tmp_path / "out.avi", 10.0)]) as sinks:
         for index in range(100):
             sinks.write(*noisy(index))

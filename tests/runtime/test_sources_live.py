@@ -20,8 +20,7 @@ import pytest
 
 from fer_edge.errors import SourceAbsentError, SourceError
 from fer_edge.sources import open_source
-from fer_edge.sources.camera import camera_source
-from fer_edge.sources.capture import CaptureDevice
+from fer_edge.sources.capture import CaptureDevice, camera_source
 from fer_edge.sources.live import LiveOptions, LiveSource
 
 from tests.runtime.fakes.media import BLUE, GREEN, RED, index_of, numbered, write_video

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fer_edge.classifier import Classifier
+from fer_edge.edges import Turns
 from fer_edge.frames import Box, Detection, Frame
 from fer_edge.pipeline import Pipeline
-from fer_edge.turns import Turns
 
 from tests.runtime.fakes.foreign import UNIT, Foreign, write_foreign
 

@@ -16,7 +16,7 @@ from fer_edge.errors import ModelError, UsageError
 
 from boards import lab as command
 from train import architectures
-from train.architectures.dlib_resnet import BLOCKS
+from train.architectures.pretrained_networks import DLIB_BLOCKS
 from train.data import cache
 from train.data.fer2013 import Fer2013
 from train.fit import pretrained
@@ -120,7 +120,7 @@ def test_dlib_answers_what_its_formula_does() -> None:
     means = torch.tensor((122.782, 117.001, 104.298)).view(1, 3, 1, 1)
     with torch.no_grad():
         maps = F.max_pool2d(torch.relu(layer((grey - means) / 255, "conv32_down", 2, 0)), 3, 2)
-        for name, (_, halves) in zip(pretrained._dlib_names(), BLOCKS, strict=True):
+        for name, (_, halves) in zip(pretrained._dlib_names(), DLIB_BLOCKS, strict=True):
             maps = block(maps, name, halves)
         found = network.features((torch.from_numpy(faces()).float().unsqueeze(1) - 128) / 64)
     expected = maps.mean((2, 3))

@@ -12,10 +12,10 @@ from fer_edge.tasks import FER_PLUS
 
 from train.data.fer2013 import Fer2013
 from train.fit import checkpoint, evaluate, goals, loop, publish, tasks
+from train.fit.batches import TrainingNoise
 from train.fit.goals import ClassTask, LabelTask, ValueTask
 from train.fit.prediction import predict
 from train.fit.recipe import Distillation, Labels, Noise, Recipe, Schedule
-from train.fit.training_noise import TrainingNoise
 
 TINY = Recipe(
     name="tiny",

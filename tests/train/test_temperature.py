@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fer_edge.metrics import expected_calibration_error, softmax
 
-from train.fit.temperature import fit_temperature, negative_log_likelihood
+from train.fit.publish import fit_temperature, negative_log_likelihood
 
 
 def drawn(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:

@@ -7,12 +7,10 @@ from torch import nn
 
 from fer_edge.errors import UsageError
 
-from train.architectures.dlib_resnet import DlibResNet
-from train.architectures.efficientnet_lite import EfficientNetLite0
 from train.architectures.fer_residual import FerResidual
 from train.architectures.identity_invariant import IdentityInvariant
-from train.architectures.mobilenet_v1 import MobileNetV1
 from train.architectures.mobilenet_v3 import MobileNetV3
+from train.architectures.pretrained_networks import DlibResNet, EfficientNetLite0, MobileNetV1
 from train.architectures.saliency_cnn import SaliencyCnn
 from train.architectures.xception import Xception
 

@@ -130,22 +130,22 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _kfold(options: argparse.Namespace) -> None:
-    from train.fit import family, publish, recipe
+    from train.fit import campaign, publish, recipe
     from train.fit.workers import joined
     from train.studies import kfold
 
     chosen, data = recipe.load(options.recipe), cache.load(options.faces)
     student = recipe.load(options.student) if options.student else None
     if student is not None:  # a model of its own, beside the one of that recipe
-        family.require_same_task(chosen, [student])
+        campaign.require_same_task(chosen, [student])
         student = dataclasses.replace(student, name=f"{student.name}-of-{chosen.name}")
     with joined() as workers:
         result = kfold.cross_validate(chosen, data, options.folds, options.runs, workers)
         if workers.leads:
             print(kfold.write(result, options.runs / chosen.name).read_text(), end="")
         if student is not None:
-            places = family.Places(options.runs, options.models)
-            path = family.train_student(student, result.checkpoints, data, places, workers)
+            places = campaign.Places(options.runs, options.models)
+            path = campaign.train_student(student, result.checkpoints, data, places, workers)
         elif workers.leads:
             run = options.runs / chosen.name / f"fold{result.best}"
             watched = f"fold {result.best} of {options.folds}, the best of them"
@@ -155,17 +155,17 @@ def _kfold(options: argparse.Namespace) -> None:
 
 
 def _family(options: argparse.Namespace) -> None:
-    from train.fit import family, recipe
+    from train.fit import campaign, recipe
     from train.fit.workers import joined
 
     data = cache.load(options.faces)
     teacher, students = recipe.load(options.teacher), [recipe.load(name) for name in options.students]
-    family.require_same_task(teacher, students)
+    campaign.require_same_task(teacher, students)
     with joined() as workers:
-        places = family.Places(options.runs, options.models)
-        teachers = family.train_teachers(teacher, options.seeds, data, places, workers)
+        places = campaign.Places(options.runs, options.models)
+        teachers = campaign.train_teachers(teacher, options.seeds, data, places, workers)
         for student in students:
-            print(family.train_student(student, teachers, data, places, workers))
+            print(campaign.train_student(student, teachers, data, places, workers))
 
 
 def _ablate(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""A campaign: many trainings from one plan, a few at a time, continued where a stopped machine left them.
+"""Many trainings: teachers, then students; or from one plan, a few at a time, continued after a stop.
 
 A plan is a TOML file of jobs. Each job is arguments of `fer-edge-lab`, and names the jobs it waits for:
 
@@ -11,6 +11,7 @@ A job that ended well leaves a file in FOLDER/done and is not run again; its out
 resumes by itself, so a campaign may be killed at any moment and started again.
 """
 
+import dataclasses
 import fcntl
 import os
 import signal
@@ -25,6 +26,11 @@ from typing import Annotated
 
 from fer_edge.errors import FerEdgeError, UsageError
 from fer_edge.tables import Text, build, read_toml
+
+from train.data.fer2013 import Fer2013
+from train.fit import loop, publish, recipe
+from train.fit.recipe import Recipe
+from train.fit.workers import Workers
 
 Name = Annotated[str, Text(100)]
 _POLL_S = 1.0
@@ -144,3 +150,42 @@ def _only_campaign(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UsageError(f"a campaign already runs in {folder}. Wait for it, or stop it first.") from None
         yield
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where run folders and the teachers' weights are kept, and where the students land."""
+
+    runs: Path
+    models: Path
+
+
+def require_same_task(teacher: Recipe, students: Sequence[Recipe]) -> None:
+    """Raise UsageError for a student of another task, before hours go into its teachers."""
+    for student in students:
+        if student.task != teacher.task:
+            raise UsageError(
+                f"{student.name} learns {student.task}, and {teacher.name} can teach {teacher.task} alone."
+            )
+
+
+def train_teachers(teacher: Recipe, count: int, data: Fer2013, places: Places, workers: Workers) -> tuple[Path, ...]:
+    """Train `count` teachers that differ by their seed; their checkpoints, under runs/teachers/."""
+    shelf = places.runs / "teachers"
+    return tuple(_train(recipe.seeded(teacher, seed), data, places.runs, shelf, workers) for seed in range(count))
+
+
+def train_student(student: Recipe, teachers: tuple[Path, ...], data: Fer2013, places: Places, workers: Workers) -> Path:
+    """Train one student with these teachers in place of its recipe's; they see every augmented face it sees."""
+    lessons = dataclasses.replace(student.distillation, teachers=tuple(map(str, teachers)), live=True)
+    taught = dataclasses.replace(student, distillation=lessons)
+    return _train(taught, data, places.runs, places.models, workers)
+
+
+def _train(chosen: Recipe, data: Fer2013, runs: Path, models: Path, workers: Workers) -> Path:
+    run = runs / chosen.name
+    loop.fit(chosen, data, run, workers)
+    if workers.leads:
+        publish.publish(chosen, data, run, models)
+    workers.wait()
+    return publish.checkpoint_path(models, chosen.name)

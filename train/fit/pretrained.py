@@ -25,7 +25,7 @@ from fer_edge.errors import ModelError, UsageError, last_line
 from fer_edge.files import atomic_write, sha256_of
 
 from train import architectures
-from train.architectures.dlib_resnet import BLOCKS
+from train.architectures.pretrained_networks import DLIB_BLOCKS
 from train.data import pixels
 
 # Faces the restored statistics are measured on.
@@ -168,7 +168,7 @@ def _dlib(archive: Path, network: nn.Module) -> dict[str, Tensor]:
 def _dlib_names() -> list[str]:
     """Names of dlib's blocks in the package: conv64_down, conv64_1, ..., and conv256_down_out for the last."""
     names: list[str] = []
-    for channels, halves in BLOCKS:
+    for channels, halves in DLIB_BLOCKS:
         plain = sum(name.startswith(f"conv{channels}_") and "down" not in name for name in names)
         names.append(f"conv{channels}_down" if halves else f"conv{channels}_{plain + 1}")
     names[-1] += "_out"

@@ -1,21 +1,27 @@
-"""Turn a finished run into a folder of models/: weights, recipe, log, pictures and a model card."""
+"""Turn a finished run into a folder of models/: weights and temperature, recipe, log, pictures, a model card."""
 
 import dataclasses
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fer_edge.errors import UsageError
 from fer_edge.files import atomic_write
+from fer_edge.metrics import confusion_matrix, softmax
 
 from train import architectures
 from train.data.annotated import Faces
 from train.data.fer2013 import EXPRESSIONS, SPLITS
-from train.fit import checkpoint, evaluate, plots, tasks
+from train.fit import checkpoint, evaluate, tasks
 from train.fit.answers import read_answers
 from train.fit.cost import Cost, cost_of
 from train.fit.evaluate import Evaluation, FigureEvaluation
@@ -23,8 +29,10 @@ from train.fit.goals import known
 from train.fit.prediction import predict
 from train.fit.recipe import RECIPES, Recipe
 from train.fit.run_state import EpochLog, write_log
-from train.fit.temperature import fit_temperature
 
+_LOWEST, _HIGHEST = 0.25, 4.0
+_STEPS = 60
+_GOLDEN = (5**0.5 - 1) / 2
 _CARD = """# {name}
 
 Network of fer-edge for the task `{task}`: grey 48x48 face in, {count} out ({labels}).
@@ -92,10 +100,10 @@ def publish(recipe: Recipe, data: Faces, run: Path, models: Path, *, validated_o
     results = evaluate.results_path(models, recipe.task)
     evaluate.append_result(results, result)
     write_log(folder / "log.csv", logs)
-    plots.plot_curves(logs, folder / "curves.png", recipe.name, validated_on)
+    plot_curves(logs, folder / "curves.png", recipe.name, validated_on)
     if isinstance(result, Evaluation):
         title = f"{recipe.name}, PublicTest, %"
-        plots.plot_confusion(result.truth, result.predicted, result.candidate.labels, folder / "confusion.png", title)
+        plot_confusion(result.truth, result.predicted, result.candidate.labels, folder / "confusion.png", title)
     _write_text(folder / "recipe.json", json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
     _write_text(folder / "README.md", _card(recipe, logs, result, cost_of(network), info.temperature, validated_on))
     return path
@@ -247,3 +255,71 @@ def _closing(recipe: Recipe, result: Evaluation | FigureEvaluation) -> str:
 def _write_text(path: Path, text: str) -> None:
     with atomic_write(path) as temporary:
         temporary.write_text(text)
+
+
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """The temperature in 0.25..4 of least negative log likelihood: logits (n, classes), labels (n,).
+
+    Golden-section search; the likelihood of a scaled softmax has one minimum in the logarithm of the temperature.
+    """
+    low, high = np.log(_LOWEST), np.log(_HIGHEST)
+    for _ in range(_STEPS):
+        first, second = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        if negative_log_likelihood(logits / np.exp(first), labels) < negative_log_likelihood(
+            logits / np.exp(second), labels
+        ):
+            high = second
+        else:
+            low = first
+    return round(float(np.exp((low + high) / 2)), 4)
+
+
+def negative_log_likelihood(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Mean over the faces, in nats."""
+    chosen = softmax(logits)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+
+matplotlib.use("Agg")
+
+
+def plot_curves(logs: list[EpochLog], path: Path, title: str, validated_on: str = "PublicTest") -> None:
+    """Loss and the first two figures on the validation faces over the epochs, as a PNG."""
+    epochs = [log.epoch for log in logs]
+    figure, (losses, figures) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    losses.plot(epochs, [log.train_loss for log in logs], label="Training (soft labels, augmented)")
+    losses.plot(epochs, [log.val_loss for log in logs], label=f"{validated_on} (averaged weights)")
+    losses.set(xlabel="epoch", ylabel="loss", title=title)
+    losses.legend(frameon=False)
+    names = list(logs[0].figures)[:2]
+    percent = names[0] == "accuracy"
+    factor, unit = (100, "% ") if percent else (1, "")
+    for name in names:
+        figures.plot(epochs, [factor * log.figures[name] for log in logs], label=name.replace("_", "-"))
+    last = logs[-1].score
+    figures.axhline(factor * last, color="grey", linewidth=0.8, linestyle=":")
+    said = f"{last:.2%}" if percent else f"{last:.3f}"
+    figures.set(xlabel="epoch", ylabel=f"{unit}on {validated_on}, single crop", title=f"after the last epoch {said}")
+    figures.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def plot_confusion(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
+    """Confusion matrix in per cent of each true class, as a PNG; classes (n,) are indices into `labels`."""
+    counts = confusion_matrix(truth, predicted, len(labels))
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axes = plt.subplots(figsize=(5.4, 4.8), layout="constrained")
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.ndindex(shares.shape):
+        shade = "white" if shares[row, column] > 55 else "black"
+        axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", color=shade, fontsize=9)
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
+    axes.set_yticks(range(len(labels)), [f"{name} ({n})" for name, n in zip(labels, counts.sum(1), strict=True)])
+    axes.set(xlabel="predicted", ylabel="true (faces)", title=title)
+    _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+    plt.close(figure)

@@ -15,8 +15,7 @@ from fer_edge.frames import Frame
 from fer_edge.pictures import Pictures
 from fer_edge.pipeline import Pipeline
 from fer_edge.program.governor import RateGovernor
-from fer_edge.program.loop import Loop
-from fer_edge.program.monitor import BoardMonitor
+from fer_edge.program.loop import BoardMonitor, Loop, ReloadRequested, Signals
 from fer_edge.program.parts import (
     MakeSink,
     SinkContext,
@@ -27,7 +26,6 @@ from fer_edge.program.parts import (
     sink_makers,
 )
 from fer_edge.program.service import Supervisor
-from fer_edge.program.signals import ReloadRequested, Signals
 from fer_edge.program.vitals import Vitals
 from fer_edge.settings import Settings
 from fer_edge.sinks.group import SinkSet

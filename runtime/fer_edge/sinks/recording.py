@@ -23,10 +23,8 @@ from numpy.typing import NDArray
 
 from fer_edge.native import native_path
 from fer_edge.quiet import quiet_opencv
-from fer_edge.sinks.avi import Avi
 from fer_edge.sinks.containers import Container, Piece
-from fer_edge.sinks.fragmented_mp4 import FragmentedMp4
-from fer_edge.sinks.matroska import Matroska
+from fer_edge.sinks.muxers import Avi, FragmentedMp4, Matroska
 from fer_edge.sinks.output_name import OutputName, lock, unlock
 from fer_edge.sinks.periodic_sync import PeriodicSync
 

@@ -93,7 +93,7 @@ def _source_of(text: str, live: LiveOptions | None, real_time: bool, limit: Pict
         device = camera_device(text)
         if device == 0 and is_csi_camera(device, sysfs):
             return _picamera(0, live)
-        from fer_edge.sources.camera import camera_source
+        from fer_edge.sources.capture import camera_source
 
         return camera_source(device, live, sysfs=sysfs)
     if kind is Kind.PICAMERA:
@@ -123,7 +123,7 @@ def open_pictures(
 def _turned(source: Source, rotation_deg: int, mirror: bool) -> Source:
     if not rotation_deg and not mirror:
         return source
-    from fer_edge.sources.orientation import Orientation, OrientedSource
+    from fer_edge.sources.capture import Orientation, OrientedSource
 
     return OrientedSource(source, Orientation(rotation_deg, mirror))
 
@@ -134,7 +134,7 @@ def _file(kind: Kind, path: Path, real_time: bool, limit: PictureLimit) -> Sourc
 
         return FolderSource(path, limit)
     if kind is Kind.IMAGE:
-        from fer_edge.sources.image import ImageSource
+        from fer_edge.sources.folder import ImageSource
 
         return ImageSource(path, limit)
     from fer_edge.sources.video import VideoSource

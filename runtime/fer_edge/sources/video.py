@@ -1,12 +1,19 @@
-"""Video files: every frame exactly once, at the file's own pace or as fast as they are taken."""
+"""Video files: every frame exactly once, at the file's own pace or as fast as they are taken.
+
+The clock repairs the times that recordings put together from others tell; frames are read ahead in a thread.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
+import queue
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -17,12 +24,19 @@ from fer_edge.frames import Frame
 from fer_edge.picture_file import check_file
 from fer_edge.picture_header import DEFAULT_LIMIT, PictureLimit
 from fer_edge.redaction import redacted
-from fer_edge.sources.ahead import ReadAhead
 from fer_edge.sources.capture import positive_or_none, square_pixels
 from fer_edge.sources.ffmpeg import open_capture
-from fer_edge.sources.media_clock import MediaClock
 from fer_edge.troubles import Troubles
 
+Item = TypeVar("Item")
+
+_JOIN_S = 1.0
+# Recordings of a DVR or a TV are often put together from several, each with a clock of its own. FFMPEG's own limit.
+_LONGEST_GAP_JOINED_S = 10.0
+# Elsewhere a pause is one: a time lapse, a screen that did not change, a camera that films what moves.
+_LONGEST_GAP_S = 3600.0
+# Frames that are shown in another order than they are stored may be told a little backwards.
+_SMALL_STEP_BACK_S = 1.0
 logger = logging.getLogger("fer_edge")
 
 # Containers that count by duration times rate are often a frame or two off; a cut file misses many.
@@ -170,3 +184,90 @@ def _is_joined(head: bytes) -> bool:
 def _counts_frames(head: bytes) -> bool:
     """True for containers with an index that counts their frames: MP4 and its relatives, and AVI."""
     return head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip") or head[8:12] == b"AVI "
+
+
+class MediaClock:
+    """Turns positions into times that only grow, from 0. `period_s` is what lies between two frames of unknown time.
+
+    A jump of the container's clock, forwards beyond all sense or backwards, is bridged by one period; `jumps` counts
+    them, and `last_jump_s` is how far the last one went. `joined` is true for containers that are often put together
+    from several recordings.
+    """
+
+    def __init__(self, period_s: float, *, joined: bool = False) -> None:
+        self._period_s = period_s
+        self._longest_gap_s = _LONGEST_GAP_JOINED_S if joined else _LONGEST_GAP_S
+        self._offset_s: float | None = None
+        self.time_s = 0.0
+        self.jumps = 0
+        self.last_jump_s = 0.0
+
+    def advance(self, position_s: float) -> float:
+        """The time of the next frame, at `position_s` by the container's clock; also kept in `time_s`."""
+        known = math.isfinite(position_s)
+        if self._offset_s is None:
+            self._offset_s = -position_s if known else 0.0
+            return self.time_s
+        step_s = position_s + self._offset_s - self.time_s if known else 0.0
+        next_s = self.time_s + self._period_s
+        if step_s > self._longest_gap_s or step_s < -_SMALL_STEP_BACK_S:
+            # Some decoders give the last frames without a time, as 0; that is not a jump worth a word.
+            if position_s != 0:
+                self.jumps, self.last_jump_s = self.jumps + 1, step_s
+                self._offset_s = next_s - position_s
+        elif step_s > 0:
+            next_s = self.time_s + step_s
+        self.time_s = next_s
+        return self.time_s
+
+
+class ReadAhead(Generic[Item]):
+    """Iterates what `items` gives, which a thread of its own asks for. What `items` raises is raised here.
+
+    `ahead` items are kept ready: two hide the decoding of a video, more would only cost memory.
+    """
+
+    def __init__(self, items: Iterator[Item], name: str, ahead: int = 2) -> None:
+        self._items = items
+        self._queue: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(ahead)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items in order, each once."""
+        # Popped, not named: items may be large, and a name would keep one while the next is made.
+        taken = [self._queue.get()]
+        while isinstance(taken[0], tuple):
+            yield taken.pop()[0]  # type: ignore[index]
+            taken.append(self._queue.get())
+        if taken[0] is not None:
+            raise taken[0]
+
+    def close(self) -> None:
+        """Stop the thread and join it."""
+        self._stop.set()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._thread.join(_JOIN_S)
+
+    def _run(self) -> None:
+        end: BaseException | None = None
+        try:
+            for item in self._items:
+                if not self._put((item,)):
+                    return
+                del item
+        except Exception as error:  # it belongs to who iterates
+            end = error
+        self._put(end)
+
+    def _put(self, item: tuple[Item] | BaseException | None) -> bool:
+        """Queue `item` as soon as there is room; false when the reading was stopped."""
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.05)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -1,4 +1,4 @@
-"""Pins of the workbench beside the newest versions of the index."""
+"""Locks of the boards' packages, and pins of the workbench beside the newest versions of the index."""
 
 import re
 import subprocess
@@ -11,8 +11,12 @@ import tomllib
 
 from fer_edge.errors import UsageError
 
-from boards.wheels import CONSTRAINTS, package_name
+from boards.arm64.cores import CORES
+from boards.arm64.userland import lock_of
+from boards.profiles import load_profile, profile_names
+from boards.wheels import CONSTRAINTS, Target, package_name, workbench_versions, write_lock
 
+_EMULATED = ("ai-edge-litert", "numpy", "onnxruntime", "opencv-python-headless")
 PROJECT = Path("pyproject.toml")
 _PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;]+)")
 
@@ -74,3 +78,17 @@ def _newest(names: Sequence[str]) -> dict[str, str]:
         raise UsageError(f"the index could not be asked: {reason}")
     found = [match for match in map(_PIN.match, done.stdout.splitlines()) if match]
     return {package_name(match[1]): match[2] for match in found}
+
+
+def write_locks() -> list[Path]:
+    """Resolve, download and write every lock file; their paths. Raises UsageError when a set cannot be had."""
+    locks: dict[Path, tuple[tuple[str, ...], Target]] = {}
+    for core in CORES.values():
+        locks[lock_of(core)] = (tuple(workbench_versions(_EMULATED)), core.target)
+    for profile in map(load_profile, profile_names()):
+        for board in profile.with_each_engine():
+            for system in board.system:
+                locks[board.lock(system)] = (system.wheels, board.target(system))
+    for path, (requirements, target) in locks.items():
+        write_lock(path, requirements, target)
+    return list(locks)

@@ -1,4 +1,8 @@
-"""Matroska, cut after each cluster. Format: RFC 9559, in EBML (RFC 8794)."""
+"""The three containers: where each may end, and what it lacks to be whole.
+
+Matroska is cut after each cluster (RFC 9559, in EBML, RFC 8794), MP4 after each fragment (ISO/IEC 14496-12), AVI after
+each frame (OpenDML 1.02).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import struct
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from fer_edge.sinks.containers import MOST_BYTES, Piece
 
@@ -164,3 +170,123 @@ def _seek(name: bytes, at: int) -> bytes:
 
 def _cue(time_ms: int, at: int) -> bytes:
     return _element(b"\xbb", _number(b"\xb3", time_ms) + _element(b"\xb7", _number(b"\xf7", 1) + _number(b"\xf1", at)))
+
+
+class FragmentedMp4:
+    """A fragment, `moof` and `mdat`, holds twelve frames: the key frame interval of OpenCV's encoder.
+
+    OpenCV passes no options to a muxer, so fragments come from FFMPEG's Smooth Streaming muxer, which OpenCV selects by
+    the suffix. Only the brand in the header is its own, and is replaced for players that check it.
+    """
+
+    codec, muxer, max_bytes = "mp4v", ".ismv", MOST_BYTES
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._whole = b""
+        self._frames = 0
+
+    def split(self, data: bytes) -> Iterator[Piece]:
+        """Yield the header, each fragment, and the muxer's index at the end."""
+        self._waiting += data
+        while (size := _box_size(self._waiting)) is not None and size <= len(self._waiting):
+            box, kind = bytes(self._waiting[:size]), bytes(self._waiting[4:8])
+            del self._waiting[:size]
+            if kind == b"ftyp":
+                box = box.replace(b"isml", b"iso5").replace(b"piff", b"mp41")
+            self._whole += box
+            self._frames += _samples(box) if kind == b"moof" else 0
+            if kind in (b"moov", b"mdat", b"mfra"):
+                yield Piece(self._whole, self._frames)
+                self._whole, self._frames = b"", 0
+
+    def stored(self, piece: Piece, position: int) -> None:
+        """Do nothing: the muxer keeps its own index."""
+
+    def head(self, *, size: int | None = None) -> bytes:
+        """Return nothing: the header does not depend on the frames."""
+        return b""
+
+    def index(self, position: int) -> bytes:
+        """Return nothing: the muxer writes its own index."""
+        return b""
+
+
+def _box_size(data: bytes | bytearray, at: int = 0) -> int | None:
+    """Return the size of the box at `at`; None where its header is incomplete."""
+    if len(data) < at + 16:
+        return None
+    size = int.from_bytes(data[at : at + 4], "big")
+    return int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else max(size, 8)
+
+
+def _samples(moof: bytes) -> int:
+    """Count the frames of a fragment, from its `trun` boxes."""
+    found, at = 0, 8
+    while at + 8 <= len(moof):
+        kind = moof[at + 4 : at + 8]
+        if kind == b"trun":
+            found += int.from_bytes(moof[at + 12 : at + 16], "big")
+        at += 8 if kind == b"traf" else max(int.from_bytes(moof[at : at + 4], "big"), 8)
+    return found
+
+
+class Avi:
+    """AVI with Motion JPEG: every frame is a key frame."""
+
+    # Its sizes have 32 bits, which many programs read as signed numbers.
+    codec, muxer, max_bytes = "MJPG", ".avi", 2_000_000_000
+
+    _FRAME = b"00dc"
+    _HAS_INDEX = 0x10
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._head = b""
+        self._entries = array("I")
+
+    def split(self, data: bytes) -> Iterator[Piece]:
+        """Yield the header and each chunk."""
+        self._waiting += data
+        if not self._head:
+            list_at = self._waiting.find(b"movi")
+            if list_at < 0:
+                return
+            self._head = bytes(self._waiting[: list_at + 4])
+            del self._waiting[: len(self._head)]
+            yield Piece(self.head(), 0)
+        while len(self._waiting) >= 8:
+            (size,) = struct.unpack_from("<I", self._waiting, 4)
+            size = 8 + size + size % 2
+            if len(self._waiting) < size:
+                return
+            chunk = bytes(self._waiting[:size])
+            del self._waiting[:size]
+            yield Piece(chunk, int(chunk.startswith(self._FRAME)))
+
+    def stored(self, piece: Piece, position: int) -> None:
+        """Record where a frame is, counted from the word `movi`."""
+        if piece.frames:
+            (size,) = struct.unpack_from("<I", piece.data, 4)
+            self._entries.extend((position - len(self._head) + 4, size))
+
+    def head(self, *, size: int | None = None) -> bytes:
+        """Return the header with the number of frames; once the file is finished, with the list sizes as well."""
+        head, frames = bytearray(self._head), len(self._entries) // 2
+        main, stream = head.index(b"avih") + 8, head.index(b"strh") + 8
+        struct.pack_into("<I", head, main + 16, frames)
+        struct.pack_into("<I", head, stream + 32, frames)
+        if size is not None:
+            (flags,) = struct.unpack_from("<I", head, main + 12)
+            struct.pack_into("<I", head, main + 12, flags | self._HAS_INDEX)
+            struct.pack_into("<I", head, 4, size - 8)
+            index_bytes = 8 + 16 * frames
+            struct.pack_into("<I", head, len(head) - 8, size - index_bytes - len(head) + 4)
+        return bytes(head)
+
+    def index(self, position: int) -> bytes:
+        """Return the index of all frames."""
+        rows = np.empty((len(self._entries) // 2, 4), "<u4")
+        rows[:, 0], rows[:, 1] = int.from_bytes(self._FRAME, "little"), self._HAS_INDEX
+        rows[:, 2:] = np.frombuffer(self._entries, np.uint32).reshape(-1, 2)
+        return b"idx1" + struct.pack("<I", rows.nbytes) + rows.tobytes()
