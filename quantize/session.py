@@ -16,7 +16,7 @@ from quantize.errors import GateError
 from quantize.evaluate import float_predictions
 from quantize.faces import open_faces
 from quantize.gate import Limits, limits_for
-from quantize.inspection import inspect, int8_model, of_trial
+from quantize.inspected import inspect, int8_model, of_trial
 from quantize.materials import Materials, gather
 from quantize.recipes import DEFAULT, DEFAULT_TARGET, TARGETS, TRAINED, Recipe, Target, recipes_for
 from quantize.replay import Replay, load_replay

@@ -10,7 +10,8 @@ import pytest
 
 from fer_edge.errors import DataError
 
-from boards.compare import DEFAULT, PEER, Contestant, _filled, _frames, _row, table, write_loop
+from boards.compare import Contestant, _filled, _frames, _row, table, write_loop
+from boards.workers import DEFAULT, PEER
 
 
 def answers(times_ms: list[float]) -> list[dict[str, float]]:

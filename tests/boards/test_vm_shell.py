@@ -33,7 +33,7 @@ def here() -> Here:
 def board(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A board whose results are in a folder of the test."""
     monkeypatch.setattr(virtual, "RESULTS", str(tmp_path))
-    monkeypatch.setattr(board.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(virtual.time, "sleep", lambda seconds: None)
     return Shell(here)  # type: ignore[arg-type]
 
 
