@@ -25,7 +25,7 @@ def test_what_each_change_to_mobilenetv3_is_worth() -> None:
     assert variants_table(ROOT / "docs/ablations/mobilenetv3") in PAGE
 
 
-@pytest.mark.parametrize("name", ["probe.csv", "probe-two-layer.csv"])
+@pytest.mark.parametrize("name", ["probe.csv", "probe-two-layer.csv", "probe-faceres.csv", "probe-faceres-two-layer.csv"])
 def test_what_a_probe_finds_before_and_after(name: str) -> None:
     rows = rows_of(name)
     named = [
