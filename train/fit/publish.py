@@ -157,8 +157,13 @@ def _trained_on(recipe: Recipe, dataset: str) -> str:
     learned = {*recipe.beside, recipe.task}
     gaze = Path(recipe.labels.saliency_teacher).stem
     stand_in = f", evidence of {gaze} in place of gaze" if gaze and "saliency" in learned else ""
-    apart = f", {Path(recipe.labels.attributes).stem} attributes kept apart" if "attributes" in learned else ""
+    apart = f", {_attributes(recipe.labels.attributes)} kept apart" if "attributes" in learned else ""
     return f"{dataset} Training{blend}{votes}{taught}{noisy}{stand_in}{apart}{begun}"
+
+
+def _attributes(source: str) -> str:
+    """A kind of attributes, or the file they are in."""
+    return f"attributes of {Path(source).name}" if source.endswith(".npz") else f"{source} attributes"
 
 
 def _who_answered(recipe: Recipe) -> list[str]:
