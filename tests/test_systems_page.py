@@ -25,7 +25,9 @@ def test_what_each_change_to_mobilenetv3_is_worth() -> None:
     assert variants_table(ROOT / "docs/ablations/mobilenetv3") in PAGE
 
 
-@pytest.mark.parametrize("name", ["probe.csv", "probe-two-layer.csv", "probe-faceres.csv", "probe-faceres-two-layer.csv"])
+@pytest.mark.parametrize(
+    "name", [f"{what}{kind}.csv" for what in ("probe", "probe-faceres") for kind in ("", "-two-layer")]
+)
 def test_what_a_probe_finds_before_and_after(name: str) -> None:
     rows = rows_of(name)
     named = [
