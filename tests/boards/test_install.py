@@ -475,6 +475,32 @@ def test_the_configuration_is_the_owners_alone_without_a_service(first: Path, ta
     assert (stat.S_IMODE(configuration.stat().st_mode), configuration.read_text()) == (0o600, "# mine\n")
 
 
+def test_a_configuration_with_passwords_is_nobody_elses_while_it_is_copied(
+    first: Path, target: Path, tmp_path: Path
+) -> None:
+    """Before it has its name and its mode: a copy that others can read for a moment is read by who waits for it."""
+    seen = tmp_path / "modes"
+    script = f"""\
+case "$*" in *fer-edge.toml.part*)
+    for word; do [ ! -f "$word" ] || stat -c %a "$word" >>"{seen}"; done ;;
+esac
+exec "$REAL" "$@\""""
+    (first / "fer-edge.toml").chmod(0o644)
+    succeeds(first, target, steps=programs(tmp_path / "watched", script, "mv"))
+    assert seen.read_text().split() == ["600"]
+
+
+def test_a_wheel_without_a_hash_is_not_installed(first: Path, target: Path) -> None:
+    """Checksums of the bundle say that it is whole; the hashes in its requirements say which wheels were meant."""
+    (requirements,) = first.glob("requirements-*.txt")
+    requirements.write_text(requirements.read_text().split(" --hash")[0] + "\n")
+    seal(first)
+    finished = install(first, target)
+    assert finished.returncode != 0
+    assert "hash" in (finished.stdout + finished.stderr).lower()
+    assert not (target / "fer-edge/current").exists()
+
+
 def test_roll_back_brings_the_unit_of_that_release_back(first: Path, target: Path, tmp_path: Path) -> None:
     units = tmp_path / "units"
     second = make_tiny_bundle(tmp_path / "second", "1.1", unit=UNIT.replace("--quiet", "--quiet --new-flag"))
