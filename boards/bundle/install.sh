@@ -156,7 +156,7 @@ fact() { sed -n "s/^$1=\"\(.*\)\"\$/\1/p" "$2/bundle.env"; }
 is_older() { [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sortable | LC_ALL=C sort -V | head -n 1)" = "$(echo "$1" | sortable)" ]; }
 
 # sort -V puts ~ before the end of a word, so that 1.0rc1 comes before 1.0.
-sortable() { sed -E 's/\.?(dev|a|b|rc)([0-9])/~\1\2/; s/~dev/~~dev/'; }
+sortable() { sed -E 's/\.?(dev|a|b|rc)([0-9])/~\1\2/g; s/~dev/~~dev/'; }
 
 # --- install -------------------------------------------------------------------------------------------------------
 
