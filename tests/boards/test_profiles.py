@@ -1,8 +1,13 @@
 """Board profiles: every committed one loads, and a wrong one is refused with the key that is wrong."""
 
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomllib
 
 from fer_edge.detectors import DETECTOR_FILES
 from fer_edge.errors import UsageError
@@ -10,6 +15,7 @@ from fer_edge.errors import UsageError
 from boards import lab as command
 from boards.profiles import PROFILES, load_profile, profile_names, table
 from boards.wheels import Target, check_lock
+from quantize.recipes import TARGETS
 from tests.conftest import ROOT
 
 NAMES = profile_names()
@@ -120,3 +126,118 @@ def test_a_lock_made_for_other_versions_is_refused() -> None:
     profile = load_profile("pi4")
     with pytest.raises(UsageError, match="Make it again with `fer-edge-lab lock`"):
         check_lock(ROOT / profile.lock(profile.system[0]), ["numpy==1.0"])
+
+
+# Every key of every profile, one at a time.
+def as_toml(table: dict[str, Any], name: str = "") -> str:
+    """TOML of a table of texts, numbers, lists and tables, which JSON writes the same way."""
+    tables = {key: value for key, value in table.items() if isinstance(value, dict)}
+    lists = {key: value for key, value in table.items() if isinstance(value, list) and isinstance([*value, 0][0], dict)}
+    own = {key: value for key, value in table.items() if key not in {**tables, **lists}}
+    lines = [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in own.items()]
+    for key, inner in tables.items():
+        lines += [f"[{name}{key}]", as_toml(inner, f"{name}{key}.")]
+    for key, entries in lists.items():
+        lines += [line for entry in entries for line in (f"[[{name}{key}]]", as_toml(entry, f"{name}{key}."))]
+    return "\n".join(lines) + "\n"
+
+
+def leaves(table: dict[str, Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each value of a profile that is no table."""
+    for key, value in table.items():
+        for place, inner in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            way = (*path, key) if place is None else (*path, key, place)
+            if isinstance(inner, dict):
+                yield from leaves(inner, way)
+            elif place in (None, 0):
+                yield (*path, key)
+
+
+def profile_table(name: str) -> dict[str, Any]:
+    return tomllib.loads((PROFILES / f"{name}.toml").read_text())
+
+
+def changed(name: str, way: tuple[Any, ...], change: Callable[[dict[str, Any], str], None], folder: Path) -> Path:
+    """A copy of a profile in which `change` was done to the table that holds the last key of `way`."""
+    table = profile_table(name)
+    inner = table
+    for step in way[:-1]:
+        inner = inner[step]
+    change(inner, way[-1])
+    (folder / f"{name}.toml").write_text(as_toml(table))
+    return folder
+
+
+def refusal(name: str, folder: Path) -> str:
+    with pytest.raises(UsageError) as refused:
+        load_profile(name, folder)
+    text = str(refused.value)
+    assert "\n" not in text and f"{name}.toml" in text
+    return text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_letter_too_many_in_any_key_is_refused_with_the_key_that_was_meant(name: str, tmp_path: Path) -> None:
+    def mistyped(table: dict[str, Any], key: str) -> None:
+        table[f"{key}x"] = table.pop(key)
+
+    ways = list(leaves(profile_table(name)))
+    assert len(ways) > 20
+    for way in ways:
+        said = refusal(name, changed(name, way, mistyped, tmp_path))
+        assert str(way[-1]) in said, (way, said)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [[], {}, -1, 1e300, "", "\x00", "two\nlines", None])
+def test_a_value_of_another_kind_anywhere_is_refused_or_taken_whole(name: str, value: object, tmp_path: Path) -> None:
+    """Never anything but one line: what a key allows, such as an empty list of extras, may load."""
+
+    def spoiled(table: dict[str, Any], key: str) -> None:
+        if value is None:
+            del table[key]
+        else:
+            table[key] = value
+
+    refused = 0
+    for way in leaves(profile_table(name)):
+        folder = changed(name, way, spoiled, tmp_path)
+        try:
+            load_profile(name, folder)
+        except UsageError as error:
+            refused += 1
+            assert "\n" not in str(error) and "Traceback" not in str(error)
+    assert refused > 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_engine_for_a_file_is_the_boards_own_or_its_alternative(name: str) -> None:
+    board = load_profile(name)
+    boards = board.with_each_engine()
+    assert boards[0] is board and len({one.file_type for one in boards}) == len(boards)
+    for one in boards:
+        assert board.running(one.file_type) == one
+        assert all(system.version_of(one.engine.name) for system in one.system)
+    missing = {"tflite", "onnx"} - {one.file_type for one in boards}
+    for suffix in missing:
+        with pytest.raises(UsageError, match=f"runs .{board.file_type} files alone, and this model is a .{suffix}"):
+            board.running(suffix)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_board_has_a_target_of_quantize_only_if_it_takes_int8(name: str) -> None:
+    board = load_profile(name)
+    target = board.quantize_target
+    assert (target is None) == (board.model.precision != "int8")
+    if target is not None:
+        assert target in TARGETS
+        assert (target == "x86") == (board.arch == "x86_64")
+        assert target != "armv8.2-dot" or board.dot_product
+
+
+def test_more_threads_than_cores_and_an_unknown_core_are_said_together() -> None:
+    board = load_profile("pi5")
+    wrong = replace(board, cores=2, engine=replace(board.engine, threads=3), emulated_as="cortex-z9")
+    first, second = wrong.problems()[:2]
+    assert first == "3 threads on 2 cores"
+    assert second.startswith("no emulated core 'cortex-z9'; there are: cortex-a53")
