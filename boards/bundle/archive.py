@@ -56,7 +56,7 @@ def pack(folder: Path, archive: Path) -> None:
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
         for path in [folder, *sorted(folder.rglob("*"))]:
-            _add(tar, path, f"{folder.name}/{path.relative_to(folder).as_posix()}".rstrip("/."))
+            _add(tar, path, path.relative_to(folder.parent).as_posix())
 
 
 def require_bundle(archive: Path, board: str) -> None:
