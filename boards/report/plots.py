@@ -7,7 +7,6 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -245,9 +244,6 @@ def _save(figure: plt.Figure, path: Path) -> bool:
         figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
     return True
-
-
-matplotlib.use("Agg")
 
 
 _COLOURS = {"fp32": "#4477aa", "int8": "#ee6677", "fp16": "#228833"}
