@@ -14,7 +14,7 @@ from fer_edge.errors import UsageError
 
 from boards import lab as command
 from boards.profiles import PROFILES, load_profile, profile_names, table
-from boards.wheels import Target, check_lock
+from boards.wheels import Target, check_lock, package_name
 from quantize.recipes import TARGETS
 from tests.conftest import ROOT
 
@@ -241,3 +241,38 @@ def test_more_threads_than_cores_and_an_unknown_core_are_said_together() -> None
     first, second = wrong.problems()[:2]
     assert first == "3 threads on 2 cores"
     assert second.startswith("no emulated core 'cortex-z9'; there are: cortex-a53")
+
+
+# --- what does not go together -----------------------------------------------------------------------------------
+
+
+def test_what_is_excluded_is_told_for_the_system_that_asks_for_it() -> None:
+    board = load_profile("pi4")
+    bad = replace(board, engine=replace(board.engine, excluded=(board.system[1].requirements[0],)))
+    asks = [system.os for system in board.system if board.system[1].requirements[0] in system.requirements]
+    excluded = [problem for problem in bad.problems() if "alternative" not in problem]
+    assert excluded == [f"{name} asks for {bad.engine.excluded[0]}, which is excluded" for name in asks]
+
+
+@pytest.mark.parametrize("numpy", ["numpy==2.0.0", "numpy==10.0.0"])
+def test_tflite_runtime_goes_with_numpy_1_alone(numpy: str) -> None:
+    board = load_profile("pi4")
+    system = replace(board.system[0], requirements=("tflite-runtime==2.14.0", numpy), alternative=())
+    engine = replace(board.engine, name="tflite-runtime", alternative=None)
+    assert replace(board, engine=engine, system=(system,)).problems() == [
+        "Debian 12: tflite-runtime needs numpy below 2"
+    ]
+    older = replace(system, requirements=("tflite-runtime==2.14.0", "numpy==1.26.4"))
+    assert not replace(board, engine=engine, system=(older,)).problems()
+
+
+def test_a_board_without_a_system_is_refused() -> None:
+    assert "no [[system]]" in replace(load_profile("pi4"), system=()).problems()
+
+
+def test_only_ubuntus_python_3_10_is_given_a_reader_of_toml() -> None:
+    for profile in map(load_profile, NAMES):
+        for system in profile.system:
+            names = [package_name(pin) for pin in system.wheels]
+            assert ("tomli" in names) == (system.python == "3.10"), (profile.name, system.os)
+            assert {"microdot", "prometheus-client", "paho-mqtt"} <= set(names)
