@@ -1,4 +1,4 @@
-"""What the emulated Arm boards are held to can fail: logits, faces and counts of the smoke test, and the installer.
+"""Checks of the emulated Arm boards can fail: logits, faces and counts of the smoke test, and the installer.
 
 No core is emulated here. The emulator's output is written by the tests, and the chroot is a folder whose installer is
 a few lines of Python; `make arm64-smoke` and `make arm64-install` run the real ones.
@@ -52,7 +52,7 @@ def models(tmp_path: Path) -> list[Path]:
 def seen(
     logits: Sequence[float] = (0.0, 0.0, 0.0, 0.0), label: str = "happy", left_px: float = 10.0
 ) -> dict[str, object]:
-    """What guest/smoke.py prints last: logits of a face for each model, and the faces of the photograph."""
+    """The last line of guest/smoke.py: logits of a face for each model, and the faces of the photograph."""
     faces = [{"label": label, "box_px": [left_px, 20.0, 30.0, 40.0]}]
     return {"logits": [[[1.0 + one, 2.0]] for one in logits], "faces": faces}
 

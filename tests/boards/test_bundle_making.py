@@ -1,4 +1,4 @@
-"""What goes into a bundle: the files, the wheels of each Python with their hashes, facts, configuration, signature.
+"""Contents of a bundle: the files, the wheels of each Python with their hashes, facts, configuration, signature.
 
 Wheels are a few hundred bytes from a folder that stands in for the package index, and that of the runtime is a
 stand-in too; pip chooses among them for real.

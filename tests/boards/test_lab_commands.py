@@ -1,4 +1,4 @@
-"""What the commands of boards/ print, write and end with. What they measure is given by the tests.
+"""Commands of boards/: their output, files and exit codes. The measurements are given by the tests.
 
 The measurements themselves have tests of their own; here it counts that nothing half-measured is recorded, that a
 machine that cannot emulate is told from a board that fails, and that the files named in the last line are there.

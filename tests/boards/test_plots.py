@@ -1,4 +1,4 @@
-"""What the report draws is what the CSV files hold: each mark, bar and cell is traced back to the row it comes from."""
+"""The report draws what the CSV files hold: each mark, bar and cell is traced back to the row it comes from."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
