@@ -80,11 +80,13 @@ def _running(clip: Path, model: Path | None) -> Iterator[str]:
     command += ["--model", str(model)] if model else []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr is not None
-        line = program.stderr.readline()
-        if "web page at" not in line:
-            raise UsageError(f"fer-edge did not start: {line.strip()}")
-        yield line.split()[-1]
-        program.terminate()
+        try:
+            line = program.stderr.readline()
+            if "web page at" not in line:
+                raise UsageError(f"fer-edge did not start: {line.strip()}")
+            yield line.split()[-1]
+        finally:
+            program.terminate()  # or the end of the block would wait for that of the clip
 
 
 def _save_run(clip: Path, folder: Path, model: Path | None) -> None:

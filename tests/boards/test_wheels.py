@@ -4,6 +4,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from fer_edge.errors import UsageError
 
@@ -131,3 +135,28 @@ def test_a_wheel_that_changed_since_its_lock_is_not_taken(index: Path, tmp_path:
     add_wheel(index, "numpy", "2.4.6", needs=("surprise",))
     with pytest.raises(UsageError, match=r"wheels for aarch64, Python 3\.11: "):
         download(lock, BOARD, tmp_path / "wheels")
+
+
+# --- names, as the packaging library reads them -----------------------------------------------------------------------
+
+NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,12}[A-Za-z0-9])?", fullmatch=True)
+ENDS = st.sampled_from(["", "==1.0", ">=2", "[extra]==3", " ; python_version < '3.11'", "<2", "~=1.4", "!=1"])
+
+
+@given(NAMES, ENDS)
+def test_the_name_of_a_requirement_is_that_which_pip_compares(name: str, end: str) -> None:
+    assert wheels.package_name(name + end) == canonicalize_name(Requirement(name + end).name)
+
+
+@given(NAMES, st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}", fullmatch=True))
+def test_a_wheel_is_pinned_under_the_name_that_pip_finds_it_by(name: str, version: str) -> None:
+    wheel = Path(f"{name.replace('-', '_')}-{version}-py3-none-any.whl")
+    found, _, pinned = wheels._requirement(wheel).partition("==")
+    assert (canonicalize_name(found), pinned) == (canonicalize_name(name), version)
+
+
+@given(st.integers(17, 60))
+def test_a_newer_glibc_takes_all_that_an_older_one_takes(minor: int) -> None:
+    older, newer = (Target("x86_64", "3.11", (2, one)).platforms for one in (minor, minor + 1))
+    assert newer[1:] == older and newer[0] == f"manylinux_2_{minor + 1}_x86_64"
+    assert older[-2:] == ("manylinux2014_x86_64", "linux_x86_64")
