@@ -76,7 +76,7 @@ def test_information_of_a_copy_is_finite_and_has_a_gradient() -> None:
     x = torch.from_numpy(normal(0, 30, 3)).requires_grad_(True)
     found = linear_information(x, x.detach(), ridge=0.0)
     found.sum().backward()
-    assert found.isfinite().all() and (found > 3).all()
+    assert ((found > 3) & (found < 4.7)).all()  # a share of 0.9999 is the most that counts
     assert x.grad.isfinite().all()
 
 
@@ -104,10 +104,12 @@ def test_standardised_columns_have_mean_nothing_and_deviation_one_unless_constan
     np.testing.assert_allclose(result.std(axis=0), [0, 1, 1], rtol=1e-3)
 
 
-def test_a_probe_is_scored_on_faces_it_was_not_fitted_to() -> None:
-    """Noise can be learned by heart from as many features as faces, and is then worth nothing elsewhere."""
-    x, y = normal(0, 60, 50).astype(np.float32), normal(1, 60, 2).astype(np.float32)
-    assert probe.probe(x[:50], y[:50], x[50:], y[50:]).max() < 0.3
+def test_a_probe_is_fitted_to_training_alone_and_scored_on_the_rest() -> None:
+    """Fitted where y = x and scored where y = 2 x it misses half of each value, a quarter of the variance."""
+    x = normal(0, 800, 1).astype(np.float32)
+    x -= x.mean()
+    assert probe.probe(x, x, x, 2 * x)[0] == pytest.approx(0.75, abs=0.01)
+    assert probe.probe(x, x, x, -x)[0] == 0  # worse than knowing nothing counts as knowing nothing
 
 
 def test_a_probe_finds_half_the_variance_where_half_is_noise() -> None:
