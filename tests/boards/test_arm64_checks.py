@@ -371,6 +371,7 @@ def test_a_root_is_made_once_and_shows_the_core_it_is_for(tools: Path, tmp_path:
     assert userland.make_root(CORES["cortex-a72"], root) == root
     assert runs(tools) == 1
     assert (root / "usr/bin/python3").exists()
+    assert [path.name for path in root.parent.iterdir()] == ["root"]
     assert (root / "proc/cpuinfo").read_text() == CORES["cortex-a72"].cpuinfo()
     assert (root / "sys/devices/system/cpu/online").read_text() == "0-3\n"
 

@@ -572,6 +572,90 @@ def test_rolling_back_to_nothing_is_refused_and_changes_nothing(
     assert links(kept) == before
 
 
+# --- what is refused before, and undone after -------------------------------------------------------------------------
+
+
+def test_a_second_installer_is_refused_while_one_is_at_work(run) -> None:
+    refused = run('exec 8<"$prefix"; flock 8; action=install; check_place() { :; }; lock; echo went on', code=2)
+    assert "another install.sh is at work in" in refused.stderr and refused.stdout == ""
+
+
+@pytest.mark.parametrize(("free_mb", "code"), [(800, 0), (799, 2)])
+def test_800_mb_must_be_free(run, free_mb: int, code: int) -> None:
+    """df is stood in for."""
+    seen = run(f"df() {{ echo Avail; echo {free_mb * 1024}; }}; check_place", code=code)
+    assert ("has 799 MB free, 800 are needed" in seen.stderr) == (code == 2)
+
+
+@pytest.mark.parametrize(
+    ("version", "downgrade", "code"), [("1.0", "no", 2), ("1.0", "yes", 0), ("1.1", "no", 0), ("1.2", "no", 0)]
+)
+def test_an_older_version_needs_the_word_for_it(run, kept: Path, version: str, downgrade: str, code: int) -> None:
+    (kept / "releases/2/bundle.env").write_text('VERSION="1.1"\n')
+    seen = run("check_version", code=code, VERSION=version, downgrade=downgrade)
+    assert ("version 1.0 is older than 1.1, which is in use. Say --downgrade" in seen.stderr) == (code == 2)
+
+
+@pytest.mark.parametrize("step", ["build_venv", "copy_files", "smoke"])
+def test_a_release_of_which_a_step_fails_is_given_up_before_it_is_in_use(run, kept: Path, step: str) -> None:
+    steps = "".join(
+        f"{name}() {{ {'false' if name == step else ':'}; }}\n" for name in ("build_venv", "copy_files", "smoke")
+    )
+    seen = run(f"{steps}fill_release; echo went on", code=4, release=str(kept / "releases/3"), **IN_USE)
+    assert seen.stderr.endswith("does not work; nothing was changed, releases/2 stays in use.\n")
+    assert seen.stdout == "" and links(kept) == {"current": "releases/2", "previous": "releases/1"}
+
+
+def test_whatever_ends_the_program_after_the_switch_the_release_before_is_in_use_again(run, kept: Path) -> None:
+    script = """trap clean_up EXIT; staging=$prefix/.staging.x unfinished=$prefix/releases/3 made=''
+        mkdir "$staging"; switch_to releases/3; touch "$prefix/.current.part"; exit 7"""
+    run(script, code=7, **IN_USE)
+    assert links(kept) == {"current": "releases/2", "previous": "releases/1"}
+    assert {path.name for path in (kept / "releases").iterdir()} == {"1", "2", "4"}
+    assert {path.name for path in kept.iterdir()} == {"current", "previous", "releases"}
+
+
+@pytest.mark.parametrize("broken", ["smoke", "restart_service"])
+def test_a_release_that_does_not_come_up_gives_way_to_the_one_before_whose_service_starts_again(
+    run, kept: Path, broken: str
+) -> None:
+    noted = f'smoke() {{ :; }}; restart_service() {{ readlink "$prefix/current" >>"{kept}/note"; }}\n'
+    fails = f'{broken}() {{ readlink "$prefix/current" >>"{kept}/note"; return 1; }}\n'
+    seen = run(f"{noted}{fails}id=3; switch_to releases/3; check_in_use; echo went on", code=4, **IN_USE)
+    assert "3 did not come up; rolled back to releases/2." in seen.stderr and seen.stdout == ""
+    assert links(kept) == {"current": "releases/2", "previous": "releases/1"}
+    assert (kept / "note").read_text().split() == ["releases/3", "releases/2"]
+
+
+ROLL_BACK = 'install_service() { echo "unit of $1"; }; smoke() { :; }; restart_service() { echo restarted; }\n'
+
+
+def test_rolling_back_exchanges_the_releases_with_unit_and_service(run, kept: Path) -> None:
+    (kept / "releases/1/bundle.env").write_text('MODEL="m"\n')
+    seen = run(f"{ROLL_BACK}roll_back")
+    assert seen.stdout.splitlines() == [
+        f"unit of {kept}/releases/1",
+        "restarted",
+        "install.sh: releases/1 is in use again",
+    ]
+    assert links(kept) == {"current": "releases/1", "previous": "releases/2"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message", "in_use"),
+    [
+        ("smoke", "releases/1 does not work either; nothing was changed.", "releases/2"),
+        ("restart_service", "releases/1 is in use again, but its service does not start", "releases/1"),
+    ],
+)
+def test_a_roll_back_that_fails_says_which_release_is_in_use(
+    run, kept: Path, broken: str, message: str, in_use: str
+) -> None:
+    (kept / "releases/1/bundle.env").write_text("")
+    seen = run(f"{ROLL_BACK}{broken}() {{ return 1; }}\nroll_back", code=4)
+    assert message in seen.stderr and links(kept)["current"] == in_use
+
+
 # --- what is verified -----------------------------------------------------------------------------------------------
 
 

@@ -139,7 +139,7 @@ def test_a_wheel_that_changed_since_its_lock_is_not_taken(index: Path, tmp_path:
 
 # --- names, as the packaging library reads them -----------------------------------------------------------------------
 
-NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,12}[A-Za-z0-9])?", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z0-9]{1,3}([._-]{1,2}[A-Za-z0-9]{1,3}){0,3}", fullmatch=True)
 ENDS = st.sampled_from(["", "==1.0", ">=2", "[extra]==3", " ; python_version < '3.11'", "<2", "~=1.4", "!=1"])
 
 
