@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -229,3 +230,91 @@ def test_a_cell_that_is_no_number_is_one_short_line(tiny: Fer2013, tmp_path: Pat
         with pytest.raises(DataError, match=r"fer2013\.csv, row 2: (emotion is|a pixel is|\d+ pixels)") as refused:
             read_fer2013(path, expected_counts=None)
         assert len(str(refused.value)) < 300
+
+
+def folder_of(root: Path, *names: str, side: int = 48) -> Path:
+    """An image folder with a grey picture under each of these names."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(root / name), np.full((side, side), 90, dtype=np.uint8))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "message"),
+    [
+        ("train/bored/Training_1.jpg", 48, "folder 'bored' is not a class; expected angry, disgust"),
+        ("train/happy/Training_1.jpg", 32, "Training_1.jpg: 32x32, expected 48x48 grey"),
+        ("test/happy/1.jpg", 48, "cannot tell PublicTest from PrivateTest; expected a name such as PublicTest_123"),
+    ],
+)
+def test_a_picture_that_does_not_fit_is_named(name: str, side: int, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read_fer2013(folder_of(tmp_path, name, side=side), expected_counts=None)
+
+
+def test_a_picture_that_cannot_be_decoded_says_what_it_should_be(tmp_path: Path) -> None:
+    (tmp_path / "train" / "happy").mkdir(parents=True)
+    (tmp_path / "train" / "happy" / "Training_1.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"Training_1\.png.* Expected 48x48 grey\."):
+        read_fer2013(tmp_path)
+
+
+def test_a_picture_has_its_split_by_its_name_or_by_its_folder(tmp_path: Path) -> None:
+    names = ("train/happy/9.jpg", "test/sad/PublicTest_1.jpg", "test/sad/PrivateTest_2.jpg", "PublicTest/fear/3.jpg")
+    data = read_fer2013(folder_of(tmp_path, *names), expected_counts=None)
+    found = sorted((EXPRESSIONS[e], SPLITS[u]) for e, u in zip(data.emotions, data.usage, strict=True))
+    assert found == [("fear", "PublicTest"), ("happy", "Training"), ("sad", "PrivateTest"), ("sad", "PublicTest")]
+    assert data.votes is None
+
+
+def test_an_image_folder_has_no_rows_for_votes_to_follow(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"votes follow the rows of fer2013\.csv, but .* is an image folder\. Give"):
+        read_fer2013(folder_of(tmp_path, "train/happy/1.jpg"), tmp_path / "fer2013new.csv")
+
+
+def test_a_folder_without_pictures_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no images\. Expected folders such as train/happy/Training_123\.jpg"):
+        read_fer2013(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("emotion,pixels\n1,2\n", "expected columns emotion, pixels, Usage; missing Usage"),
+        ("", "missing Usage, emotion, pixels"),
+        ("emotion,pixels,Usage\n", "no faces, only a header. Expected 35887 rows"),
+        (f"emotion,pixels,Usage\n3,{'-1 ' * 2304},Training\n", "row 2: pixels from -1 to -1, expected 0 to 255"),
+    ],
+)
+def test_a_table_of_faces_says_what_it_lacks(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").write_text(text)
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_fer2013(tmp_path / "fer2013.csv")
+
+
+def test_a_zip_without_a_table_is_refused_and_the_largest_table_is_read(tiny: Fer2013, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    with pytest.raises(DataError, match=r"no \.csv file inside; expected a zip of fer2013\.csv"):
+        read_fer2013(tmp_path / "none.zip")
+    table = write_csv(tmp_path / "fer2013.csv", tiny)
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a_submission.csv", "id,label\n1,2\n")
+        archive.write(table, "deep/fer2013.csv")
+        archive.writestr("__MACOSX/deep/fer2013.csv", "x" * 2 * table.stat().st_size)
+    np.testing.assert_array_equal(read_fer2013(tmp_path / "faces.zip", expected_counts=None).images, tiny.images)
+
+
+def test_a_table_of_votes_without_its_columns_or_out_of_order_is_refused(tiny: Fer2013, tmp_path: Path) -> None:
+    faces, votes = write_csv(tmp_path / "fer2013.csv", tiny), tmp_path / "votes.csv"
+    votes.write_text("Usage,neutral\nTraining,10\n")
+    with pytest.raises(DataError, match=r"expected the columns of fer2013new\.csv, missing NF, anger"):
+        read_fer2013(faces, votes, expected_counts=None)
+    write_votes(votes, tiny)
+    head, first, *others = votes.read_text().splitlines(keepends=True)
+    votes.write_text("".join([head, first.replace("Training", "PublicTest"), *others]))
+    with pytest.raises(DataError, match="row 2: Usage is 'PublicTest' where FER2013 has 'Training'"):
+        read_fer2013(faces, votes, expected_counts=None)
+    with pytest.raises(DataError, match=r"FER\+ votes not found: .*absent\.csv"):
+        read_fer2013(faces, tmp_path / "absent.csv", expected_counts=None)

@@ -1,4 +1,4 @@
-"""What a published model says of itself: its card, its header, its row of results, and which runs are not published."""
+"""Published models: card, header and row of results say the same, and unfinished runs are not published."""
 
 import csv
 import dataclasses
