@@ -37,7 +37,10 @@ def test_what_a_probe_finds_before_and_after(name: str) -> None:
     assert probe.table(named) in PAGE
 
 
-@pytest.mark.parametrize("name", ["robustness.csv", "robustness-fer-small.csv", "robustness-positive-negative.csv"])
+@pytest.mark.parametrize(
+    "name",
+    ["robustness.csv", "robustness-fer-small.csv", "robustness-fer-base.csv", "robustness-positive-negative.csv"],
+)
 def test_accuracy_under_noise(name: str) -> None:
     names = ("model", "file", "dataset", "noise")
     numbers = {"n": int, "step": int, "seed": int, "accuracy": float, "macro_f1": float}
