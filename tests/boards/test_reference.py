@@ -106,6 +106,8 @@ def entry() -> list[str]:
 
 def test_a_dataclass_is_shown_with_its_fields_defaults_and_members() -> None:
     lines = entry()
+    assert str(Measured.longest.__doc__) in "".join(lines)
+    assert str(Measured._own.__doc__) not in "".join(lines)
     assert lines[:3] == ["A row of the test.", "", "Second paragraph."]
     assert [line for line in lines if line.startswith("| `")] == [
         "| `name` | `str` |  |",
